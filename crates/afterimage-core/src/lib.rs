@@ -1,0 +1,58 @@
+//! The pure part of Afterimage: no input or output, no async, no database driver.
+//!
+//! Data flows one way: *tracking + schema → SQL → records → views*.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`name`] | table names and [`name::Quoted`], the only road by which an identifier reaches SQL |
+//! | [`schema`] | a table as the database describes it |
+//! | [`tracking`] | the options a user chose for a tracked table |
+//! | [`layout`] | which column of the history holds which column of the table, and at which bit of the mask |
+//! | [`drift`] | what changed between a layout and the table of today |
+//! | [`context`] | who and why, and its encoding for each database |
+//! | [`record`] | records, and folding them into versions and changes |
+//! | [`value`] | one value as it is shown: the canonical form of each type |
+//! | [`time`] | moments, and times as people type them |
+//! | [`sql`] | every line of SQL that Afterimage sends, one folder per database |
+
+pub mod context;
+pub mod drift;
+mod error;
+pub mod layout;
+pub mod name;
+pub mod record;
+pub mod schema;
+pub mod sql;
+pub mod suggest;
+pub mod time;
+pub mod tracking;
+pub mod value;
+
+pub use context::Context;
+pub use error::{Error, ErrorKind, Result};
+pub use layout::{Field, Keeping, Layout};
+pub use name::{Quoted, TableName};
+pub use record::{Action, Header, Record, Version};
+pub use schema::{Column, Table};
+pub use time::Moment;
+pub use tracking::{Storage, Tracking};
+pub use value::Value;
+
+/// The databases whose SQL this crate writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Database {
+    /// PostgreSQL 14 and later (15 is what the tests run).
+    Postgres,
+    /// SQLite 3.38 and later.
+    Sqlite,
+}
+
+impl std::fmt::Display for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Postgres => "PostgreSQL",
+            Self::Sqlite => "SQLite",
+        })
+    }
+}

@@ -1,0 +1,128 @@
+//! A table as the database describes it.
+//!
+//! The driver fills these from the database's own catalogue (`pg_attribute` and `format_type`,
+//! `PRAGMA table_xinfo`); nothing here guesses at types.
+
+use serde::{Deserialize, Serialize};
+
+use crate::name::TableName;
+use crate::value::Shown;
+
+/// A table of today.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// Its name.
+    pub name: TableName,
+    /// Its columns, in the table's own order.
+    pub columns: Vec<Column>,
+    /// The names of its key columns, in the key's own order. Empty where it has no key.
+    pub key: Vec<String>,
+    /// What only one of the databases has.
+    pub shape: Shape,
+}
+
+impl Table {
+    /// The column of that name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == name)
+    }
+
+    /// The PostgreSQL side of the shape.
+    pub fn postgres(&self) -> Option<&PostgresShape> {
+        match &self.shape {
+            Shape::Postgres(shape) => Some(shape),
+            Shape::Sqlite(_) => None,
+        }
+    }
+
+    /// The SQLite side of the shape.
+    pub fn sqlite(&self) -> Option<&SqliteShape> {
+        match &self.shape {
+            Shape::Sqlite(shape) => Some(shape),
+            Shape::Postgres(_) => None,
+        }
+    }
+}
+
+/// One column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type as SQL that declares it again: domains resolved to what they stand on, type modifiers included.
+    pub sql_type: String,
+    /// The collation to declare with it, as SQL; `None` for the database's default.
+    pub collation: Option<String>,
+    /// How its values are shown.
+    pub shown: Shown,
+    /// Whether `IS DISTINCT FROM` (PostgreSQL) or `IS NOT` (SQLite) already tells stored images apart.
+    pub plain_equality: bool,
+    /// Whether it may be NULL.
+    pub nullable: bool,
+    /// The database's own number for it: `attnum`, which survives a rename, or SQLite's `cid`, which does not.
+    pub number: i32,
+    /// The value every row had when the column was added, as an SQL literal, where the database keeps one value
+    /// for all (a constant default).
+    pub fill: Option<String>,
+}
+
+/// What only one of the databases has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shape {
+    /// PostgreSQL.
+    Postgres(PostgresShape),
+    /// SQLite.
+    Sqlite(SqliteShape),
+}
+
+/// PostgreSQL's side of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PostgresShape {
+    /// Its object id.
+    pub oid: u32,
+    /// Every table of its partition tree but itself, intermediate ones included; empty for an ordinary table.
+    pub partitions: Vec<TableName>,
+    /// Whether it is the root of a partition tree.
+    pub partitioned: bool,
+    /// Whether it inherits, or is inherited from, other than by partitioning.
+    pub inherits: bool,
+    /// Whether a trigger `AFTER … FOR EACH ROW` of somebody else's, on it or on a table its cascades reach,
+    /// may write it again inside one statement.
+    pub written_again: bool,
+    /// Its size on disk in bytes, without indexes.
+    pub bytes: i64,
+}
+
+/// SQLite's side of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SqliteShape {
+    /// Whether it has no rowid.
+    pub without_rowid: bool,
+    /// Whether its key is an alias of the rowid.
+    pub rowid_alias: bool,
+    /// Its unique indexes besides the key.
+    pub unique: Vec<UniqueIndex>,
+}
+
+/// A unique index of a SQLite table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UniqueIndex {
+    /// The parts of the index: columns and expressions, with their collation.
+    pub parts: Vec<IndexPart>,
+    /// The condition of a partial index, as SQL.
+    pub predicate: Option<String>,
+}
+
+/// One part of an index.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IndexPart {
+    /// A column, compared under a collation.
+    Column {
+        /// Its name.
+        name: String,
+        /// The collation, as SQL.
+        collation: String,
+    },
+    /// An expression, as SQL.
+    Expression(String),
+}

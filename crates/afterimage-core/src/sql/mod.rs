@@ -1,0 +1,150 @@
+//! Every line of SQL that Afterimage sends: one folder per database, one trait over them.
+//!
+//! A script is a list of statements, in order. What `track` runs is what `plan` prints.
+
+use std::fmt::Debug;
+
+use crate::layout::{Field, Layout};
+use crate::name::TableName;
+use crate::schema::Table;
+use crate::time::Moment;
+use crate::{Context, Database, Result};
+
+pub mod catalog;
+mod expression;
+pub mod postgres;
+pub mod sqlite;
+
+/// Statements, in the order in which they run.
+pub type Script = Vec<String>;
+
+/// Up to which record an as-of looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bound {
+    /// All records: the state of now.
+    Now,
+    /// Records dated at or before this.
+    Time(Moment),
+    /// Records at or before this one, in the order (date, id): the state right after a transaction.
+    Position(Moment, i64),
+}
+
+impl Bound {
+    /// The time of the bound.
+    pub fn moment(self) -> Option<Moment> {
+        match self {
+            Self::Now => None,
+            Self::Time(moment) | Self::Position(moment, _) => Some(moment),
+        }
+    }
+}
+
+/// What a table's as-of reads.
+#[derive(Debug, Clone)]
+pub struct AsOf<'a> {
+    /// The history.
+    pub layout: &'a Layout,
+    /// The fields wanted; key fields come first in the result whether asked for or not.
+    pub fields: &'a [Field],
+    /// Whether any record it may meet is sparse.
+    pub sparse: bool,
+    /// Up to which record.
+    pub bound: Bound,
+    /// Transactions that had not ended at that time.
+    pub unfinished: &'a [String],
+}
+
+/// The SQL of one database.
+pub trait Dialect: Debug + Send + Sync {
+    /// Which database.
+    fn database(&self) -> Database;
+
+    /// Creates the catalogue, the context and the sequence, where they are missing.
+    fn catalog(&self) -> Script;
+
+    /// The name of a table of the catalogue.
+    fn catalog_table(&self, name: &str) -> String;
+
+    /// A moment as a literal of the type in which the database keeps `history_date`.
+    fn moment(&self, moment: Moment) -> String;
+
+    /// An expression of that type, as microseconds since the epoch.
+    fn micros(&self, expression: &str) -> String;
+
+    /// The database's clock, as that type.
+    fn clock(&self) -> &'static str;
+
+    /// Moves the clock on before something of the engine's own is dated.
+    fn tick(&self) -> Script {
+        Script::new()
+    }
+
+    /// Opens a transaction of the engine's own that writes, or one that only reads and sees one moment.
+    fn open(&self, writes: bool) -> String;
+
+    /// Creates the history table with its indexes and guards.
+    fn create_history(&self, layout: &Layout) -> Script;
+
+    /// Brings the history table from one layout to the next; `fills` are the constant defaults of new fields.
+    fn alter_history(&self, old: &Layout, new: &Layout, fills: &[(u16, String)]) -> Script;
+
+    /// Drops the history table.
+    fn drop_history(&self, layout: &Layout) -> Script;
+
+    /// Installs or replaces capture. `baseline` adds what a baseline in progress needs.
+    fn install_capture(&self, layout: &Layout, table: &Table, baseline: bool) -> Script;
+
+    /// Removes capture.
+    fn remove_capture(&self, layout: &Layout) -> Script;
+
+    /// Writes the baseline of all rows that have no record yet, in one go.
+    fn baseline(&self, layout: &Layout) -> Script;
+
+    /// Opens a transaction of a user's.
+    fn begin(&self) -> &'static str;
+
+    /// Sets the context of the open transaction; `again` where it has one already.
+    fn set_context(&self, context: &Context, again: bool) -> Result<String>;
+
+    /// The records of one row, oldest first, bounded: header columns, mask words, then `fields`. The key's values
+    /// are the parameters, in the key's order.
+    fn records_of_key(&self, layout: &Layout, fields: &[Field], bound: Bound) -> String;
+
+    /// The arrival that belongs to a departure: its parameters are the departure's id and date (in microseconds).
+    fn arrival_of(&self, layout: &Layout) -> String;
+
+    /// The transactions that had not ended at that time, of all these histories.
+    fn unfinished(&self, histories: &[&Layout], at: Moment) -> String;
+
+    /// The position of the last record of a transaction, over all these histories.
+    fn position_of_tx(&self, histories: &[&Layout], tx: &str) -> Result<String>;
+
+    /// A table as of a time: the key's columns and then `fields`, under their present names, typed.
+    fn as_of(&self, as_of: &AsOf<'_>) -> String;
+
+    /// Wraps a query whose columns are `fields`, so that it gives the text that is shown of each.
+    fn shown(&self, query: &str, fields: &[&Field]) -> String;
+
+    /// Compares what the records give with the live table: one row per difference, which is the key's columns, a
+    /// word for each word of the mask, and 1 where the row is live, 1 where it is recorded.
+    fn differences(&self, layout: &Layout, sparse: bool) -> String;
+
+    /// Records that do not follow one another: the key's columns, `history_id`, and what is wrong.
+    fn broken_sequences(&self, layout: &Layout) -> String;
+
+    /// Writes a record for every difference between the records and the live table.
+    fn resync(&self, layout: &Layout, sparse: bool, table: &Table) -> Script;
+
+    /// A query that gives one row, how many rows a table has.
+    fn count(&self, table: &TableName) -> String {
+        format!("SELECT count(*) FROM {}", table.quoted())
+    }
+}
+
+/// The SQL of a database.
+pub fn dialect(database: Database) -> &'static dyn Dialect {
+    match database {
+        Database::Postgres => &postgres::Postgres,
+        Database::Sqlite => &sqlite::Sqlite,
+    }
+}

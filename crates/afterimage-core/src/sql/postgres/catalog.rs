@@ -1,0 +1,66 @@
+//! The catalogue, in schema `afterimage`.
+
+use crate::sql::Script;
+
+pub(super) fn create() -> Script {
+    STATEMENTS.iter().map(ToString::to_string).collect()
+}
+
+const STATEMENTS: [&str; 12] = [
+    "CREATE SCHEMA IF NOT EXISTS afterimage",
+    "CREATE SEQUENCE IF NOT EXISTS afterimage.history_id",
+    "CREATE TABLE IF NOT EXISTS afterimage.setting (
+  name text PRIMARY KEY,
+  value text
+)",
+    "INSERT INTO afterimage.setting (name, value)
+VALUES ('version', '1'), ('incarnation', gen_random_uuid()::text)
+ON CONFLICT DO NOTHING",
+    "CREATE TABLE IF NOT EXISTS afterimage.tracked (
+  id bigint PRIMARY KEY,
+  schema_name text NOT NULL,
+  table_name text NOT NULL,
+  history_name text NOT NULL,
+  tracking text NOT NULL,
+  state text NOT NULL,
+  since timestamptz NOT NULL
+)",
+    "CREATE TABLE IF NOT EXISTS afterimage.epoch (
+  table_id bigint NOT NULL,
+  number bigint NOT NULL,
+  from_date timestamptz NOT NULL,
+  layout text NOT NULL,
+  PRIMARY KEY (table_id, number)
+)",
+    "CREATE TABLE IF NOT EXISTS afterimage.gap (
+  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  table_id bigint NOT NULL,
+  key text,
+  from_date timestamptz NOT NULL,
+  to_date timestamptz,
+  cause text NOT NULL,
+  recorded_by text
+)",
+    // Who may execute this may date records by hand. Nothing calls it: it is the right.
+    "CREATE OR REPLACE FUNCTION afterimage.explicit_time() RETURNS void
+LANGUAGE sql AS ''",
+    "REVOKE EXECUTE ON FUNCTION afterimage.explicit_time() FROM PUBLIC",
+    "CREATE OR REPLACE FUNCTION afterimage.explicit_moment(asked text) RETURNS timestamptz
+LANGUAGE plpgsql AS $$
+BEGIN
+  IF NOT pg_catalog.has_function_privilege(session_user, 'afterimage.explicit_time()', 'EXECUTE') THEN
+    RAISE insufficient_privilege USING MESSAGE = 'afterimage: an explicit time needs EXECUTE on afterimage.explicit_time()';
+  END IF;
+  IF asked::timestamptz > pg_catalog.clock_timestamp() THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'afterimage: the explicit time is in the future';
+  END IF;
+  RETURN asked::timestamptz;
+END $$",
+    "CREATE OR REPLACE FUNCTION afterimage.append_only() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE insufficient_privilege USING MESSAGE = 'afterimage: records of ' || TG_RELID::regclass::text || ' cannot be changed or deleted';
+END $$",
+    // Everyone may see what is tracked; nobody else may change it.
+    "GRANT USAGE ON SCHEMA afterimage TO PUBLIC",
+];

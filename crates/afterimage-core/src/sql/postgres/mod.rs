@@ -1,0 +1,160 @@
+//! PostgreSQL.
+//!
+//! Statement triggers with transition tables record a statement at once. Everything of ours lives in schema
+//! `afterimage`; the history stands beside its table.
+
+mod capture;
+mod catalog;
+mod check;
+mod history;
+mod read;
+mod trigger;
+
+use crate::layout::{Field, Layout};
+use crate::name::{TableName, literal};
+use crate::schema::Table;
+use crate::sql::{AsOf, Bound, Dialect, Script};
+use crate::time::Moment;
+use crate::{Context, Database, Error, ErrorKind, Result};
+
+pub use capture::functions;
+pub use history::{baseline_columns, baseline_source, interrupted};
+pub use trigger::{Level, Trigger, level, triggers};
+
+/// The SQL of PostgreSQL.
+#[derive(Debug)]
+pub struct Postgres;
+
+/// What a session sets before it reads values as text or runs a script: whatever the server's settings are, a value
+/// has one text, and a literal one meaning.
+pub const SESSION: &str = "SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO, MDY'; SET LOCAL intervalstyle = 'postgres'; \
+SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C'; SET LOCAL xmlbinary = 'base64'; \
+SET LOCAL standard_conforming_strings = on; SET LOCAL row_security = off";
+
+impl Dialect for Postgres {
+    fn database(&self) -> Database {
+        Database::Postgres
+    }
+
+    fn catalog(&self) -> Script {
+        catalog::create()
+    }
+
+    fn catalog_table(&self, name: &str) -> String {
+        format!("afterimage.{name}")
+    }
+
+    fn moment(&self, moment: Moment) -> String {
+        format!("'{moment}'::timestamptz")
+    }
+
+    fn micros(&self, expression: &str) -> String {
+        format!("(extract(epoch FROM {expression}) * 1000000)::bigint")
+    }
+
+    fn clock(&self) -> &'static str {
+        "clock_timestamp()"
+    }
+
+    fn open(&self, writes: bool) -> String {
+        let mode = if writes { "" } else { " ISOLATION LEVEL REPEATABLE READ, READ ONLY" };
+        format!("BEGIN{mode}; {SESSION}")
+    }
+
+    fn create_history(&self, layout: &Layout) -> Script {
+        history::create(layout)
+    }
+
+    fn alter_history(&self, old: &Layout, new: &Layout, fills: &[(u16, String)]) -> Script {
+        history::alter(old, new, fills)
+    }
+
+    fn drop_history(&self, layout: &Layout) -> Script {
+        vec![format!("DROP TABLE IF EXISTS {}", layout.history.quoted())]
+    }
+
+    fn install_capture(&self, layout: &Layout, table: &Table, _baseline: bool) -> Script {
+        let mut script: Script =
+            capture::functions(layout, level(table)).into_iter().map(|function| function.create()).collect();
+        script.extend(trigger::create(layout, table));
+        script
+    }
+
+    fn remove_capture(&self, layout: &Layout) -> Script {
+        capture::names(layout.id).map(|name| format!("DROP FUNCTION IF EXISTS {name}() CASCADE")).to_vec()
+    }
+
+    fn baseline(&self, layout: &Layout) -> Script {
+        history::baseline(layout)
+    }
+
+    fn begin(&self) -> &'static str {
+        "BEGIN"
+    }
+
+    fn set_context(&self, context: &Context, _again: bool) -> Result<String> {
+        let digits: String = context.to_json()?.bytes().map(|byte| format!("{byte:02x}")).collect();
+        Ok(format!("SELECT set_config('afterimage.context', convert_from(decode('{digits}', 'hex'), 'UTF8'), true)"))
+    }
+
+    fn records_of_key(&self, layout: &Layout, fields: &[Field], bound: Bound) -> String {
+        read::records_of_key(layout, fields, bound)
+    }
+
+    fn arrival_of(&self, layout: &Layout) -> String {
+        read::arrival_of(layout)
+    }
+
+    fn unfinished(&self, histories: &[&Layout], at: Moment) -> String {
+        read::unfinished(histories, at)
+    }
+
+    fn position_of_tx(&self, histories: &[&Layout], tx: &str) -> Result<String> {
+        if tx.is_empty() || !tx.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Error::new(ErrorKind::InvalidTime, format!("{tx:?} is not the number of a transaction")));
+        }
+        let each: Vec<String> = histories
+            .iter()
+            .map(|layout| {
+                format!("SELECT history_date, history_id FROM {} WHERE history_tx = '{tx}'::bigint", layout.history.quoted())
+            })
+            .collect();
+        Ok(format!(
+            "SELECT {}, history_id FROM ({}) AS x ORDER BY history_date DESC, history_id DESC LIMIT 1",
+            self.micros("history_date"),
+            each.join(" UNION ALL ")
+        ))
+    }
+
+    fn as_of(&self, as_of: &AsOf<'_>) -> String {
+        read::as_of(as_of)
+    }
+
+    fn shown(&self, query: &str, fields: &[&Field]) -> String {
+        let columns: Vec<String> = fields.iter().map(|field| read::as_text(field, "q", &field.name)).collect();
+        format!("SELECT {} FROM (\n{query}\n) AS q", columns.join(", "))
+    }
+
+    fn differences(&self, layout: &Layout, sparse: bool) -> String {
+        check::differences(layout, sparse)
+    }
+
+    fn broken_sequences(&self, layout: &Layout) -> String {
+        check::broken_sequences(layout)
+    }
+
+    fn resync(&self, layout: &Layout, sparse: bool, _table: &Table) -> Script {
+        check::resync(layout, sparse)
+    }
+}
+
+/// The live table: its own rows only, unless it is the root of a partition tree.
+fn live(layout: &Layout) -> String {
+    let only = if layout.only { "ONLY " } else { "" };
+    format!("{only}{}", layout.table.quoted())
+}
+
+/// A table's name as text for a message inside a function.
+fn message_name(table: &TableName) -> String {
+    literal(&table.to_string())
+}

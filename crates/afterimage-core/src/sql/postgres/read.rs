@@ -1,0 +1,176 @@
+//! Reading: the records of a row, and a table as of a time.
+
+use crate::layout::{Field, Keeping, Layout};
+use crate::name::{Quoted, literal};
+use crate::sql::expression::{col, mask_names};
+use crate::sql::{AsOf, Bound, Dialect as _};
+use crate::time::Moment;
+use crate::value::Shown;
+
+/// A condition on the records of alias `h`.
+fn within(bound: Bound) -> String {
+    let at = |moment: Moment| super::Postgres.moment(moment);
+    match bound {
+        Bound::Now => "true".to_owned(),
+        Bound::Time(moment) => format!("h.history_date <= {}", at(moment)),
+        Bound::Position(moment, id) => format!("(h.history_date, h.history_id) <= ({}, {id})", at(moment)),
+    }
+}
+
+/// A value as the text from which it is shown.
+pub(super) fn as_text(field: &Field, alias: &str, column: &str) -> String {
+    let column = col(alias, column);
+    match (field.shown, field.keeping) {
+        (Shown::Json, Keeping::Stored) if is_array(field) => format!("to_json({column})::text"),
+        _ => format!("{column}::text"),
+    }
+}
+
+fn is_array(field: &Field) -> bool {
+    field.sql_type.ends_with("[]")
+}
+
+/// A key given as text, as the key column's type without its modifier: `varchar(3)` would cut it, `numeric(9,2)` round it.
+pub(super) fn key_parameter(field: &Field, n: usize) -> String {
+    let mut bare = field.sql_type.clone();
+    if let (Some(open), Some(close)) = (bare.find('('), bare.find(')')) {
+        bare.replace_range(open..=close, "");
+    }
+    match bare.trim() {
+        "text" | "character varying" => format!("${n}::text"),
+        "character" => format!("${n}::text::bpchar"),
+        other => format!("${n}::text::{other}"),
+    }
+}
+
+pub(super) fn records_of_key(layout: &Layout, fields: &[Field], bound: Bound) -> String {
+    let words: Vec<String> = layout.word_columns().map(|word| format!("h.{word}")).collect();
+    let columns: String = fields.iter().map(|field| format!(", {}", as_text(field, "h", &field.history))).collect();
+    let key: Vec<String> = layout
+        .key_fields()
+        .enumerate()
+        .map(|(n, field)| format!("{} = {}", col("h", &field.history), key_parameter(field, n + 1)))
+        .collect();
+    format!(
+        "SELECT h.history_id, {}, h.history_type::text, h.history_user, h.history_change_reason, h.history_context::text, h.history_tx::text, h.history_old_key::text, {}{columns}\nFROM {} AS h\nWHERE {} AND {}\nORDER BY h.history_date, h.history_id",
+        super::Postgres.micros("h.history_date"),
+        words.join(", "),
+        layout.history.quoted(),
+        key.join(" AND "),
+        within(bound),
+    )
+}
+
+/// `{"id": row.id}`, as records keep the key a row had before.
+pub(super) fn key_json(layout: &Layout, row: &str, history: bool) -> String {
+    let members: Vec<String> = layout
+        .key_fields()
+        .map(|field| {
+            let column = if history { &field.history } else { &field.name };
+            format!("{}, {}", literal(&field.name), col(row, column))
+        })
+        .collect();
+    format!("jsonb_build_object({})", members.join(", "))
+}
+
+pub(super) fn arrival_of(layout: &Layout) -> String {
+    let key: Vec<String> = layout.key_fields().map(|field| format!("{}::text", col("h", &field.history))).collect();
+    let history = layout.history.quoted();
+    format!(
+        "SELECT h.history_id, {} FROM {history} AS d JOIN {history} AS h ON h.history_date = d.history_date AND h.history_id > d.history_id AND h.history_old_key = {}\nWHERE d.history_id = $1 AND d.history_date = 'epoch'::timestamptz + $2 * interval '1 microsecond'\nORDER BY h.history_id LIMIT 1",
+        key.join(", "),
+        key_json(layout, "d", true),
+    )
+}
+
+/// Transactions with records on both sides of a time.
+///
+/// A record says when its transaction began only if that is more than a second before; so the others have both their
+/// sides within a second of the time, and those are found by an index of their own.
+pub(super) fn unfinished(histories: &[&Layout], at: Moment) -> String {
+    let at = super::Postgres.moment(at);
+    let union = |condition: &str| {
+        histories
+            .iter()
+            .map(|layout| format!("SELECT history_tx FROM {} WHERE {condition}", layout.history.quoted()))
+            .collect::<Vec<_>>()
+            .join(" UNION ")
+    };
+    if histories.is_empty() {
+        return "SELECT NULL::text WHERE false".to_owned();
+    }
+    format!(
+        "SELECT history_tx::text FROM (\n(({}) INTERSECT ({}))\nUNION {}\n) AS x",
+        union(&format!("history_date > {at} AND history_date <= {at} + interval '1 second'")),
+        union(&format!("history_date <= {at} AND history_date >= {at} - interval '1 second'")),
+        union(&format!("history_tx_start <= {at} AND history_date > {at}")),
+    )
+}
+
+pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
+    let AsOf { layout, fields, sparse, bound, unfinished } = as_of;
+    let history = layout.history.quoted();
+    let mut condition = within(*bound);
+    if !unfinished.is_empty() {
+        let list: Vec<String> = unfinished.iter().map(|tx| format!("{}::bigint", literal(tx))).collect();
+        condition.push_str(&format!(" AND h.history_tx NOT IN ({})", list.join(", ")));
+    }
+    let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
+    let key = key.join(", ");
+    let rest: Vec<&Field> = fields.iter().filter(|field| !layout.is_key(field)).collect();
+    if !sparse {
+        let columns: Vec<String> = layout
+            .key_fields()
+            .chain(rest)
+            .map(|field| format!("{} AS {}", col("l", &field.history), Quoted::new(&field.name)))
+            .collect();
+        return format!(
+            "SELECT {}\nFROM (SELECT DISTINCT ON ({key}) {key}, h.history_date, h.history_id, h.history_type\n  FROM {history} AS h WHERE {condition}\n  ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS n\nJOIN {history} AS l ON l.history_date = n.history_date AND l.history_id = n.history_id\nWHERE n.history_type <> '-'\nORDER BY {}",
+            columns.join(", "),
+            order_by_key(layout, "l"),
+        );
+    }
+    let newest = |expression: &str, filter: &str| {
+        format!("(array_agg({expression} ORDER BY h.history_date DESC, h.history_id DESC){filter})[1]")
+    };
+    let mut inner: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
+    let mut outer: Vec<String> = layout
+        .key_fields()
+        .map(|field| format!("{} AS {}", col("n", &field.history), Quoted::new(&field.name)))
+        .collect();
+    for field in rest {
+        let filter = format!(" FILTER (WHERE {})", mask_names("h", field));
+        let name = Quoted::new(&field.name);
+        if is_array(field) {
+            // An array of arrays would become one array: find the record, then its value.
+            inner.push(format!("{} AS d{}", newest("h.history_date", &filter), field.bit));
+            inner.push(format!("{} AS i{}", newest("h.history_id", &filter), field.bit));
+            outer.push(format!(
+                "(SELECT {} FROM {history} AS x WHERE x.history_date = n.d{bit} AND x.history_id = n.i{bit}) AS {name}",
+                col("x", &field.history),
+                bit = field.bit
+            ));
+        } else {
+            inner.push(format!("{} AS f{}", newest(&col("h", &field.history), &filter), field.bit));
+            outer.push(format!("n.f{} AS {name}", field.bit));
+        }
+    }
+    format!(
+        "SELECT {}\nFROM (SELECT {}\n  FROM {history} AS h WHERE {condition} GROUP BY {key}\n  HAVING {} <> '-') AS n\nORDER BY {}",
+        outer.join(", "),
+        inner.join(",\n    "),
+        newest("h.history_type", ""),
+        order_by_key(layout, "n"),
+    )
+}
+
+fn order_by_key(layout: &Layout, alias: &str) -> String {
+    layout.key_fields().map(|field| col(alias, &field.history)).collect::<Vec<_>>().join(", ")
+}
+
+/// The state of now from the records, for comparing with the live table.
+pub(super) fn replay(layout: &Layout, sparse: bool) -> String {
+    let all = AsOf { layout, fields: &layout.fields, sparse, bound: Bound::Now, unfinished: &[] };
+    let ordered = self::as_of(&all);
+    ordered.rsplit_once("\nORDER BY ").map(|(query, _)| query.to_owned()).unwrap_or(ordered)
+}

@@ -1,0 +1,203 @@
+//! The catalogue, the state and the context.
+//!
+//! `afterimage_context` is a view over the one row of `afterimage_state`: what a client inserts there becomes a row of
+//! `afterimage_scope`, which the records refer to. So a record carries eight bytes instead of a copy of its context,
+//! and the same page holds the sequence, the clock and the context.
+//!
+//! A client that forgets to delete its context before COMMIT would lend it to the next transaction. While it is set,
+//! the state's row points at a row that never exists, by a deferred foreign key: its COMMIT fails, wherever foreign
+//! keys are on.
+
+use super::CLOCK;
+use crate::sql::Script;
+use crate::{Context, Result};
+
+/// The columns of the public contract, in order.
+const CONTEXT_COLUMNS: &str = "actor, label, reason, remote_addr, correlation_id, extra, at";
+
+pub(super) fn create() -> Script {
+    let mut script: Script = TABLES.iter().map(ToString::to_string).collect();
+    script.push(format!("INSERT OR IGNORE INTO afterimage_state (one, history_id, history_date, last_scope) VALUES (1, 0, {CLOCK}, 0)"));
+    script.extend(GUARDS.iter().map(ToString::to_string));
+    script.push(VIEW.to_owned());
+    script.push(on_insert());
+    script.push(on_update());
+    script.push(ON_DELETE.to_owned());
+    script
+}
+
+const TABLES: [&str; 8] = [
+    "CREATE TABLE IF NOT EXISTS afterimage_setting (
+  name TEXT PRIMARY KEY NOT NULL,
+  value TEXT
+)",
+    "INSERT OR IGNORE INTO afterimage_setting (name, value)
+VALUES ('version', '1'), ('incarnation', lower(hex(randomblob(16)))), ('explicit_time', 'refused')",
+    "CREATE TABLE IF NOT EXISTS afterimage_tracked (
+  id INTEGER PRIMARY KEY,
+  schema_name TEXT,
+  table_name TEXT NOT NULL,
+  history_name TEXT NOT NULL,
+  tracking TEXT NOT NULL,
+  state TEXT NOT NULL,
+  since INTEGER NOT NULL,
+  baseline_next INTEGER
+)",
+    "CREATE TABLE IF NOT EXISTS afterimage_epoch (
+  table_id INTEGER NOT NULL,
+  number INTEGER NOT NULL,
+  from_date INTEGER NOT NULL,
+  layout TEXT NOT NULL,
+  PRIMARY KEY (table_id, number)
+)",
+    "CREATE TABLE IF NOT EXISTS afterimage_gap (
+  id INTEGER PRIMARY KEY,
+  table_id INTEGER NOT NULL,
+  key TEXT,
+  from_date INTEGER NOT NULL,
+  to_date INTEGER,
+  cause TEXT NOT NULL,
+  recorded_by TEXT
+)",
+    "CREATE TABLE IF NOT EXISTS afterimage_scope (
+  id INTEGER PRIMARY KEY,
+  tx INTEGER NOT NULL,
+  actor TEXT,
+  reason TEXT,
+  context TEXT,
+  began INTEGER NOT NULL,
+  first_id INTEGER NOT NULL,
+  last_date INTEGER,
+  last_id INTEGER
+)",
+    "CREATE TABLE IF NOT EXISTS afterimage_never (
+  id INTEGER PRIMARY KEY CHECK (0)
+)",
+    "CREATE TABLE IF NOT EXISTS afterimage_state (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  history_id INTEGER NOT NULL,
+  history_date INTEGER NOT NULL,
+  last_scope INTEGER NOT NULL,
+  scope INTEGER,
+  at INTEGER,
+  the_context_must_be_deleted_before_commit INTEGER
+    REFERENCES afterimage_never DEFERRABLE INITIALLY DEFERRED
+)",
+];
+
+const GUARDS: [&str; 3] = [
+    "CREATE INDEX IF NOT EXISTS afterimage_scope_lasting ON afterimage_scope (last_date) WHERE last_date > began",
+    "CREATE TRIGGER IF NOT EXISTS afterimage_scope_update BEFORE UPDATE ON afterimage_scope
+WHEN OLD.last_date IS NOT NULL OR NEW.id IS NOT OLD.id OR NEW.tx IS NOT OLD.tx OR NEW.actor IS NOT OLD.actor
+  OR NEW.reason IS NOT OLD.reason OR NEW.context IS NOT OLD.context
+BEGIN
+  SELECT RAISE(ABORT, 'afterimage: a context cannot be changed once it is written');
+END",
+    "CREATE TRIGGER IF NOT EXISTS afterimage_scope_delete BEFORE DELETE ON afterimage_scope
+WHEN (SELECT history_id FROM afterimage_state) >= OLD.first_id
+BEGIN
+  SELECT RAISE(ABORT, 'afterimage: a context that records refer to cannot be deleted');
+END",
+];
+
+const VIEW: &str = "CREATE VIEW IF NOT EXISTS afterimage_context AS
+SELECT c.actor,
+  json_extract(c.context, '$.label') AS label,
+  c.reason,
+  json_extract(c.context, '$.remote_addr') AS remote_addr,
+  json_extract(c.context, '$.correlation_id') AS correlation_id,
+  c.context AS extra,
+  s.at
+FROM afterimage_state AS s JOIN afterimage_scope AS c ON c.id = s.scope";
+
+/// What a context's row becomes: `extra` with the named columns in it, and the real time where another is asked for.
+const CONTEXT_JSON: &str = "nullif(json_patch(coalesce(NEW.extra, '{}'), json_object(
+      'label', NEW.label, 'remote_addr', NEW.remote_addr, 'correlation_id', NEW.correlation_id,
+      'recorded_at', CASE WHEN NEW.at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END)), '{}')";
+
+/// An explicit time as microseconds, whether given so or as ISO 8601.
+const AT: &str = "CASE typeof(NEW.at) WHEN 'text' THEN CAST(round((julianday(NEW.at) - 2440587.5) * 86400000.0) AS INTEGER) * 1000 ELSE NEW.at END";
+
+fn checks() -> String {
+    format!(
+        "  SELECT RAISE(ABORT, 'afterimage: extra must be a JSON object')
+  WHERE NEW.extra IS NOT NULL AND CASE WHEN json_valid(NEW.extra) THEN json_type(NEW.extra) IS NOT 'object' ELSE 1 END;
+  SELECT RAISE(ABORT, 'afterimage: skip is not available')
+  WHERE NEW.extra IS NOT NULL AND CASE WHEN json_valid(NEW.extra) THEN json_type(NEW.extra, '$.skip') IS NOT NULL ELSE 0 END;
+  SELECT RAISE(ABORT, 'afterimage: an explicit time needs the setting explicit_time')
+  WHERE NEW.at IS NOT NULL AND (SELECT value FROM afterimage_setting WHERE name = 'explicit_time') IS NOT 'allowed';
+  SELECT RAISE(ABORT, 'afterimage: the explicit time is not a time, or is in the future')
+  WHERE NEW.at IS NOT NULL AND ({AT} IS NULL OR {AT} > {CLOCK});"
+    )
+}
+
+fn on_insert() -> String {
+    format!(
+        "CREATE TRIGGER IF NOT EXISTS afterimage_context_insert INSTEAD OF INSERT ON afterimage_context
+BEGIN
+  SELECT RAISE(ABORT, 'afterimage: a context is set already: delete it first')
+  WHERE (SELECT scope FROM afterimage_state) IS NOT NULL;
+{}
+  UPDATE afterimage_state SET history_date = max(history_date, {CLOCK}), last_scope = last_scope + 1,
+    scope = last_scope + 1, at = {AT}, the_context_must_be_deleted_before_commit = 1;
+  INSERT INTO afterimage_scope (id, tx, actor, reason, context, began, first_id)
+  SELECT s.scope, s.scope, NEW.actor, NEW.reason, {CONTEXT_JSON},
+    coalesce(s.at, s.history_date), s.history_id + 1
+  FROM afterimage_state AS s;
+END",
+        checks()
+    )
+}
+
+/// A context set anew inside its transaction: records from here on carry it, those before keep theirs.
+fn on_update() -> String {
+    format!(
+        "CREATE TRIGGER IF NOT EXISTS afterimage_context_update INSTEAD OF UPDATE ON afterimage_context
+BEGIN
+{}
+  INSERT INTO afterimage_scope (id, tx, actor, reason, context, began, first_id)
+  SELECT s.last_scope + 1, c.tx, NEW.actor, NEW.reason, {CONTEXT_JSON}, c.began, s.history_id + 1
+  FROM afterimage_state AS s JOIN afterimage_scope AS c ON c.id = s.scope;
+  UPDATE afterimage_state SET last_scope = last_scope + 1, scope = last_scope + 1, at = {AT};
+END",
+        checks()
+    )
+}
+
+/// The transaction's own row learns where it ended; a context under which nothing was written leaves nothing.
+const ON_DELETE: &str = "CREATE TRIGGER IF NOT EXISTS afterimage_context_delete INSTEAD OF DELETE ON afterimage_context
+BEGIN
+  UPDATE afterimage_scope SET last_id = (SELECT history_id FROM afterimage_state),
+    last_date = (SELECT coalesce(at, history_date) FROM afterimage_state)
+  WHERE id = (SELECT c.tx FROM afterimage_state AS s JOIN afterimage_scope AS c ON c.id = s.scope)
+    AND first_id <= (SELECT history_id FROM afterimage_state);
+  DELETE FROM afterimage_scope
+  WHERE id >= (SELECT c.tx FROM afterimage_state AS s JOIN afterimage_scope AS c ON c.id = s.scope)
+    AND first_id > (SELECT history_id FROM afterimage_state);
+  UPDATE afterimage_state SET scope = NULL, at = NULL, the_context_must_be_deleted_before_commit = NULL;
+END";
+
+pub(super) fn set_context(context: &Context, again: bool) -> Result<String> {
+    context.check()?;
+    let text = |key: &str| match context.get(key) {
+        None | Some(serde_json::Value::Null) => "NULL".to_owned(),
+        Some(serde_json::Value::String(text)) => hex(text),
+        Some(other) => hex(&other.to_string()),
+    };
+    let extra = context.extra();
+    let extra = if extra.is_empty() { "NULL".to_owned() } else { hex(&serde_json::Value::Object(extra).to_string()) };
+    let named: Vec<String> = crate::context::KEYS.iter().map(|key| text(key)).collect();
+    let at = context.explicit_time().map_or_else(|| "NULL".to_owned(), |at| at.as_micros().to_string());
+    let values = format!("{}, {extra}, {at}", named.join(", "));
+    Ok(if again {
+        format!("UPDATE afterimage_context SET ({CONTEXT_COLUMNS}) = ({values})")
+    } else {
+        format!("INSERT INTO afterimage_context ({CONTEXT_COLUMNS}) VALUES ({values})")
+    })
+}
+
+/// Text as hex digits: whatever it holds, nothing needs escaping.
+fn hex(text: &str) -> String {
+    let digits: String = text.bytes().map(|byte| format!("{byte:02X}")).collect();
+    format!("CAST(X'{digits}' AS TEXT)")
+}

@@ -1,0 +1,86 @@
+//! The history table: no constraint that a record could violate, since the writer's conflict clause would then decide
+//! about our record; and key columns of the table's own types, since an index on an untyped column is not used.
+
+use super::kept;
+use crate::layout::{Field, Keeping, Layout};
+use crate::name::Quoted;
+use crate::sql::Script;
+
+pub(super) fn create(layout: &Layout) -> Script {
+    let mut columns = vec![
+        "history_id INTEGER PRIMARY KEY".to_owned(),
+        "history_date INTEGER".to_owned(),
+        "history_type TEXT".to_owned(),
+        "history_scope INTEGER".to_owned(),
+    ];
+    columns.extend(layout.word_columns().map(|word| format!("{word} INTEGER")));
+    columns.push("history_old_key TEXT".to_owned());
+    columns.extend(layout.fields.iter().map(column));
+    let table = layout.history.quoted();
+    let mut script = vec![format!("CREATE TABLE {table} (\n  {}\n)", columns.join(",\n  "))];
+    script.push(format!(
+        "CREATE INDEX {} ON {table} ({}, history_date, history_id, history_type)",
+        Quoted::new(&format!("{}_key", layout.history.name)),
+        Quoted::list(layout.key_fields().map(|field| field.history.as_str())),
+    ));
+    script.extend(guards(layout));
+    script
+}
+
+/// Records can be added, and that is all.
+fn guards(layout: &Layout) -> Script {
+    ["UPDATE", "DELETE"]
+        .map(|operation| {
+            format!(
+                "CREATE TRIGGER {} BEFORE {operation} ON {}\nBEGIN\n  SELECT RAISE(ABORT, 'afterimage: records cannot be changed or deleted');\nEND",
+                Quoted::new(&format!("{}_no_{}", layout.history.name, operation.to_lowercase())),
+                layout.history.quoted()
+            )
+        })
+        .to_vec()
+}
+
+fn column(field: &Field) -> String {
+    format!("{} {}", Quoted::new(&field.history), stored_type(field)).trim_end().to_owned()
+}
+
+fn stored_type(field: &Field) -> &str {
+    match field.keeping {
+        Keeping::Stored => &field.sql_type,
+        Keeping::Masked => "INTEGER",
+    }
+}
+
+pub(super) fn alter(old: &Layout, new: &Layout, fills: &[(u16, String)]) -> Script {
+    let table = new.history.quoted();
+    let mut script: Script = (old.words()..new.words())
+        .map(|word| format!("ALTER TABLE {table} ADD COLUMN {} INTEGER", crate::layout::word_column(word)))
+        .collect();
+    for field in &new.fields {
+        if old.next_bit > field.bit {
+            continue;
+        }
+        // Every record written before the column existed then reads as the value the rows were given.
+        let fill = fills.iter().find(|(bit, _)| *bit == field.bit).map(|(_, literal)| match field.keeping {
+            Keeping::Stored => format!(" DEFAULT {literal}"),
+            Keeping::Masked => " DEFAULT 1".to_owned(),
+        });
+        script.push(format!("ALTER TABLE {table} ADD COLUMN {}{}", column(field), fill.unwrap_or_default()));
+    }
+    script
+}
+
+/// `INSERT INTO history (…)` up to the SELECT that follows.
+pub(super) fn insert_into(layout: &Layout) -> String {
+    format!(
+        "INSERT INTO {} ({}, {})",
+        layout.history.quoted(),
+        super::header_columns(layout),
+        super::history_columns(layout)
+    )
+}
+
+/// The values a full record keeps of a row.
+pub(super) fn full_row(layout: &Layout, row: &str) -> String {
+    layout.fields.iter().map(|field| kept(field, row)).collect::<Vec<_>>().join(", ")
+}

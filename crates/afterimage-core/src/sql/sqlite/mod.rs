@@ -1,0 +1,210 @@
+//! SQLite.
+//!
+//! Triggers run in the *writer's* SQLite, which may be as old as 3.38, with any pragmas: their SQL uses nothing newer,
+//! no pragma function (refused where `trusted_schema` is off), and no constraint on the history that the writer's
+//! `OR IGNORE` or `OR REPLACE` could turn against a record.
+//!
+//! One row, `afterimage_state`, holds the sequence, the clock and the context in force. There is one writer at a time,
+//! so it never races; and because ids and capture times both come from it, the order of ids is the order of records.
+
+mod baseline;
+mod capture;
+mod catalog;
+mod check;
+mod history;
+mod read;
+mod replaced;
+
+use crate::layout::{Field, Keeping, Layout};
+use crate::name::TableName;
+use crate::schema::Table;
+use crate::sql::expression::col;
+use crate::sql::{AsOf, Bound, Dialect, Script};
+use crate::time::Moment;
+use crate::{Context, Database, Error, ErrorKind, Result};
+
+pub use baseline::{Batch, batch, set_numbers_aside};
+
+/// The SQL of SQLite.
+#[derive(Debug)]
+pub struct Sqlite;
+
+/// The clock, in microseconds: SQLite's `now` counts milliseconds, and is one value during a statement.
+const CLOCK: &str = "CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000";
+
+/// Takes the next number and the time. The clock may go back; the state never does.
+const TICK: &str = "UPDATE afterimage_state SET history_id = history_id + 1, history_date = max(history_date, CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000);";
+
+impl Dialect for Sqlite {
+    fn database(&self) -> Database {
+        Database::Sqlite
+    }
+
+    fn catalog(&self) -> Script {
+        catalog::create()
+    }
+
+    fn catalog_table(&self, name: &str) -> String {
+        format!("afterimage_{name}")
+    }
+
+    fn moment(&self, moment: Moment) -> String {
+        moment.as_micros().to_string()
+    }
+
+    fn micros(&self, expression: &str) -> String {
+        expression.to_owned()
+    }
+
+    fn clock(&self) -> &'static str {
+        "(SELECT coalesce(at, history_date) FROM afterimage_state)"
+    }
+
+    fn tick(&self) -> Script {
+        vec![format!("UPDATE afterimage_state SET history_date = max(history_date + 1, {CLOCK})")]
+    }
+
+    fn open(&self, writes: bool) -> String {
+        if writes { "BEGIN IMMEDIATE" } else { "BEGIN" }.to_owned()
+    }
+
+    fn create_history(&self, layout: &Layout) -> Script {
+        history::create(layout)
+    }
+
+    fn alter_history(&self, old: &Layout, new: &Layout, fills: &[(u16, String)]) -> Script {
+        history::alter(old, new, fills)
+    }
+
+    fn drop_history(&self, layout: &Layout) -> Script {
+        vec![format!("DROP TABLE IF EXISTS {}", layout.history.quoted())]
+    }
+
+    fn install_capture(&self, layout: &Layout, table: &Table, baseline: bool) -> Script {
+        let mut script = self.remove_capture(layout);
+        script.extend(replaced::create_pending(layout));
+        script.extend(capture::triggers(layout, table, baseline));
+        script
+    }
+
+    fn remove_capture(&self, layout: &Layout) -> Script {
+        let mut script: Script = capture::trigger_names(layout.id)
+            .into_iter()
+            .map(|name| format!("DROP TRIGGER IF EXISTS {name}"))
+            .collect();
+        script.push(format!("DROP TABLE IF EXISTS {}", replaced::pending(layout)));
+        script
+    }
+
+    fn baseline(&self, layout: &Layout) -> Script {
+        baseline::whole(layout)
+    }
+
+    fn begin(&self) -> &'static str {
+        "BEGIN IMMEDIATE"
+    }
+
+    fn set_context(&self, context: &Context, again: bool) -> Result<String> {
+        catalog::set_context(context, again)
+    }
+
+    fn records_of_key(&self, layout: &Layout, fields: &[Field], bound: Bound) -> String {
+        read::records_of_key(layout, fields, bound)
+    }
+
+    fn arrival_of(&self, layout: &Layout) -> String {
+        read::arrival_of(layout)
+    }
+
+    fn unfinished(&self, _histories: &[&Layout], at: Moment) -> String {
+        // Transactions follow one another, so at most one had begun and not ended: the first to end after that time.
+        format!(
+            "SELECT CAST(tx AS TEXT) FROM (SELECT tx, began FROM afterimage_scope \
+             WHERE last_date > began AND last_date > {at} ORDER BY last_date LIMIT 1) WHERE began <= {at}",
+            at = at.as_micros()
+        )
+    }
+
+    fn position_of_tx(&self, _histories: &[&Layout], tx: &str) -> Result<String> {
+        let id: i64 = tx.parse().map_err(|_| not_a_tx(tx))?;
+        Ok(format!("SELECT last_date, last_id FROM afterimage_scope WHERE id = {id} AND tx = {id} AND last_date IS NOT NULL"))
+    }
+
+    fn as_of(&self, as_of: &AsOf<'_>) -> String {
+        read::as_of(as_of)
+    }
+
+    fn shown(&self, query: &str, fields: &[&Field]) -> String {
+        let columns: Vec<String> = fields.iter().map(|field| col("q", &field.name)).collect();
+        format!("SELECT {} FROM (\n{query}\n) AS q", columns.join(", "))
+    }
+
+    fn differences(&self, layout: &Layout, sparse: bool) -> String {
+        check::differences(layout, sparse)
+    }
+
+    fn broken_sequences(&self, layout: &Layout) -> String {
+        check::broken_sequences(layout)
+    }
+
+    fn resync(&self, layout: &Layout, sparse: bool, _table: &Table) -> Script {
+        check::resync(layout, sparse)
+    }
+}
+
+fn not_a_tx(tx: &str) -> Error {
+    Error::new(ErrorKind::InvalidTime, format!("{tx:?} is not the number of a transaction"))
+}
+
+/// What a record keeps of a field's value in some row.
+fn kept(field: &Field, row: &str) -> String {
+    match field.keeping {
+        Keeping::Stored => col(row, &field.name),
+        Keeping::Masked => format!("CASE WHEN {} IS NOT NULL THEN 1 END", col(row, &field.name)),
+    }
+}
+
+/// Whether the stored image of a column differs between two rows.
+///
+/// `IS NOT` compares by the column's collation, and 1 with 1.0 as equal: neither is what is stored.
+fn differs(field: &Field, before: &str, after: &str) -> String {
+    let (a, b) = (col(before, &field.name), col(after, &field.name));
+    if field.plain_equality {
+        format!("({a} IS NOT {b})")
+    } else {
+        format!("({a} IS NOT {b} COLLATE BINARY OR typeof({a}) IS NOT typeof({b}))")
+    }
+}
+
+/// `left.key = right.key`, column by column; the names of the left side's columns come from the table, those of
+/// the right side too. Exact, and able to use the left side's index whatever its collation.
+fn same_key(layout: &Layout, left: &str, right: &str) -> String {
+    let terms: Vec<String> = layout
+        .key_fields()
+        .map(|field| {
+            let (a, b) = (col(left, &field.name), col(right, &field.name));
+            if field.plain_equality { format!("{a} = {b}") } else { format!("{a} = {b} AND {a} = {b} COLLATE BINARY") }
+        })
+        .collect();
+    terms.join(" AND ")
+}
+
+/// The columns of the history that a record fills, after the header's fixed part.
+fn history_columns(layout: &Layout) -> String {
+    let columns: Vec<&str> = layout.fields.iter().map(|field| field.history.as_str()).collect();
+    crate::name::Quoted::list(columns)
+}
+
+/// The header's columns, in the order in which records are inserted.
+fn header_columns(layout: &Layout) -> String {
+    let words: Vec<String> = layout.word_columns().collect();
+    format!("history_id, history_date, history_type, history_scope, {}, history_old_key", words.join(", "))
+}
+
+fn trigger_name(id: i64, what: &str) -> String {
+    format!("afterimage_{id}_{what}")
+}
+
+fn table_literal(table: &TableName) -> String {
+    table.name.replace('\'', "''")
+}

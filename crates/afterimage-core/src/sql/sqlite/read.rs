@@ -1,0 +1,117 @@
+//! Reading: the records of a row, and a table as of a time.
+//!
+//! Along a row, ids and dates rise together; so the newest record of a key is the one with the highest id.
+
+use crate::layout::{Field, Layout};
+use crate::sql::expression::{col, mask_names};
+use crate::sql::{AsOf, Bound};
+
+/// A condition on the records of alias `h`.
+fn within(bound: Bound) -> String {
+    match bound {
+        Bound::Now => "1".to_owned(),
+        Bound::Time(at) => format!("h.history_date <= {}", at.as_micros()),
+        Bound::Position(at, id) => {
+            let at = at.as_micros();
+            format!("(h.history_date < {at} OR (h.history_date = {at} AND h.history_id <= {id}))")
+        }
+    }
+}
+
+fn header(alias: &str, layout: &Layout) -> String {
+    let words: Vec<String> = layout.word_columns().map(|word| format!("{alias}.{word}")).collect();
+    format!(
+        "{alias}.history_id, {alias}.history_date, {alias}.history_type, c.actor, c.reason, c.context, CAST(c.tx AS TEXT), {alias}.history_old_key, {}",
+        words.join(", ")
+    )
+}
+
+/// A key given as text, against the history's key columns: a column without a type of its own also matches a number.
+fn key_is_parameter(layout: &Layout) -> String {
+    layout
+        .key_fields()
+        .enumerate()
+        .map(|(n, field)| {
+            let column = col("h", &field.history);
+            let parameter = format!("?{}", n + 1);
+            let declared = field.sql_type.to_ascii_uppercase();
+            if declared.is_empty() || declared.contains("BLOB") {
+                let number = format!("CAST({parameter} AS NUMERIC)");
+                format!("({column} = {parameter} OR ({column} = {number} AND CAST({number} AS TEXT) = {parameter}))")
+            } else {
+                format!("{column} = {parameter}")
+            }
+        })
+        .collect::<Vec<_>>()
+        .join(" AND ")
+}
+
+pub(super) fn records_of_key(layout: &Layout, fields: &[Field], bound: Bound) -> String {
+    let columns: String = fields.iter().map(|field| format!(", {}", col("h", &field.history))).collect();
+    format!(
+        "SELECT {}{columns}\nFROM {} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope\nWHERE {} AND {}\nORDER BY h.history_date, h.history_id",
+        header("h", layout),
+        layout.history.quoted(),
+        key_is_parameter(layout),
+        within(bound),
+    )
+}
+
+/// A trigger writes the arrival right after the departure: it has the next number.
+pub(super) fn arrival_of(layout: &Layout) -> String {
+    let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
+    format!(
+        "SELECT h.history_id, {} FROM {} AS h WHERE h.history_id = ?1 + 1 AND h.history_date = ?2 AND h.history_old_key IS NOT NULL",
+        key.join(", "),
+        layout.history.quoted()
+    )
+}
+
+pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
+    let AsOf { layout, fields, sparse, bound, unfinished } = as_of;
+    let history = layout.history.quoted();
+    let mut condition = within(*bound);
+    if !unfinished.is_empty() {
+        condition.push_str(&format!(
+            " AND (h.history_scope IS NULL OR h.history_scope NOT IN (SELECT id FROM afterimage_scope WHERE tx IN ({})))",
+            unfinished.join(", ")
+        ));
+    }
+    let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
+    let key = key.join(", ");
+    let order = order_by_key(layout);
+    let rest = fields.iter().filter(|field| !layout.is_key(field));
+    if !sparse {
+        let columns: Vec<String> = named(layout.key_fields().chain(rest), |field| col("l", &field.history));
+        return format!(
+            "SELECT {}\nFROM (SELECT max(h.history_id) AS last FROM {history} AS h WHERE {condition} GROUP BY {key}) AS n\nJOIN {history} AS l ON l.history_id = n.last\nWHERE l.history_type <> '-'\nORDER BY {order}",
+            columns.join(", ")
+        );
+    }
+    let rest: Vec<&Field> = rest.collect();
+    let newest: String = rest
+        .iter()
+        .map(|field| format!(",\n    max(CASE WHEN {} THEN h.history_id END) AS f{}", mask_names("h", field), field.bit))
+        .collect();
+    let mut columns = named(layout.key_fields(), |field| col("l", &field.history));
+    columns.extend(named(rest.into_iter(), |field| {
+        format!("(SELECT {} FROM {history} AS h WHERE h.history_id = n.f{})", col("h", &field.history), field.bit)
+    }));
+    format!(
+        "SELECT {}\nFROM (SELECT max(h.history_id) AS last{newest}\n  FROM {history} AS h WHERE {condition} GROUP BY {key}) AS n\nJOIN {history} AS l ON l.history_id = n.last\nWHERE l.history_type <> '-'\nORDER BY {order}",
+        columns.join(", ")
+    )
+}
+
+fn order_by_key(layout: &Layout) -> String {
+    layout.key_fields().map(|field| col("l", &field.history)).collect::<Vec<_>>().join(", ")
+}
+
+fn named<'f>(fields: impl Iterator<Item = &'f Field>, expression: impl Fn(&Field) -> String) -> Vec<String> {
+    fields.map(|field| format!("{} AS {}", expression(field), crate::Quoted::new(&field.name))).collect()
+}
+
+/// The state of now from the records, for comparing with the live table.
+pub(super) fn replay(layout: &Layout, sparse: bool) -> String {
+    as_of(&AsOf { layout, fields: &layout.fields, sparse, bound: Bound::Now, unfinished: &[] })
+}

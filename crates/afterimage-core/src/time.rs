@@ -1,0 +1,143 @@
+//! Moments, and times as people type them.
+
+use std::fmt;
+
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp, Zoned};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// A point in time, in microseconds since 1970-01-01T00:00:00Z: what every database can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Moment(i64);
+
+impl Moment {
+    /// From microseconds since the epoch.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the epoch.
+    pub const fn as_micros(self) -> i64 {
+        self.0
+    }
+
+    /// The system's clock.
+    pub fn now() -> Self {
+        Self(Timestamp::now().as_microsecond())
+    }
+
+    /// Reads a time as people type it; `now` and `zone` settle what is relative or has no zone of its own.
+    ///
+    /// Understood: ISO 8601 with or without zone, a date (its start), `now`, `today`, `yesterday`,
+    /// `yesterday 15:00`, `2h ago`, `3 days ago`.
+    ///
+    /// ```
+    /// use afterimage_core::Moment;
+    /// let now = Moment::parse("2026-11-22T20:00:00Z", Moment::from_micros(0), "UTC").unwrap();
+    /// assert_eq!(Moment::parse("2017-06-01", now, "UTC").unwrap().to_string(), "2017-06-01T00:00:00.000000Z");
+    /// assert_eq!(Moment::parse("yesterday 15:00", now, "UTC").unwrap().to_string(), "2026-11-21T15:00:00.000000Z");
+    /// assert_eq!(Moment::parse("2h ago", now, "UTC").unwrap().to_string(), "2026-11-22T18:00:00.000000Z");
+    /// ```
+    pub fn parse(text: &str, now: Self, zone: &str) -> Result<Self> {
+        let wrong = |why: String| {
+            Error::new(ErrorKind::InvalidTime, format!("{text:?} is not a time{why}"))
+                .help("write 2026-11-22, 2026-11-22T15:00, 2026-11-22T15:00:00Z, \"yesterday 15:00\", \"2h ago\" or tx:ID")
+        };
+        let zone = TimeZone::get(zone)
+            .map_err(|_| Error::new(ErrorKind::InvalidTime, format!("{zone:?} is not a time zone")))?;
+        let now = now.zoned(&zone).map_err(|e| wrong(format!(": {e}")))?;
+        let trimmed = text.trim();
+        let found = absolute(trimmed, &zone).or_else(|| in_words(&trimmed.to_lowercase(), &now));
+        found.map(|t| Self(t.as_microsecond())).ok_or_else(|| wrong(String::new()))
+    }
+
+    fn zoned(self, zone: &TimeZone) -> Result<Zoned, jiff::Error> {
+        Ok(Timestamp::from_microsecond(self.0)?.to_zoned(zone.clone()))
+    }
+
+    /// The moment in another zone than UTC, with its offset.
+    pub fn in_zone(self, zone: &str) -> String {
+        TimeZone::get(zone)
+            .ok()
+            .and_then(|zone| self.zoned(&zone).ok())
+            .map_or_else(|| self.to_string(), |z| z.strftime("%Y-%m-%dT%H:%M:%S%.6f%:z").to_string())
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Timestamp::from_microsecond(self.0) {
+            Ok(t) => write!(f, "{}", t.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")),
+            Err(_) => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+fn absolute(text: &str, zone: &TimeZone) -> Option<Timestamp> {
+    if let Ok(t) = text.parse::<Timestamp>() {
+        return Some(t);
+    }
+    let local = match text.parse::<Date>() {
+        Ok(date) if !text.contains(':') => date.at(0, 0, 0, 0),
+        _ => text.replacen(' ', "T", 1).parse::<DateTime>().ok()?,
+    };
+    Some(local.to_zoned(zone.clone()).ok()?.timestamp())
+}
+
+fn in_words(text: &str, now: &Zoned) -> Option<Timestamp> {
+    if text == "now" {
+        return Some(now.timestamp());
+    }
+    if let Some(amount) = text.strip_suffix("ago") {
+        let span: Span = amount.trim().parse().ok()?;
+        return Some(now.checked_sub(span).ok()?.timestamp());
+    }
+    let (word, clock) = text.split_once(' ').unwrap_or((text, "00:00"));
+    let days_back = match word {
+        "today" => 0,
+        "yesterday" => 1,
+        _ => return None,
+    };
+    let date = now.date().checked_sub(Span::new().days(days_back)).ok()?;
+    let time: jiff::civil::Time = clock.trim().parse().ok()?;
+    Some(date.to_datetime(time).to_zoned(now.time_zone().clone()).ok()?.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str, zone: &str) -> String {
+        let now = Moment::from_micros(1_795_384_800_123_456);
+        Moment::parse(text, now, zone).map_or_else(|e| e.to_string(), |m| m.to_string())
+    }
+
+    #[test]
+    fn a_date_is_the_start_of_that_day_in_the_zone_asked_for() {
+        assert_eq!(at("2026-07-01", "UTC"), "2026-07-01T00:00:00.000000Z");
+        assert_eq!(at("2026-07-01", "Europe/Berlin"), "2026-06-30T22:00:00.000000Z");
+    }
+
+    #[test]
+    fn a_time_with_its_own_zone_keeps_it() {
+        assert_eq!(at("2013-12-09T12:03:46+03:00", "Asia/Tokyo"), "2013-12-09T09:03:46.000000Z");
+    }
+
+    #[test]
+    fn words_count_from_now() {
+        assert_eq!(at("now", "UTC"), Moment::from_micros(1_795_384_800_123_456).to_string());
+        assert_eq!(at("3 days ago", "UTC"), Moment::from_micros(1_795_384_800_123_456 - 3 * 86_400_000_000).to_string());
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_examples() {
+        let message = at("next blue moon", "UTC");
+        assert!(message.contains("\"next blue moon\" is not a time"), "{message}");
+        assert!(message.contains("yesterday 15:00"), "{message}");
+        assert!(at("2026-11-22", "Mars/Olympus").contains("not a time zone"));
+    }
+}

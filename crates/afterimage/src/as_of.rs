@@ -1,0 +1,183 @@
+//! A table as of a time.
+
+use afterimage_core::record::epoch_at;
+use afterimage_core::sql::{AsOf, Bound};
+use afterimage_core::{Field, Layout, Moment, Value};
+
+use crate::catalog::{self, Entry, Stage};
+use crate::database::Afterimage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Session;
+use crate::versions::{PointInTime, value};
+
+/// Which rows of a table, as of when.
+#[derive(Debug, Clone)]
+pub struct AsOfQuery {
+    /// The table.
+    pub table: String,
+    /// As of when.
+    pub at: PointInTime,
+    /// A condition on the state, as SQL over the table's columns of that time.
+    pub filter: Option<String>,
+    /// At most so many rows, in key order.
+    pub limit: Option<u64>,
+}
+
+impl AsOfQuery {
+    /// All rows of a table.
+    pub fn new(table: impl Into<String>, at: PointInTime) -> Self {
+        Self { table: table.into(), at, filter: None, limit: None }
+    }
+}
+
+/// A table as of a time, in key order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableState {
+    /// The columns of that time.
+    pub columns: Vec<String>,
+    /// The rows, in key order.
+    pub rows: Vec<Vec<Value>>,
+}
+
+/// A point in time, settled.
+#[derive(Debug)]
+pub(crate) struct Point {
+    pub(crate) bound: Bound,
+    pub(crate) unfinished: Vec<String>,
+}
+
+impl Afterimage {
+    /// A table as of a time, whole. For a large one, see [`as_of_each`](Self::as_of_each).
+    pub async fn as_of(&self, query: &AsOfQuery) -> Result<TableState> {
+        let mut rows = Vec::new();
+        let columns = self.as_of_each(query, |_, row| {
+            rows.push(row);
+            true
+        });
+        Ok(TableState { columns: columns.await?, rows })
+    }
+
+    /// A table as of a time, row by row in key order; `take` gets the columns' names and a row, and says whether it
+    /// wants more. Gives the columns' names.
+    pub async fn as_of_each(
+        &self,
+        query: &AsOfQuery,
+        mut take: impl FnMut(&[String], Vec<Value>) -> bool,
+    ) -> Result<Vec<String>> {
+        self.reading(async |session| {
+            let entry = catalog::find(session, &query.table).await?;
+            let point = resolve(session, &entry, &query.at).await?;
+            answerable(&entry, point.bound, None)?;
+            let (sql, fields) = self.as_of_sql(&entry, &point, query)?;
+            let columns: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
+            let guarded = guard(session, query.filter.is_some()).await?;
+            let read = session
+                .each(&sql, &[], |row| {
+                    let row = fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect();
+                    Ok(take(&columns, row))
+                })
+                .await;
+            unguard(session, guarded).await?;
+            read.map_err(|error| error.on(&entry.table))?;
+            Ok(columns)
+        })
+        .await
+    }
+
+    fn as_of_sql(&self, entry: &Entry, point: &Point, query: &AsOfQuery) -> Result<(String, Vec<Field>)> {
+        let layout = layout_at(entry, point.bound)?;
+        let as_of = AsOf {
+            layout,
+            fields: &layout.fields,
+            sparse: entry.sparse(),
+            bound: point.bound,
+            unfinished: &point.unfinished,
+        };
+        let mut sql = self.dialect().as_of(&as_of);
+        let alias = afterimage_core::Quoted::new(&entry.table.name);
+        if let Some(filter) = &query.filter {
+            let order = afterimage_core::Quoted::list(layout.key.iter().map(String::as_str));
+            sql = format!("SELECT * FROM (\n{sql}\n) AS {alias}\nWHERE ({filter}\n)\nORDER BY {order}");
+        }
+        if let Some(limit) = query.limit {
+            sql.push_str(&format!("\nLIMIT {limit}"));
+        }
+        let fields: Vec<&Field> = layout.fields.iter().collect();
+        Ok((self.dialect().shown(&sql, &fields), layout.fields.clone()))
+    }
+}
+
+/// A condition that somebody typed must not write. PostgreSQL's transaction is read-only already.
+async fn guard(session: &mut Session, needed: bool) -> Result<bool> {
+    #[cfg(feature = "sqlite")]
+    if let (Session::Sqlite(_), true) = (&*session, needed) {
+        session.run("PRAGMA query_only = 1").await?;
+        return Ok(true);
+    }
+    let _ = (session, needed);
+    Ok(false)
+}
+
+async fn unguard(session: &mut Session, guarded: bool) -> Result<()> {
+    if guarded {
+        session.run("PRAGMA query_only = 0").await?;
+    }
+    Ok(())
+}
+
+/// The layout in force at a bound.
+pub(crate) fn layout_at(entry: &Entry, bound: Bound) -> Result<&Layout> {
+    match bound.moment() {
+        None => entry.layout(),
+        Some(moment) => match epoch_at(&entry.epochs, moment) {
+            Some(epoch) => Ok(&epoch.layout),
+            None => entry.layout(),
+        },
+    }
+}
+
+/// Settles what a point in time means: up to which record, and which transactions had not ended.
+pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTime) -> Result<Point> {
+    let all = catalog::entries(session).await?;
+    let histories: Vec<&Layout> = all.iter().filter_map(|entry| entry.layout().ok()).collect();
+    let dialect = session.dialect();
+    let bound = match at {
+        PointInTime::Now => return Ok(Point { bound: Bound::Now, unfinished: Vec::new() }),
+        PointInTime::At(moment) => Bound::Time(*moment),
+        PointInTime::After(tx) => {
+            let sql = dialect.position_of_tx(&histories, tx)?;
+            let row = session.row(&sql, &[]).await?;
+            let position = row.and_then(|row| Some((row[0].int()?, row[1].int()?)));
+            let (date, id) = position.ok_or_else(|| {
+                Error::new(ErrorKind::NotFound, format!("there is no record of a transaction {tx}")).on(&entry.table)
+            })?;
+            Bound::Position(Moment::from_micros(date), id)
+        }
+    };
+    let moment = bound.moment().unwrap_or_else(Moment::now);
+    let rows = session.rows(&dialect.unfinished(&histories, moment), &[]).await?;
+    let unfinished = rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect();
+    Ok(Point { bound, unfinished })
+}
+
+/// Refuses what the history cannot say: before tracking began, inside a gap, before the baseline is whole.
+pub(crate) fn answerable(entry: &Entry, bound: Bound, key: Option<&str>) -> Result<()> {
+    let refuse = |message: String| Err(Error::new(ErrorKind::Unknowable, message).on(&entry.table));
+    let moment = bound.moment();
+    if let Some(moment) = moment.filter(|moment| *moment < entry.since) {
+        return refuse(format!("it is tracked since {}; what it was at {moment} is not known", entry.since));
+    }
+    if entry.stage == Stage::Baseline {
+        return refuse("its baseline is not finished: track it again to go on with it".to_owned());
+    }
+    let at = moment.unwrap_or_else(Moment::now);
+    let concerns = |gap_key: &Option<String>| match (gap_key, key) {
+        (Some(gap), Some(key)) => gap.contains(key),
+        _ => true,
+    };
+    if let Some(gap) = entry.gaps.iter().find(|gap| gap.contains(at) && concerns(&gap.key)) {
+        let until = gap.to.map_or_else(|| "now".to_owned(), |to| to.to_string());
+        return refuse(format!("{at} lies in a gap, from {} to {until}: {}", gap.from, gap.cause));
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! What the catalogue says: tracked tables, their epochs, their gaps.
+
+use afterimage_core::record::Epoch;
+use afterimage_core::sql::catalog as sql;
+use afterimage_core::{Layout, Moment, Storage, TableName, Tracking, suggest};
+use serde::Serialize;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::{Cell, Row, Session};
+
+/// How far tracking of a table has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Captured, and its baseline is still being written.
+    Baseline,
+    /// Captured, baseline and all.
+    Active,
+    /// Not captured any more; the history stays.
+    Stopped,
+}
+
+impl Stage {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Baseline => "baseline",
+            Self::Active => "active",
+            Self::Stopped => "stopped",
+        }
+    }
+
+    fn from_str(text: &str) -> Self {
+        match text {
+            "baseline" => Self::Baseline,
+            "stopped" => Self::Stopped,
+            _ => Self::Active,
+        }
+    }
+}
+
+/// A tracked table, as the catalogue knows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) id: i64,
+    pub(crate) table: TableName,
+    pub(crate) tracking: Tracking,
+    pub(crate) stage: Stage,
+    pub(crate) since: Moment,
+    pub(crate) epochs: Vec<Epoch>,
+    pub(crate) gaps: Vec<Gap>,
+}
+
+/// A stretch in which changes of a table, or of one row, may be missing.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Gap {
+    /// The row's key as JSON; `None` where it is the whole table.
+    pub key: Option<String>,
+    /// From when.
+    #[serde(serialize_with = "as_text")]
+    pub from: Moment,
+    /// Until when; `None` while it is open.
+    #[serde(serialize_with = "as_optional_text")]
+    pub to: Option<Moment>,
+    /// What caused it.
+    pub cause: String,
+    /// Who or what recorded it.
+    pub recorded_by: Option<String>,
+}
+
+fn as_text<S: serde::Serializer>(moment: &Moment, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(moment)
+}
+
+fn as_optional_text<S: serde::Serializer>(moment: &Option<Moment>, serializer: S) -> Result<S::Ok, S::Error> {
+    match moment {
+        Some(moment) => serializer.collect_str(moment),
+        None => serializer.serialize_none(),
+    }
+}
+
+impl Gap {
+    /// Whether a moment lies in it. Its end is exact again.
+    pub fn contains(&self, moment: Moment) -> bool {
+        self.from <= moment && self.to.is_none_or(|to| moment < to)
+    }
+}
+
+impl Entry {
+    /// The layout of now.
+    pub(crate) fn layout(&self) -> Result<&Layout> {
+        self.epochs.last().map(|epoch| &epoch.layout).ok_or_else(|| {
+            Error::new(ErrorKind::Unknowable, "the catalogue has no epoch of it").on(&self.table)
+        })
+    }
+
+    /// Whether any of its records may be sparse.
+    pub(crate) fn sparse(&self) -> bool {
+        self.epochs.iter().any(|epoch| epoch.layout.storage == Storage::Delta)
+    }
+
+    pub(crate) fn next_epoch(&self) -> i64 {
+        self.epochs.last().map_or(1, |epoch| epoch.number + 1)
+    }
+}
+
+/// Whether the catalogue is there at all.
+pub(crate) async fn exists(session: &mut Session) -> Result<bool> {
+    let sql = match session {
+        #[cfg(feature = "postgres")]
+        Session::Postgres(_) => "SELECT (pg_catalog.to_regclass('afterimage.tracked') IS NOT NULL)::int",
+        #[cfg(feature = "sqlite")]
+        Session::Sqlite(_) => "SELECT count(*) FROM sqlite_schema WHERE name = 'afterimage_state'",
+    };
+    Ok(session.int(sql, &[]).await?.unwrap_or_default() > 0)
+}
+
+/// Creates the catalogue where it is missing; on PostgreSQL also waits for whoever is doing the same.
+pub(crate) async fn ensure(session: &mut Session) -> Result<()> {
+    #[cfg(feature = "postgres")]
+    if let Session::Postgres(_) = session {
+        // Any number will do that nobody else is likely to use: the letters "afterimg" as one.
+        session.run("SELECT pg_catalog.pg_advisory_xact_lock(7018141438079856999)").await?;
+    }
+    if exists(session).await? {
+        return Ok(());
+    }
+    let script = session.dialect().catalog();
+    session.run_all(&script).await
+}
+
+/// All tracked tables.
+pub(crate) async fn entries(session: &mut Session) -> Result<Vec<Entry>> {
+    if !exists(session).await? {
+        return Ok(Vec::new());
+    }
+    let dialect = session.dialect();
+    let mut entries = Vec::new();
+    for row in session.rows(&sql::tracked(dialect), &[]).await? {
+        entries.push(entry(row)?);
+    }
+    for row in session.rows(&sql::epochs(dialect, None), &[]).await? {
+        let (table, epoch) = epoch(row)?;
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.id == table) {
+            entry.epochs.push(epoch);
+        }
+    }
+    for row in session.rows(&sql::gaps(dialect, None), &[]).await? {
+        let (table, gap) = gap(row);
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.id == table) {
+            entry.gaps.push(gap);
+        }
+    }
+    Ok(entries)
+}
+
+/// The tracked table that a user names: `table` or `schema.table`.
+pub(crate) async fn find(session: &mut Session, name: &str) -> Result<Entry> {
+    let entries = entries(session).await?;
+    let matches = |entry: &Entry| {
+        entry.table.name == name
+            || entry.table.to_string() == name
+            || (entry.table.schema.is_none() && name.strip_prefix("main.") == Some(&entry.table.name))
+    };
+    // Names are case-sensitive where the database's are; SQLite's are not.
+    let loosely = |entry: &Entry| entry.table.schema.is_none() && entry.table.name.eq_ignore_ascii_case(name);
+    let mut found: Vec<&Entry> = entries.iter().filter(|entry| matches(entry)).collect();
+    if found.is_empty() {
+        found = entries.iter().filter(|entry| loosely(entry)).collect();
+    }
+    match found.as_slice() {
+        [one] => Ok((*one).clone()),
+        [] => {
+            let names: Vec<String> = entries.iter().map(|entry| entry.table.name.clone()).collect();
+            let hint = suggest::hint(name, names.iter().map(String::as_str));
+            Err(Error::new(ErrorKind::NotFound, format!("{name:?} is not tracked{hint}")))
+        }
+        several => Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "{name:?} could be {}: name the schema too",
+                several.iter().map(|entry| entry.table.to_string()).collect::<Vec<_>>().join(" or ")
+            ),
+        )),
+    }
+}
+
+/// The tracked table of that very name, in whichever stage.
+pub(crate) async fn find_exact(session: &mut Session, table: &TableName) -> Result<Option<Entry>> {
+    Ok(entries(session).await?.into_iter().find(|entry| entry.table == *table))
+}
+
+fn entry(row: Row) -> Result<Entry> {
+    let id = row[0].int().unwrap_or_default();
+    let since = Moment::from_micros(row[6].int().unwrap_or_default());
+    let mut texts = row.into_iter().skip(1).map(Cell::text);
+    let mut next = || texts.next().flatten();
+    let (schema, name, _history, tracking, state) = (next(), next(), next(), next(), next());
+    let table = TableName { schema, name: name.unwrap_or_default() };
+    Ok(Entry {
+        id,
+        tracking: read_json(&tracking.unwrap_or_default(), &table)?,
+        stage: Stage::from_str(&state.unwrap_or_default()),
+        since,
+        epochs: Vec::new(),
+        gaps: Vec::new(),
+        table,
+    })
+}
+
+fn epoch(row: Row) -> Result<(i64, Epoch)> {
+    let table = row[0].int().unwrap_or_default();
+    let number = row[1].int().unwrap_or_default();
+    let from = Moment::from_micros(row[2].int().unwrap_or_default());
+    let layout = row.into_iter().nth(3).and_then(Cell::text).unwrap_or_default();
+    let layout: Layout = read_json(&layout, &TableName::bare("the catalogue"))?;
+    Ok((table, Epoch { number, from, layout }))
+}
+
+fn gap(row: Row) -> (i64, Gap) {
+    let table = row[0].int().unwrap_or_default();
+    let from = Moment::from_micros(row[2].int().unwrap_or_default());
+    let to = row[3].int().map(Moment::from_micros);
+    let mut texts = row.into_iter().map(Cell::text);
+    let key = texts.nth(1).flatten();
+    let cause = texts.nth(2).flatten().unwrap_or_default();
+    (table, Gap { key, from, to, cause, recorded_by: texts.next().flatten() })
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(text: &str, table: &TableName) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        Error::new(ErrorKind::Unknowable, format!("the catalogue cannot be read: {error}")).on(table)
+    })
+}

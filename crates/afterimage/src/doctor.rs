@@ -1,0 +1,156 @@
+//! `doctor`: what could go wrong, and the mend.
+
+use serde::Serialize;
+
+use crate::catalog::{self, Entry};
+use crate::database::Afterimage;
+use crate::error::Result;
+use crate::health::{self, Fault};
+use crate::introspect;
+use crate::session::{Cell, Session};
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Worth knowing.
+    Notice,
+    /// Something may go wrong.
+    Warning,
+    /// Changes are being lost, or attributed wrongly.
+    Danger,
+}
+
+/// A hazard, and the mend.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The table, where it concerns one.
+    pub table: Option<String>,
+    /// What was found.
+    pub finding: String,
+    /// What to do.
+    pub mend: String,
+}
+
+impl Finding {
+    fn new(severity: Severity, table: Option<&Entry>, finding: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { severity, table: table.map(|entry| entry.table.to_string()), finding: finding.into(), mend: mend.into() }
+    }
+}
+
+impl Afterimage {
+    /// Looks for hazards: in the installation, in each tracked table, and in the database's settings.
+    pub async fn doctor(&self) -> Result<Vec<Finding>> {
+        self.reading(async |session| {
+            let mut findings = Vec::new();
+            if !catalog::exists(session).await? {
+                findings.push(Finding::new(Severity::Notice, None, "nothing is tracked", "afterimage track TABLE"));
+                return Ok(findings);
+            }
+            for entry in catalog::entries(session).await? {
+                if entry.stage != catalog::Stage::Stopped {
+                    of_table(session, &entry, &mut findings).await?;
+                }
+            }
+            match session {
+                #[cfg(feature = "postgres")]
+                Session::Postgres(_) => postgres(session, &mut findings).await?,
+                #[cfg(feature = "sqlite")]
+                Session::Sqlite(_) => sqlite(session, &mut findings).await?,
+            }
+            findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+            Ok(findings)
+        })
+        .await
+    }
+}
+
+async fn of_table(session: &mut Session, entry: &Entry, findings: &mut Vec<Finding>) -> Result<()> {
+    let table = match health::whereabouts(session, entry).await? {
+        Some(name) => introspect::exact(session, &name).await?,
+        None => None,
+    };
+    let Some(table) = table else {
+        let mend = "afterimage untrack it: its history stays";
+        findings.push(Finding::new(Severity::Danger, Some(entry), Fault::Gone.to_string(), mend));
+        return Ok(());
+    };
+    for fault in health::faults(session, entry, &table).await? {
+        let severity = if fault.loses_changes() { Severity::Danger } else { Severity::Warning };
+        findings.push(Finding::new(severity, Some(entry), fault.to_string(), "afterimage migrate"));
+    }
+    if entry.stage == catalog::Stage::Baseline {
+        let mend = "afterimage track it again: the baseline goes on where it stopped";
+        findings.push(Finding::new(Severity::Warning, Some(entry), "its baseline is not finished", mend));
+    }
+    for gap in entry.gaps.iter().filter(|gap| gap.to.is_none()) {
+        let finding = format!("a gap is open since {}: {}", gap.from, gap.cause);
+        findings.push(Finding::new(Severity::Danger, Some(entry), finding, "afterimage track it again"));
+    }
+    if table.postgres().is_some_and(|shape| shape.inherits) {
+        findings.push(Finding::new(
+            Severity::Notice,
+            Some(entry),
+            "it inherits, or is inherited from: only its own rows are recorded, row by row",
+            "track the tables that inherit from it too",
+        ));
+    }
+    if table.postgres().is_some_and(|shape| shape.written_again && shape.partitioned) {
+        findings.push(Finding::new(
+            Severity::Warning,
+            Some(entry),
+            "it is partitioned and has row triggers that may write it again: records of one statement may then be out of order",
+            "make those triggers write other rows than those of their statement, or run verify after them",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(feature = "sqlite")]
+async fn sqlite(session: &mut Session, findings: &mut Vec<Finding>) -> Result<()> {
+    let left = session.rows("SELECT actor FROM afterimage_context", &[]).await?;
+    if let Some(actor) = left.into_iter().next().and_then(|mut row| row.pop()) {
+        let actor = actor.text().unwrap_or_else(|| "nobody".to_owned());
+        findings.push(Finding::new(
+            Severity::Danger,
+            None,
+            format!("a client with foreign_keys off committed without deleting its context: every write is attributed to {actor:?}"),
+            "DELETE FROM afterimage_context; and in that client PRAGMA foreign_keys = ON, which refuses such a COMMIT",
+        ));
+    }
+    let pragmas = "SELECT group_concat(name, ', ') FROM sqlite_schema WHERE type = 'trigger' AND sql LIKE '%pragma\\_%' ESCAPE '\\' AND name NOT LIKE 'afterimage\\_%' ESCAPE '\\'";
+    if let Some(Cell::Text(names)) = session.row(pragmas, &[]).await?.and_then(|mut row| row.pop()) {
+        findings.push(Finding::new(
+            Severity::Warning,
+            None,
+            format!("the triggers {names} use pragma functions: writers with trusted_schema off cannot write those tables"),
+            "do without pragma functions in triggers",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(feature = "postgres")]
+async fn postgres(session: &mut Session, findings: &mut Vec<Finding>) -> Result<()> {
+    let replica = "SELECT count(*) FROM pg_catalog.pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'session_replication_role=%' AND c NOT LIKE '%=origin'";
+    if session.int(replica, &[]).await?.unwrap_or_default() > 0 {
+        findings.push(Finding::new(
+            Severity::Danger,
+            None,
+            "a role or database has session_replication_role set: its writes fire no triggers",
+            "ALTER ROLE … RESET session_replication_role",
+        ));
+    }
+    let subscriptions = "SELECT count(*) FROM pg_catalog.pg_stat_subscription";
+    if session.int(subscriptions, &[]).await?.unwrap_or_default() > 0 {
+        findings.push(Finding::new(
+            Severity::Warning,
+            None,
+            "this database subscribes to another: what logical replication applies fires no triggers",
+            "ALTER TABLE … ENABLE ALWAYS TRIGGER, or track on the publisher",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! Reading a table's description from the database's own catalogue.
+
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(feature = "sqlite")]
+mod sqlite_index;
+
+use afterimage_core::{Table, TableName, suggest};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::{Cell, Session};
+
+/// What stands behind a name.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A table that can be described.
+    Table(Box<Table>),
+    /// Something else, with what it is.
+    Other(TableName, &'static str),
+}
+
+/// Describes the table a user named: `table`, or `schema.table`.
+pub(crate) async fn table(session: &mut Session, name: &str) -> Result<Table> {
+    afterimage_core::name::check(name)?;
+    let (found, names) = match session {
+        #[cfg(feature = "postgres")]
+        Session::Postgres(_) => (postgres::find(session, name).await?, postgres::names(session).await?),
+        #[cfg(feature = "sqlite")]
+        Session::Sqlite(_) => (sqlite::find(session, name).await?, sqlite::names(session).await?),
+    };
+    match found {
+        Some(Found::Table(table)) => Ok(*table),
+        Some(Found::Other(name, what)) => {
+            Err(Error::new(ErrorKind::Untrackable, format!("it is {what}, not an ordinary table")).on(&name))
+        }
+        None => {
+            let hint = suggest::hint(name, names.iter().map(String::as_str));
+            Err(Error::new(ErrorKind::NotFound, format!("there is no table {name:?}{hint}")))
+        }
+    }
+}
+
+/// Describes a table by its exact name; `None` where it is gone.
+pub(crate) async fn exact(session: &mut Session, name: &TableName) -> Result<Option<Table>> {
+    let found = match session {
+        #[cfg(feature = "postgres")]
+        Session::Postgres(_) => postgres::exact(session, name).await?,
+        #[cfg(feature = "sqlite")]
+        Session::Sqlite(_) => sqlite::find(session, &name.name).await?,
+    };
+    Ok(match found {
+        Some(Found::Table(table)) => Some(*table),
+        _ => None,
+    })
+}
+
+/// Whether a name is taken, by whatever.
+pub(crate) async fn taken(session: &mut Session, name: &TableName) -> Result<bool> {
+    let (sql, parameters) = match session {
+        #[cfg(feature = "postgres")]
+        Session::Postgres(_) => (
+            "SELECT count(*) FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.relname = $1 AND n.nspname = $2",
+            vec![Cell::Text(name.name.clone()), Cell::Text(name.schema.clone().unwrap_or_default())],
+        ),
+        #[cfg(feature = "sqlite")]
+        Session::Sqlite(_) => (
+            "SELECT count(*) FROM sqlite_schema WHERE lower(name) = lower(?1)",
+            vec![Cell::Text(name.name.clone())],
+        ),
+    };
+    Ok(session.int(sql, &parameters).await?.unwrap_or_default() > 0)
+}
+
+/// Every ordinary table, as a user would name it.
+pub(crate) async fn names(session: &mut Session) -> Result<Vec<String>> {
+    match session {
+        #[cfg(feature = "postgres")]
+        Session::Postgres(_) => postgres::names(session).await,
+        #[cfg(feature = "sqlite")]
+        Session::Sqlite(_) => sqlite::names(session).await,
+    }
+}

@@ -1,0 +1,60 @@
+//! Audit trail and version history for any table of PostgreSQL or SQLite: every write is captured by generated
+//! triggers, inside the writer's transaction, whoever writes.
+//!
+//! ```
+//! use afterimage::{Afterimage, Context, Tracking};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
+//! sqlx::query("CREATE TABLE orders (id INTEGER PRIMARY KEY, status TEXT)").execute(&pool).await?;
+//!
+//! let audit = Afterimage::from_sqlite(pool);
+//! audit.track("orders", Tracking::new()).await?;
+//!
+//! let mut tx = audit.begin(&Context::actor("42").reason("first order")).await?;
+//! sqlx::query("INSERT INTO orders VALUES (1, 'open')").execute(tx.sqlite()?).await?;
+//! tx.commit().await?;
+//!
+//! let versions = audit.history("orders", "1").await?;
+//! assert_eq!(versions[0].header.user.as_deref(), Some("42"));
+//! # Ok(())
+//! # }
+//! ```
+
+mod as_of;
+mod baseline;
+mod catalog;
+mod database;
+mod doctor;
+mod error;
+mod health;
+mod introspect;
+mod key;
+mod migrate;
+mod plan;
+mod session;
+mod status;
+mod track;
+mod transaction;
+mod untrack;
+mod verify;
+mod versions;
+
+pub use afterimage_core::drift::Change;
+pub use afterimage_core::record::{Action, FieldChange, Header, RowJson, Version};
+pub use afterimage_core::{Context, Database, Moment, Storage, TableName, Tracking, Value};
+pub use as_of::{AsOfQuery, TableState};
+pub use baseline::Progress;
+pub use catalog::Gap;
+pub use database::{Afterimage, redacted};
+pub use doctor::{Finding, Severity};
+pub use error::{Error, ErrorKind, Result};
+pub use health::{Fault, State};
+pub use migrate::Migrated;
+pub use plan::{Plan, PlannedTable};
+pub use status::TableStatus;
+pub use track::{Track, Tracked};
+pub use transaction::Tx;
+pub use verify::{Difference, Verdict};
+pub use versions::PointInTime;

@@ -1,0 +1,257 @@
+//! `migrate`: follows a table whose columns, name or options changed.
+
+use afterimage_core::drift::{self, Change, Renames};
+use afterimage_core::sql::{Script, catalog as sql};
+use afterimage_core::{Context, Layout, Moment, Table, TableName, Tracking};
+
+use crate::catalog::{self, Entry, Stage};
+use crate::database::Afterimage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::health::{self, Fault};
+use crate::introspect;
+use crate::session::Session;
+use crate::transaction::Tx;
+
+/// What `migrate` did to one table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Migrated {
+    /// The table, under its present name.
+    pub table: TableName,
+    /// What had changed.
+    pub changes: Vec<Change>,
+    /// Whether triggers were missing, so that changes may be missing too: a gap was recorded.
+    pub gap: bool,
+    /// Records written for what the records did not know.
+    pub resynced: u64,
+}
+
+/// A table brought up to date.
+#[derive(Debug)]
+pub(crate) struct FollowedTable {
+    pub(crate) layout: Layout,
+    pub(crate) changes: Vec<Change>,
+    pub(crate) gap: bool,
+    pub(crate) resynced: u64,
+}
+
+/// What has to run to bring a table up to date; the same that `plan` prints.
+#[derive(Debug)]
+pub(crate) struct Following {
+    pub(crate) table: TableName,
+    pub(crate) script: Script,
+    layout: Layout,
+    changes: Vec<Change>,
+    gap: bool,
+}
+
+impl Following {
+    async fn run(self, session: &mut Session) -> Result<FollowedTable> {
+        let mut resynced = 0;
+        let records = format!("INSERT INTO {}", self.layout.history.quoted());
+        for statement in &self.script {
+            let rows = session.run(statement).await?;
+            if statement.contains(&records) {
+                resynced += rows;
+            }
+        }
+        Ok(FollowedTable { layout: self.layout, changes: self.changes, gap: self.gap, resynced })
+    }
+}
+
+impl Afterimage {
+    /// Applies what schema changes need, to all tracked tables or to the named ones. `renames` are columns whose
+    /// rename the database no longer shows: old name, new name.
+    pub async fn migrate(&self, tables: &[String], renames: &[(String, String)]) -> Result<Vec<Migrated>> {
+        let chosen = self.reading(async |session| chosen(session, tables).await).await?;
+        let mut migrated = Vec::new();
+        for entry in chosen {
+            let name = entry.table.clone();
+            let one = self.writing(async |session| migrate_one(session, entry.id, renames).await).await;
+            match one {
+                Ok(Some(done)) => migrated.push(done),
+                Ok(None) => {}
+                Err(error) => {
+                    let error = error.on(&name);
+                    return Err(migrated.iter().fold(error, |error, done| error.after(format!("migrated {}", done.table))));
+                }
+            }
+        }
+        Ok(migrated)
+    }
+}
+
+impl Tx {
+    /// Changes the schema of a tracked table, and follows it, in this transaction: runs `statements` (an `ALTER
+    /// TABLE`, or several statements) with capture out of the way, then brings the history along.
+    pub async fn alter(&mut self, table: &str, statements: &str) -> Result<Migrated> {
+        let session = &mut self.session;
+        let entry = catalog::find(session, table).await?;
+        let at = self.contexts.last().and_then(Context::explicit_time);
+        alter_in(session, &entry, statements, at).await
+    }
+}
+
+/// Runs a schema change inside the open transaction and follows it.
+async fn alter_in(session: &mut Session, entry: &Entry, statements: &str, at: Option<Moment>) -> Result<Migrated> {
+    let (_, following) = alter_script(session, entry, statements, at).await?;
+    let table = following.table.clone();
+    let followed = following.run(session).await?;
+    Ok(migrated(table, followed))
+}
+
+/// Runs a schema change inside the open transaction; gives what had to run before it, and what follows it.
+pub(crate) async fn alter_script(
+    session: &mut Session,
+    entry: &Entry,
+    statements: &str,
+    at: Option<Moment>,
+) -> Result<(Script, Following)> {
+    let before = removable(session, entry)?;
+    session.run_all(&before).await?;
+    session.run(statements).await.map_err(|error| error.on(&entry.table))?;
+    let table = find_today(session, entry).await?;
+    let renamed = statements.to_ascii_lowercase().contains("rename");
+    let known = Renames { told: Vec::new(), by_number: table.postgres().is_some() || renamed };
+    let following = following(session, entry, &table, &entry.tracking, &known, at, false).await?;
+    Ok((before, following))
+}
+
+/// On SQLite our triggers name the columns, and so stand in the way of an ALTER; PostgreSQL's do not.
+fn removable(session: &Session, entry: &Entry) -> Result<Vec<String>> {
+    match session {
+        #[cfg(feature = "sqlite")]
+        Session::Sqlite(_) => Ok(session.dialect().remove_capture(entry.layout()?)),
+        #[cfg(feature = "postgres")]
+        Session::Postgres(_) => Ok(Vec::new()),
+    }
+}
+
+fn migrated(table: TableName, followed: FollowedTable) -> Migrated {
+    Migrated { table, changes: followed.changes, gap: followed.gap, resynced: followed.resynced }
+}
+
+/// The tracked tables named, or all that are captured.
+pub(crate) async fn chosen(session: &mut Session, tables: &[String]) -> Result<Vec<Entry>> {
+    if tables.is_empty() {
+        let all = catalog::entries(session).await?;
+        return Ok(all.into_iter().filter(|entry| entry.stage != Stage::Stopped).collect());
+    }
+    let mut chosen = Vec::new();
+    for name in tables {
+        chosen.push(catalog::find(session, name).await?);
+    }
+    Ok(chosen)
+}
+
+async fn migrate_one(session: &mut Session, id: i64, renames: &[(String, String)]) -> Result<Option<Migrated>> {
+    let entry = catalog::entries(session).await?.into_iter().find(|entry| entry.id == id);
+    let Some(entry) = entry else { return Ok(None) };
+    let table = find_today(session, &entry).await?;
+    let followed = follow_in(session, &entry, &table, &entry.tracking, renames, None, false).await?;
+    let nothing = followed.changes.is_empty() && !followed.gap && followed.resynced == 0;
+    Ok((!nothing).then(|| migrated(table.name, followed)))
+}
+
+/// The tracked table as it is today, wherever it went.
+pub(crate) async fn find_today(session: &mut Session, entry: &Entry) -> Result<Table> {
+    if let Some(name) = health::whereabouts(session, entry).await? {
+        if let Some(table) = introspect::exact(session, &name).await? {
+            return Ok(table);
+        }
+    }
+    Err(Error::new(ErrorKind::Drifted, "the table is gone; untrack it, its history can stay").on(&entry.table))
+}
+
+/// Brings a tracked table's layout, history and capture up to date in the open transaction.
+pub(crate) async fn follow_in(
+    session: &mut Session,
+    entry: &Entry,
+    table: &Table,
+    tracking: &Tracking,
+    renames: &[(String, String)],
+    at: Option<Moment>,
+    stopped: bool,
+) -> Result<FollowedTable> {
+    let faults = health::faults(session, entry, table).await?;
+    let captured = !stopped && !faults.iter().any(Fault::loses_changes);
+    let by_number = table.postgres().is_some() || captured;
+    let known = Renames { told: renames.to_vec(), by_number };
+    let up_to_date = faults.is_empty() && !stopped && *tracking == entry.tracking && renames.is_empty();
+    if up_to_date {
+        return Ok(FollowedTable { layout: entry.layout()?.clone(), changes: Vec::new(), gap: false, resynced: 0 });
+    }
+    lock(session, table).await?;
+    following(session, entry, table, tracking, &known, at, !captured).await?.run(session).await
+}
+
+/// What follows the table; where changes may have been lost, also a gap, and records of what is there now.
+pub(crate) async fn following(
+    session: &mut Session,
+    entry: &Entry,
+    table: &Table,
+    tracking: &Tracking,
+    renames: &Renames,
+    at: Option<Moment>,
+    lost: bool,
+) -> Result<Following> {
+    let dialect = session.dialect();
+    let old = entry.layout()?;
+    let drift::Followed { layout, tracking, changes } = drift::follow(old, tracking, table, renames)?;
+    if tracking.history.as_ref().is_some_and(|name| *name != layout.history.name) {
+        return Err(Error::new(ErrorKind::InvalidInput, "the name of a history cannot be changed").on(&entry.table));
+    }
+    let fills: Vec<(u16, String)> = layout
+        .fields
+        .iter()
+        .filter(|field| field.bit >= old.next_bit)
+        .filter_map(|field| Some((field.bit, table.column(&field.name)?.fill.clone()?)))
+        .collect();
+    let mut script = dialect.alter_history(old, &layout, &fills);
+    script.extend(health::stale(session, &layout, table).await?);
+    script.extend(dialect.install_capture(&layout, table, entry.stage == Stage::Baseline));
+    script.extend(dialect.tick());
+    let from = sql::moment_or_clock(dialect, at);
+    script.push(sql::update_tracked(dialect, entry.id, &table.name, &tracking));
+    if entry.stage == Stage::Stopped {
+        script.push(sql::set_state(dialect, entry.id, Stage::Active.as_str()));
+    }
+    if layout != *old {
+        script.push(sql::insert_epoch(dialect, entry.next_epoch(), &layout, &from));
+    }
+    if entry.stage != Stage::Baseline {
+        let sparse = entry.sparse() || layout.storage == afterimage_core::Storage::Delta;
+        script.extend(dialect.resync(&layout, sparse, table));
+    }
+    if lost && entry.gaps.iter().any(|gap| gap.to.is_none() && gap.key.is_none()) {
+        script.push(sql::close_gaps(dialect, entry.id, &from));
+    } else if lost {
+        let since = dialect.moment(last_known(session, entry).await?);
+        let cause = "its triggers were missing";
+        script.push(sql::insert_gap(dialect, entry.id, None, &since, &from, cause, "migrate"));
+    }
+    Ok(Following { table: table.name.clone(), script, layout, changes, gap: lost })
+}
+
+/// The moment up to which the records are known to be whole: that of the newest record, or of the newest epoch.
+async fn last_known(session: &mut Session, entry: &Entry) -> Result<Moment> {
+    let dialect = session.dialect();
+    let sql = format!(
+        "SELECT {} FROM (SELECT max(history_date) AS d FROM {}) AS m",
+        dialect.micros("d"),
+        entry.layout()?.history.quoted()
+    );
+    let newest = session.int(&sql, &[]).await?.map(Moment::from_micros);
+    let epoch = entry.epochs.last().map(|epoch| epoch.from);
+    Ok(newest.max(epoch).unwrap_or(entry.since))
+}
+
+/// Keeps writers out while triggers are exchanged: waits for the lock in short turns, so that nobody queues behind us
+/// for long. SQLite's transaction has the only lock there is.
+pub(crate) async fn lock(session: &mut Session, table: &Table) -> Result<()> {
+    #[cfg(feature = "postgres")]
+    if let Session::Postgres(_) = session {
+        return crate::baseline::postgres::lock(session, table).await;
+    }
+    let _ = (session, table);
+    Ok(())
+}

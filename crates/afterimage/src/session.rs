@@ -1,0 +1,278 @@
+//! One connection, of either database, with rows that have no static type: what the engine itself talks through.
+
+use std::ops::{Deref, DerefMut};
+
+use afterimage_core::Database;
+use afterimage_core::sql::{self, Dialect};
+use futures_util::TryStreamExt as _;
+use sqlx::{AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _, ValueRef as _};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// One value of a row.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Cell {
+    Null,
+    Int(i64),
+    Real(f64),
+    Text(String),
+    Blob(Vec<u8>),
+}
+
+impl Cell {
+    pub(crate) fn text(self) -> Option<String> {
+        match self {
+            Self::Null => None,
+            Self::Text(text) => Some(text),
+            Self::Int(int) => Some(int.to_string()),
+            Self::Real(real) => Some(format!("{real:?}")),
+            Self::Blob(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        }
+    }
+
+    pub(crate) fn int(&self) -> Option<i64> {
+        match self {
+            Self::Int(int) => Some(*int),
+            Self::Text(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+}
+
+pub(crate) type Row = Vec<Cell>;
+
+/// A connection: lent by a pool, or inside a transaction of the user's.
+#[derive(Debug)]
+pub(crate) enum Lent<D: sqlx::Database> {
+    Pooled(sqlx::pool::PoolConnection<D>),
+    InTransaction(sqlx::Transaction<'static, D>),
+}
+
+impl<D: sqlx::Database> Deref for Lent<D> {
+    type Target = D::Connection;
+
+    fn deref(&self) -> &D::Connection {
+        match self {
+            Self::Pooled(connection) => connection,
+            Self::InTransaction(transaction) => transaction,
+        }
+    }
+}
+
+impl<D: sqlx::Database> DerefMut for Lent<D> {
+    fn deref_mut(&mut self) -> &mut D::Connection {
+        match self {
+            Self::Pooled(connection) => connection,
+            Self::InTransaction(transaction) => transaction,
+        }
+    }
+}
+
+/// A connection of either database.
+#[derive(Debug)]
+pub(crate) enum Session {
+    #[cfg(feature = "postgres")]
+    Postgres(Lent<sqlx::Postgres>),
+    #[cfg(feature = "sqlite")]
+    Sqlite(Lent<sqlx::Sqlite>),
+}
+
+impl Session {
+    pub(crate) fn dialect(&self) -> &'static dyn Dialect {
+        sql::dialect(match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Database::Postgres,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(_) => Database::Sqlite,
+        })
+    }
+
+    /// Runs statements that give no rows and take no parameters.
+    pub(crate) async fn run(&mut self, sql: &str) -> Result<u64> {
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        Ok(match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => (&mut **connection).execute(sql).await?.rows_affected(),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => (&mut **connection).execute(sql).await?.rows_affected(),
+        })
+    }
+
+    /// Runs the statements of a script, one after the other; the error names the one that failed.
+    pub(crate) async fn run_all(&mut self, script: &[String]) -> Result<()> {
+        for statement in script {
+            self.run(statement).await?;
+        }
+        Ok(())
+    }
+
+    /// Runs a statement with parameters.
+    pub(crate) async fn execute(&mut self, sql: &str, parameters: &[Cell]) -> Result<u64> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        Ok(match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => bind_postgres(sql, parameters).execute(&mut **connection).await?.rows_affected(),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => bind_sqlite(sql, parameters).execute(&mut **connection).await?.rows_affected(),
+        })
+    }
+
+    /// All rows of a query.
+    pub(crate) async fn rows(&mut self, sql: &str, parameters: &[Cell]) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        self.each(sql, parameters, |row| {
+            rows.push(row);
+            Ok(true)
+        })
+        .await?;
+        Ok(rows)
+    }
+
+    /// The first row of a query.
+    pub(crate) async fn row(&mut self, sql: &str, parameters: &[Cell]) -> Result<Option<Row>> {
+        let mut first = None;
+        self.each(sql, parameters, |row| {
+            first = Some(row);
+            Ok(false)
+        })
+        .await?;
+        Ok(first)
+    }
+
+    /// The first value of the first row, as an integer.
+    pub(crate) async fn int(&mut self, sql: &str, parameters: &[Cell]) -> Result<Option<i64>> {
+        Ok(self.row(sql, parameters).await?.and_then(|row| row.first().and_then(Cell::int)))
+    }
+
+    /// Hands over the rows of a query one by one, until `take` says that it has enough.
+    pub(crate) async fn each(
+        &mut self,
+        sql: &str,
+        parameters: &[Cell],
+        mut take: impl FnMut(Row) -> Result<bool>,
+    ) -> Result<()> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => {
+                let mut rows = bind_postgres(sql, parameters).fetch(&mut **connection);
+                while let Some(row) = rows.try_next().await? {
+                    if !take(cells_of_postgres(&row)?)? {
+                        break;
+                    }
+                }
+            }
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => {
+                let mut rows = bind_sqlite(sql, parameters).fetch(&mut **connection);
+                while let Some(row) = rows.try_next().await? {
+                    if !take(cells_of_sqlite(&row)?)? {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `work` inside a transaction that `begin` opens; rolls back when it fails.
+    pub(crate) async fn transaction<T>(
+        &mut self,
+        begin: &str,
+        work: impl AsyncFnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.run(begin).await?;
+        match work(self).await {
+            Ok(value) => match self.run("COMMIT").await {
+                Ok(_) => Ok(value),
+                Err(error) => {
+                    let _ = self.run("ROLLBACK").await;
+                    Err(error)
+                }
+            },
+            Err(error) => {
+                // The first error is the one to tell; a connection that is gone has rolled back by itself.
+                let _ = self.run("ROLLBACK").await;
+                Err(error)
+            }
+        }
+    }
+}
+
+#[cfg(feature = "postgres")]
+fn bind_postgres<'q>(
+    sql: AssertSqlSafe<String>,
+    parameters: &[Cell],
+) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
+    parameters.iter().fold(sqlx::query(sql), |query, parameter| match parameter.clone() {
+        Cell::Null => query.bind(None::<String>),
+        Cell::Int(int) => query.bind(int),
+        Cell::Real(real) => query.bind(real),
+        Cell::Text(text) => query.bind(text),
+        Cell::Blob(bytes) => query.bind(bytes),
+    })
+}
+
+#[cfg(feature = "sqlite")]
+fn bind_sqlite<'q>(
+    sql: AssertSqlSafe<String>,
+    parameters: &[Cell],
+) -> sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments> {
+    parameters.iter().fold(sqlx::query(sql), |query, parameter| match parameter.clone() {
+        Cell::Null => query.bind(None::<String>),
+        Cell::Int(int) => query.bind(int),
+        Cell::Real(real) => query.bind(real),
+        Cell::Text(text) => query.bind(text),
+        Cell::Blob(bytes) => query.bind(bytes),
+    })
+}
+
+/// Our queries ask PostgreSQL for integers, booleans and text, and nothing else.
+#[cfg(feature = "postgres")]
+fn cells_of_postgres(row: &sqlx::postgres::PgRow) -> Result<Row> {
+    row.columns()
+        .iter()
+        .map(|column| {
+            let at = column.ordinal();
+            if row.try_get_raw(at)?.is_null() {
+                return Ok(Cell::Null);
+            }
+            Ok(match column.type_info().name() {
+                "INT8" => Cell::Int(row.try_get(at)?),
+                "INT4" => Cell::Int(row.try_get::<i32, _>(at)?.into()),
+                "INT2" => Cell::Int(row.try_get::<i16, _>(at)?.into()),
+                "BOOL" => Cell::Int(row.try_get::<bool, _>(at)?.into()),
+                "OID" => Cell::Int(row.try_get::<sqlx::postgres::types::Oid, _>(at)?.0.into()),
+                "TEXT" | "NAME" | "VARCHAR" => Cell::Text(row.try_get(at)?),
+                other => {
+                    return Err(Error::new(ErrorKind::Database, format!("a query of ours gave a value of type {other}")));
+                }
+            })
+        })
+        .collect()
+}
+
+#[cfg(feature = "sqlite")]
+fn cells_of_sqlite(row: &sqlx::sqlite::SqliteRow) -> Result<Row> {
+    row.columns()
+        .iter()
+        .map(|column| {
+            let at = column.ordinal();
+            let raw = row.try_get_raw(at)?;
+            if raw.is_null() {
+                return Ok(Cell::Null);
+            }
+            let kind = raw.type_info().name().to_owned();
+            Ok(match kind.as_str() {
+                "INTEGER" => Cell::Int(row.try_get_unchecked(at)?),
+                "REAL" => Cell::Real(row.try_get_unchecked(at)?),
+                "BLOB" => Cell::Blob(row.try_get_unchecked(at)?),
+                // Text that is no UTF-8 is shown as the bytes it is.
+                _ => match String::from_utf8(row.try_get_unchecked(at)?) {
+                    Ok(text) => Cell::Text(text),
+                    Err(bytes) => Cell::Blob(bytes.into_bytes()),
+                },
+            })
+        })
+        .collect()
+}

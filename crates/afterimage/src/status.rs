@@ -1,0 +1,91 @@
+//! `status`: what is tracked, and how it is.
+
+use afterimage_core::{Moment, Storage, TableName, Tracking};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::catalog::{self, Gap};
+use crate::database::Afterimage;
+use crate::error::Result;
+use crate::health::{self, Fault, State};
+use crate::introspect;
+
+/// How one tracked table is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableStatus {
+    /// The table.
+    pub table: TableName,
+    /// Its history.
+    pub history: TableName,
+    /// Full or sparse records.
+    pub storage: Storage,
+    /// How many records it has.
+    pub records: i64,
+    /// How it is.
+    pub state: State,
+    /// Since when it is tracked.
+    pub since: Moment,
+    /// The options.
+    pub tracking: Tracking,
+    /// What is not as it should be.
+    pub faults: Vec<Fault>,
+    /// Stretches in which changes may be missing.
+    pub gaps: Vec<Gap>,
+}
+
+impl TableStatus {
+    /// Whether there is nothing to mend.
+    pub fn is_healthy(&self) -> bool {
+        matches!(self.state, State::Ok | State::Stopped)
+    }
+}
+
+impl Serialize for TableStatus {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let faults: Vec<String> = self.faults.iter().map(ToString::to_string).collect();
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("table", &self.table.to_string())?;
+        map.serialize_entry("storage", &self.storage)?;
+        map.serialize_entry("records", &self.records)?;
+        map.serialize_entry("state", &self.state)?;
+        map.serialize_entry("history", &self.history.to_string())?;
+        map.serialize_entry("since", &self.since.to_string())?;
+        map.serialize_entry("tracking", &self.tracking)?;
+        map.serialize_entry("faults", &faults)?;
+        map.serialize_entry("gaps", &self.gaps)?;
+        map.end()
+    }
+}
+
+impl Afterimage {
+    /// How every tracked table is.
+    pub async fn status(&self) -> Result<Vec<TableStatus>> {
+        self.reading(async |session| {
+            let mut all = Vec::new();
+            for entry in catalog::entries(session).await? {
+                let layout = entry.layout()?.clone();
+                let faults = match health::whereabouts(session, &entry).await? {
+                    _ if entry.stage == catalog::Stage::Stopped => Vec::new(),
+                    None => vec![Fault::Gone],
+                    Some(name) => match introspect::exact(session, &name).await? {
+                        Some(table) => health::faults(session, &entry, &table).await?,
+                        None => vec![Fault::Gone],
+                    },
+                };
+                let count = session.dialect().count(&layout.history);
+                all.push(TableStatus {
+                    records: session.int(&count, &[]).await?.unwrap_or_default(),
+                    state: health::state(entry.stage, &faults),
+                    storage: layout.storage,
+                    history: layout.history,
+                    since: entry.since,
+                    faults,
+                    gaps: entry.gaps,
+                    tracking: entry.tracking,
+                    table: entry.table,
+                });
+            }
+            Ok(all)
+        })
+        .await
+    }
+}

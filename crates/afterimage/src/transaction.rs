@@ -1,0 +1,157 @@
+//! `begin(context)`: one transaction, and who and why for it.
+
+use afterimage_core::Context;
+use sqlx::AssertSqlSafe;
+
+use crate::database::Afterimage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::{Lent, Session};
+
+/// A transaction with a context. Dropped without [`commit`](Tx::commit), it rolls back.
+#[derive(Debug)]
+pub struct Tx {
+    pub(crate) session: Session,
+    pub(crate) contexts: Vec<Context>,
+}
+
+impl Afterimage {
+    /// Begins a transaction whose records carry this context. The context travels in the same message as `BEGIN`.
+    ///
+    /// PostgreSQL: `BEGIN; SELECT set_config('afterimage.context', convert_from(decode('…','hex'),'UTF8'), true)`.
+    /// SQLite: `BEGIN IMMEDIATE`, then `INSERT INTO afterimage_context …`.
+    ///
+    /// It begins on a task of its own: a caller that is cancelled while it waits leaves no half-open transaction,
+    /// and no context, to the pool's next borrower.
+    pub async fn begin(&self, context: &Context) -> Result<Tx> {
+        let session = self.begin_session(context).await?;
+        Ok(Tx { session, contexts: vec![context.clone()] })
+    }
+
+    async fn begin_session(&self, context: &Context) -> Result<Session> {
+        let begin = self.dialect().begin();
+        let set = self.dialect().set_context(context, false)?;
+        #[cfg(feature = "postgres")]
+        if let Some(pool) = self.postgres_pool() {
+            let message = format!("{begin}; {set}");
+            let begun = tokio::spawn(async move { pool.begin_with(AssertSqlSafe(message)).await });
+            return Ok(Session::Postgres(Lent::InTransaction(begun.await.map_err(stopped)??)));
+        }
+        #[cfg(feature = "sqlite")]
+        if let Some(pool) = self.sqlite_pool() {
+            let begun = tokio::spawn(begin_sqlite(pool, begin, set));
+            return Ok(Session::Sqlite(Lent::InTransaction(begun.await.map_err(stopped)??)));
+        }
+        Err(Error::new(ErrorKind::Connection, "no database"))
+    }
+}
+
+fn stopped(error: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Connection, format!("the transaction could not begin: {error}"))
+}
+
+/// SQLite runs in this process, so that each statement may fail by itself and still leave nothing open.
+#[cfg(feature = "sqlite")]
+async fn begin_sqlite(
+    pool: sqlx::SqlitePool,
+    begin: &'static str,
+    set: String,
+) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>> {
+    let mut tx = pool.begin_with(begin).await?;
+    let left_behind: i64 = sqlx::query_scalar("SELECT count(*) FROM afterimage_context")
+        .fetch_one(&mut *tx)
+        .await
+        .map_err(nothing_tracked)?;
+    if left_behind > 0 {
+        tracing::warn!("a client committed without deleting its context from afterimage_context; it is cleared now");
+        sqlx::query("DELETE FROM afterimage_context").execute(&mut *tx).await?;
+    }
+    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *tx).await?;
+    Ok(tx)
+}
+
+#[cfg(feature = "sqlite")]
+fn nothing_tracked(error: sqlx::Error) -> Error {
+    match &error {
+        sqlx::Error::Database(database) if database.message().contains("no such table") => {
+            Error::new(ErrorKind::NotFound, "nothing is tracked in this database yet, so a context has no place")
+        }
+        _ => error.into(),
+    }
+}
+
+impl Tx {
+    /// The PostgreSQL connection, for queries.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(&mut self) -> Result<&mut sqlx::PgConnection> {
+        match &mut self.session {
+            Session::Postgres(connection) => Ok(connection),
+            #[cfg(feature = "sqlite")]
+            Session::Sqlite(_) => Err(Error::new(ErrorKind::InvalidInput, "this is an SQLite transaction")),
+        }
+    }
+
+    /// The SQLite connection, for queries.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(&mut self) -> Result<&mut sqlx::SqliteConnection> {
+        match &mut self.session {
+            Session::Sqlite(connection) => Ok(connection),
+            #[cfg(feature = "postgres")]
+            Session::Postgres(_) => Err(Error::new(ErrorKind::InvalidInput, "this is a PostgreSQL transaction")),
+        }
+    }
+
+    /// Sets a context inside the present one: what it does not say, the outer one says. Records from here on carry it,
+    /// until [`leave`](Tx::leave).
+    pub async fn enter(&mut self, context: &Context) -> Result<()> {
+        let nested = self.contexts.last().map_or_else(|| context.clone(), |outer| context.within(outer));
+        self.set(&nested).await?;
+        self.contexts.push(nested);
+        Ok(())
+    }
+
+    /// Goes back to the context outside the present one.
+    pub async fn leave(&mut self) -> Result<()> {
+        if self.contexts.len() < 2 {
+            return Err(Error::new(ErrorKind::InvalidInput, "there is no outer context to go back to"));
+        }
+        self.contexts.pop();
+        match self.contexts.last().cloned() {
+            Some(outer) => self.set(&outer).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn set(&mut self, context: &Context) -> Result<()> {
+        let set = self.session.dialect().set_context(context, true)?;
+        self.session.run(&set).await.map(drop)
+    }
+
+    /// Commits.
+    pub async fn commit(self) -> Result<()> {
+        match self.session {
+            #[cfg(feature = "postgres")]
+            Session::Postgres(Lent::InTransaction(tx)) => tx.commit().await?,
+            #[cfg(feature = "sqlite")]
+            Session::Sqlite(Lent::InTransaction(mut tx)) => {
+                sqlx::query("DELETE FROM afterimage_context").execute(&mut *tx).await?;
+                tx.commit().await?;
+            }
+            #[allow(unreachable_patterns)]
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Rolls back.
+    pub async fn rollback(self) -> Result<()> {
+        match self.session {
+            #[cfg(feature = "postgres")]
+            Session::Postgres(Lent::InTransaction(tx)) => tx.rollback().await?,
+            #[cfg(feature = "sqlite")]
+            Session::Sqlite(Lent::InTransaction(tx)) => tx.rollback().await?,
+            #[allow(unreachable_patterns)]
+            _ => {}
+        }
+        Ok(())
+    }
+}

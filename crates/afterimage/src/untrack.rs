@@ -1,0 +1,32 @@
+//! `untrack`: stops capture. The history stays, unless it is to go too.
+
+use afterimage_core::sql::catalog as sql;
+
+use crate::catalog;
+use crate::database::Afterimage;
+use crate::error::Result;
+
+impl Afterimage {
+    /// Stops tracking a table. What was recorded can still be asked; from now on there is a gap, which tracking the
+    /// table again closes. With `drop_history` everything of it goes.
+    pub async fn untrack(&self, table: &str, drop_history: bool) -> Result<()> {
+        self.writing(async |session| {
+            let entry = catalog::find(session, table).await?;
+            let dialect = session.dialect();
+            let layout = entry.layout()?;
+            session.run_all(&dialect.remove_capture(layout)).await?;
+            if drop_history {
+                session.run_all(&dialect.drop_history(layout)).await?;
+                return session.run_all(&sql::forget(dialect, entry.id)).await;
+            }
+            if entry.stage == catalog::Stage::Stopped {
+                return Ok(());
+            }
+            session.run_all(&dialect.tick()).await?;
+            let gap = sql::insert_gap(dialect, entry.id, None, dialect.clock(), "NULL", "it was untracked", "untrack");
+            session.run(&gap).await?;
+            session.run(&sql::set_state(dialect, entry.id, catalog::Stage::Stopped.as_str())).await.map(drop)
+        })
+        .await
+    }
+}

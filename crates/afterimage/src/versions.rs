@@ -1,0 +1,174 @@
+//! The versions of a row: all of them, or the one in force at a time.
+
+use afterimage_core::record::{Epoch, Fold, Record, all_fields};
+use afterimage_core::sql::Bound;
+use afterimage_core::{Action, Field, Header, Layout, Moment, Value, Version, layout};
+
+use crate::catalog::{self, Entry};
+use crate::database::Afterimage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::key;
+use crate::session::{Cell, Row, Session};
+
+/// A point in time, as people mean it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PointInTime {
+    /// Now.
+    Now,
+    /// A moment; what is dated exactly then is part of it.
+    At(Moment),
+    /// Right after a transaction.
+    After(String),
+}
+
+impl PointInTime {
+    /// Reads `tx:ID`, `now`, or a time.
+    pub fn parse(text: &str, zone: &str) -> Result<Self> {
+        if let Some(tx) = text.strip_prefix("tx:") {
+            return Ok(Self::After(tx.to_owned()));
+        }
+        Ok(Self::At(Moment::parse(text, Moment::now(), zone)?))
+    }
+}
+
+/// A column that no record fills is wider than any row has: no more key changes than this are followed.
+const LONGEST_LINEAGE: usize = 1000;
+
+impl Afterimage {
+    /// All versions of a row, newest first, through every change of its key.
+    pub async fn history(&self, table: &str, key: &str) -> Result<Vec<Version>> {
+        self.reading(async |session| {
+            let entry = catalog::find(session, table).await?;
+            let cells = key::parse(entry.layout()?, key)?;
+            let records = lineage(session, &entry, cells).await?;
+            if records.is_empty() {
+                return Err(no_record(&entry, key));
+            }
+            let mut versions = fold(&entry.epochs, records)?;
+            versions.reverse();
+            Ok(versions)
+        })
+        .await
+    }
+
+    /// The row as of a time: the version in force then, which may be its deletion. An error where it did not exist
+    /// yet, or where the history cannot say.
+    pub async fn show(&self, table: &str, key: &str, at: &PointInTime) -> Result<Version> {
+        self.reading(async |session| {
+            let entry = catalog::find(session, table).await?;
+            let cells = key::parse(entry.layout()?, key)?;
+            let point = crate::as_of::resolve(session, &entry, at).await?;
+            crate::as_of::answerable(&entry, point.bound, Some(key))?;
+            let records = read(session, &entry, &cells, point.bound).await?;
+            let known = !records.is_empty();
+            let finished: Vec<Record> = records
+                .into_iter()
+                .filter(|record| !record.header.tx.as_ref().is_some_and(|tx| point.unfinished.contains(tx)))
+                .collect();
+            match fold(&entry.epochs, finished)?.pop() {
+                Some(version) => Ok(version),
+                None if known => Err(Error::new(ErrorKind::NotFound, format!("the row {key} did not exist yet")).on(&entry.table)),
+                None => {
+                    let later = !read(session, &entry, &cells, Bound::Now).await?.is_empty();
+                    Err(if later {
+                        Error::new(ErrorKind::NotFound, format!("the row {key} did not exist yet")).on(&entry.table)
+                    } else {
+                        no_record(&entry, key)
+                    })
+                }
+            }
+        })
+        .await
+    }
+}
+
+fn no_record(entry: &Entry, key: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("there is no record of a row {key}")).on(&entry.table)
+}
+
+fn fold(epochs: &[Epoch], records: Vec<Record>) -> Result<Vec<Version>> {
+    let mut fold = Fold::new(epochs);
+    records.into_iter().map(|record| fold.next(record).map_err(Error::from)).collect()
+}
+
+/// The records of one key, oldest first.
+async fn read(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) -> Result<Vec<Record>> {
+    let layout = entry.layout()?;
+    let fields = all_fields(&entry.epochs);
+    let sql = session.dialect().records_of_key(layout, &fields, bound);
+    let mut records = Vec::new();
+    session
+        .each(&sql, key, |row| {
+            records.push(record(row, layout, &fields)?);
+            Ok(true)
+        })
+        .await
+        .map_err(|error| error.on(&entry.table))?;
+    Ok(records)
+}
+
+/// The records of a row through changes of its key: backwards from how it arrived here, forwards to where it went.
+async fn lineage(session: &mut Session, entry: &Entry, key: Vec<Cell>) -> Result<Vec<Record>> {
+    let layout = entry.layout()?;
+    let mut records = read(session, entry, &key, Bound::Now).await?;
+    for _ in 0..LONGEST_LINEAGE {
+        let Some(first) = records.first() else { return Ok(records) };
+        let Some(old_key) = first.header.old_key.clone() else { break };
+        let (date, id) = (first.header.date, first.header.id);
+        let cells = key::parse(layout, &old_key)?;
+        let mut earlier = read(session, entry, &cells, Bound::Position(date, id)).await?;
+        // The departure itself is told by the arrival; what the old key was before this row is another row's life.
+        let departed = earlier.pop().is_some_and(|record| record.header.action == Action::Delete);
+        let begin = earlier.iter().rposition(|record| record.header.action == Action::Delete).map_or(0, |at| at + 1);
+        if !departed || begin == earlier.len() {
+            break;
+        }
+        earlier.drain(..begin);
+        earlier.append(&mut records);
+        records = earlier;
+    }
+    for _ in 0..LONGEST_LINEAGE {
+        let Some(last) = records.last().filter(|record| record.header.action == Action::Delete) else { break };
+        let sql = session.dialect().arrival_of(layout);
+        let parameters = [Cell::Int(last.header.id), Cell::Int(last.header.date.as_micros())];
+        let Some(mut arrival) = session.row(&sql, &parameters).await? else { break };
+        let cells = arrival.split_off(1);
+        let id = arrival[0].int().unwrap_or_default();
+        let there = read(session, entry, &cells, Bound::Now).await?;
+        let Some(begin) = there.iter().position(|record| record.header.id == id) else { break };
+        // What the new key was after this row departed from it again is another row's life.
+        let end = there[begin..].iter().position(|record| record.header.action == Action::Delete);
+        records.pop();
+        let end = end.map_or(there.len(), |at| begin + at + 1);
+        records.extend_from_slice(&there[begin..end]);
+    }
+    Ok(records)
+}
+
+/// A row of `records_of_key`.
+pub(crate) fn record(row: Row, layout: &Layout, fields: &[Field]) -> Result<Record> {
+    let id = row[0].int().unwrap_or_default();
+    let date = Moment::from_micros(row[1].int().unwrap_or_default());
+    let mut cells = row.into_iter().skip(2);
+    let mut text = || cells.next().and_then(Cell::text);
+    let action = text().and_then(|sign| Action::from_sign(&sign)).ok_or_else(|| {
+        Error::new(ErrorKind::Unknowable, format!("record {id} has no type")).on(&layout.table)
+    })?;
+    let header = Header { id, date, action, user: text(), reason: text(), context: text(), tx: text(), old_key: text() };
+    let mask: Vec<i64> = cells.by_ref().take(layout.words()).map(|cell| cell.int().unwrap_or_default()).collect();
+    let values = fields.iter().zip(cells).map(|(field, cell)| value(field, cell)).collect();
+    Ok(Record { header, mask, values })
+}
+
+/// A cell of a history as it is shown. What a masked field holds only says whether it was NULL.
+pub(crate) fn value(field: &Field, cell: Cell) -> Value {
+    match (field.keeping, cell) {
+        (_, Cell::Null) => Value::Null,
+        (layout::Keeping::Masked, _) => Value::Masked,
+        (_, Cell::Int(int)) => Value::Number(int.to_string()),
+        (_, Cell::Real(real)) => Value::from_f64(real),
+        (_, Cell::Blob(bytes)) => Value::Bytes(bytes),
+        (_, Cell::Text(text)) => Value::from_text(field.shown, text),
+    }
+}

@@ -1,0 +1,200 @@
+//! What every test begins with: a database of its own, the library on it, and a plain connection beside it that
+//! knows nothing of the library.
+
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::PathBuf;
+
+use afterimage::{Afterimage, Context, Database, Error, Moment, PointInTime, Tracking, Version};
+use serde_json::Value as Json;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
+use tempfile::TempDir;
+
+/// Runs a test on every database.
+#[macro_export]
+macro_rules! on_every_database {
+    ($(#[$attribute:meta])* async fn $name:ident($db:ident: &mut TestDb) $body:block) => {
+        mod $name {
+            use super::*;
+
+            async fn test($db: &mut TestDb) $body
+
+            $(#[$attribute])*
+            #[tokio::test]
+            async fn sqlite() {
+                test(&mut TestDb::sqlite().await).await;
+            }
+
+            $(#[$attribute])*
+            #[tokio::test]
+            async fn postgres() {
+                test(&mut TestDb::postgres().await).await;
+            }
+        }
+    };
+}
+
+pub enum Writer {
+    Sqlite(sqlx::SqliteConnection),
+    Postgres(sqlx::PgConnection),
+}
+
+/// A database, empty at first.
+pub struct TestDb {
+    pub audit: Afterimage,
+    pub writer: Writer,
+    pub url: String,
+    folder: Option<TempDir>,
+}
+
+impl TestDb {
+    pub async fn sqlite() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("test.db").display());
+        let mut writer = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        writer.execute("PRAGMA journal_mode = WAL").await.unwrap();
+        let audit = Afterimage::connect(&url).await.unwrap();
+        Self { audit, writer: Writer::Sqlite(writer), url, folder: Some(folder) }
+    }
+
+    pub async fn postgres() -> Self {
+        let server = std::env::var("AFTERIMAGE_TEST_POSTGRES")
+            .expect("no PostgreSQL for the tests: run them by `cargo xtask test`, which starts one");
+        let name = format!("t{}_{}", std::process::id(), unique());
+        let mut admin = sqlx::PgConnection::connect(&server).await.unwrap();
+        admin.execute(sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))).await.unwrap();
+        let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+        let writer = sqlx::PgConnection::connect(&url).await.unwrap();
+        let audit = Afterimage::connect(&url).await.unwrap();
+        Self { audit, writer: Writer::Postgres(writer), url, folder: None }
+    }
+
+    pub fn is_sqlite(&self) -> bool {
+        self.audit.database() == Database::Sqlite
+    }
+
+    /// The SQLite file.
+    pub fn file(&self) -> PathBuf {
+        self.folder.as_ref().unwrap().path().join("test.db")
+    }
+
+    /// Picks what differs between the databases.
+    pub fn by<T>(&self, sqlite: T, postgres: T) -> T {
+        if self.is_sqlite() { sqlite } else { postgres }
+    }
+
+    /// Runs statements on the plain connection; what goes wrong is a failure of the test.
+    pub async fn run(&mut self, sql: &str) {
+        self.try_run(sql).await.unwrap_or_else(|error| panic!("{sql}\n{error}"));
+    }
+
+    /// Runs statements on the plain connection.
+    pub async fn try_run(&mut self, sql: &str) -> Result<(), String> {
+        let query = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        match &mut self.writer {
+            Writer::Sqlite(c) => c.execute(query).await.map(drop),
+            Writer::Postgres(c) => c.execute(query).await.map(drop),
+        }
+        .map_err(|error| error.to_string())
+    }
+
+    /// Runs statements with a context, as a plain client does by the public contract.
+    pub async fn run_as(&mut self, actor: &str, reason: &str, sql: &str) {
+        let set = self.by(
+            format!("INSERT INTO afterimage_context (actor, reason) VALUES ('{actor}', '{reason}')"),
+            format!("SELECT set_config('afterimage.context', '{{\"actor\":\"{actor}\",\"reason\":\"{reason}\"}}', true)"),
+        );
+        let clear = self.by("DELETE FROM afterimage_context;", "");
+        self.run(&format!("BEGIN; {set}; {sql}; {clear} COMMIT")).await;
+    }
+
+    /// One value, as text.
+    pub async fn text(&mut self, sql: &str) -> Option<String> {
+        let query = sqlx::query(AssertSqlSafe(format!("SELECT CAST(({sql}) AS TEXT)")));
+        match &mut self.writer {
+            Writer::Sqlite(c) => query_sqlite(c, sql).await,
+            Writer::Postgres(c) => query.fetch_one(c).await.unwrap().get(0),
+        }
+    }
+
+    pub async fn track(&self, table: &str, tracking: Tracking) {
+        self.audit.track(table, tracking).await.unwrap();
+    }
+
+    /// The row's versions, oldest first.
+    pub async fn versions(&self, table: &str, key: &str) -> Vec<Version> {
+        let mut versions = self.audit.history(table, key).await.unwrap();
+        versions.reverse();
+        versions
+    }
+
+    /// The signs of a row's records, oldest first.
+    pub async fn signs(&self, table: &str, key: &str) -> String {
+        match self.audit.history(table, key).await {
+            Ok(mut versions) => {
+                versions.reverse();
+                versions.iter().map(|version| version.header.action.sign()).collect()
+            }
+            Err(_) => String::new(),
+        }
+    }
+
+    /// The table as of a time, as JSON rows.
+    pub async fn as_of(&self, table: &str, at: PointInTime) -> Vec<Json> {
+        let state = self.audit.as_of(&afterimage::AsOfQuery::new(table, at)).await.unwrap();
+        state
+            .rows
+            .iter()
+            .map(|row| {
+                let named: Vec<(String, afterimage::Value)> =
+                    state.columns.iter().cloned().zip(row.iter().cloned()).collect();
+                serde_json::to_value(afterimage::RowJson(&named)).unwrap()
+            })
+            .collect()
+    }
+
+    /// The records give the live table, bit for bit, or the test fails and says where not.
+    pub async fn verify(&self) {
+        for verdict in self.audit.verify(&[]).await.unwrap() {
+            assert!(verdict.is_whole(), "{}: {:#?} {:?}", verdict.table, verdict.differences, verdict.faults);
+        }
+    }
+}
+
+async fn query_sqlite(connection: &mut sqlx::SqliteConnection, sql: &str) -> Option<String> {
+    sqlx::query(AssertSqlSafe(format!("SELECT CAST(({sql}) AS TEXT)"))).fetch_one(connection).await.unwrap().get(0)
+}
+
+fn unique() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let nanos = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
+    nanos ^ NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A version's changes as `field: old -> new`, in order.
+pub fn changes(version: &Version) -> Vec<String> {
+    version.changes.iter().map(|c| format!("{}: {} -> {}", c.field, c.old, c.new)).collect()
+}
+
+/// A row as JSON.
+pub fn row(version: &Version) -> Json {
+    serde_json::to_value(afterimage::RowJson(&version.row)).unwrap()
+}
+
+/// The current moment on the database's side is at or after every record written so far.
+pub fn now() -> PointInTime {
+    PointInTime::At(Moment::now())
+}
+
+pub fn at(version: &Version) -> PointInTime {
+    PointInTime::At(version.header.date)
+}
+
+pub fn actor(id: &str) -> Context {
+    Context::actor(id)
+}
+
+pub fn message<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
+    result.expect_err("this should have failed").to_string()
+}

@@ -1,0 +1,76 @@
+//! The project's own commands: `cargo xtask test`, `cargo xtask bench`.
+
+mod server;
+
+use std::process::{Command, ExitCode};
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+const HELP: &str = "\
+cargo xtask test [ARGS…]    runs all tests against throwaway servers; ARGS go to cargo nextest (or cargo test)
+cargo xtask bench [ARGS…]   measures what capture costs, against the plain table, and prints ratios
+cargo xtask shell           starts a throwaway PostgreSQL, prints its address, and stops it when you press Enter";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let command = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    let outcome = match command.as_str() {
+        "test" => test(&rest),
+        "bench" => bench(&rest),
+        "shell" => shell(),
+        _ => {
+            eprintln!("{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test(rest: &[String]) -> Outcome {
+    server::need("sqlite3", "sqlite3")?;
+    let postgres = server::Postgres::start(&["-c", "max_connections=200"])?;
+    let nextest = quiet("cargo", &["nextest", "--version"]);
+    let mut cargo = Command::new("cargo");
+    if nextest {
+        cargo.args(["nextest", "run", "--workspace", "--all-features"]);
+    } else {
+        cargo.args(["test", "--workspace", "--all-features", "--lib", "--bins", "--tests"]);
+    }
+    run(cargo.args(rest).env("AFTERIMAGE_TEST_POSTGRES", postgres.url()))?;
+    if rest.is_empty() {
+        // Neither runner above runs the examples in the documentation.
+        run(Command::new("cargo").args(["test", "--workspace", "--all-features", "--doc"]))?;
+    }
+    Ok(())
+}
+
+fn bench(rest: &[String]) -> Outcome {
+    let tuned = ["-c", "shared_buffers=512MB", "-c", "max_wal_size=4GB", "-c", "autovacuum=off"];
+    let postgres = server::Postgres::start(&tuned)?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["run", "--quiet", "--release", "--package", "afterimage-bench", "--"]).args(rest);
+    run(cargo.env("AFTERIMAGE_BENCH_POSTGRES", postgres.url()))
+}
+
+fn shell() -> Outcome {
+    let postgres = server::Postgres::start(&[])?;
+    println!("{}", postgres.url());
+    std::io::stdin().read_line(&mut String::new())?;
+    Ok(())
+}
+
+fn run(command: &mut Command) -> Outcome {
+    let status = command.status()?;
+    if status.success() { Ok(()) } else { Err(format!("{:?} failed: {status}", command.get_program()).into()) }
+}
+
+fn quiet(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
