@@ -59,12 +59,18 @@ impl Moment {
         Ok(Timestamp::from_microsecond(self.0)?.to_zoned(zone.clone()))
     }
 
-    /// The moment in another zone than UTC, with its offset.
+    /// The moment for people, in a zone that is named elsewhere: to the second, and further where there is more.
+    ///
+    /// ```
+    /// use afterimage_core::Moment;
+    /// assert_eq!(Moment::from_micros(0).in_zone("Europe/Berlin"), "1970-01-01 01:00:00");
+    /// assert_eq!(Moment::from_micros(1_500_000).in_zone("UTC"), "1970-01-01 00:00:01.5");
+    /// ```
     pub fn in_zone(self, zone: &str) -> String {
         TimeZone::get(zone)
             .ok()
             .and_then(|zone| self.zoned(&zone).ok())
-            .map_or_else(|| self.to_string(), |z| z.strftime("%Y-%m-%dT%H:%M:%S%.6f%:z").to_string())
+            .map_or_else(|| self.to_string(), |z| z.strftime("%Y-%m-%d %H:%M:%S%.f").to_string())
     }
 }
 

@@ -57,13 +57,15 @@ impl Afterimage {
 
     #[cfg(feature = "postgres")]
     async fn connect_postgres(url: &str) -> Result<Self> {
+        use sqlx::Connection as _;
         let options: sqlx::postgres::PgConnectOptions = url.parse()?;
         let options = options.application_name("afterimage");
+        // A pool would try again until its time is up, and then say only that.
+        sqlx::PgConnection::connect_with(&options).await?.close().await?;
         let pool = sqlx::postgres::PgPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(10))
-            .connect_with(options)
-            .await?;
+            .connect_lazy_with(options);
         Ok(Self::from_postgres(pool))
     }
 

@@ -5,7 +5,7 @@ use sqlx::AssertSqlSafe;
 
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{Lent, Session};
+use crate::session::{Cell, Lent, Session};
 
 /// A transaction with a context. Dropped without [`commit`](Tx::commit), it rolls back.
 #[derive(Debug)]
@@ -153,5 +153,36 @@ impl Tx {
             _ => {}
         }
         Ok(())
+    }
+}
+
+impl Tx {
+    /// Runs a statement with JSON values for its parameters: for tools that know their tables at run time only.
+    /// Objects and arrays go in as their JSON text.
+    pub async fn execute(&mut self, sql: &str, parameters: &[serde_json::Value]) -> Result<u64> {
+        let cells: Vec<Cell> = parameters.iter().map(cell).collect();
+        self.session.execute(sql, &cells).await
+    }
+}
+
+impl Afterimage {
+    /// Runs statements outside any context, each in its own transaction unless they say otherwise.
+    pub async fn execute(&self, sql: &str) -> Result<()> {
+        self.session().await?.run(sql).await.map(drop)
+    }
+}
+
+fn cell(value: &serde_json::Value) -> Cell {
+    use serde_json::Value as Json;
+    match value {
+        Json::Null => Cell::Null,
+        Json::Bool(value) => Cell::Int((*value).into()),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(int), _) => Cell::Int(int),
+            (None, Some(real)) => Cell::Real(real),
+            (None, None) => Cell::Text(number.to_string()),
+        },
+        Json::String(text) => Cell::Text(text.clone()),
+        Json::Array(_) | Json::Object(_) => Cell::Text(value.to_string()),
     }
 }

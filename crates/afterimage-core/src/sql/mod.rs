@@ -8,7 +8,7 @@ use crate::layout::{Field, Layout};
 use crate::name::TableName;
 use crate::schema::Table;
 use crate::time::Moment;
-use crate::{Context, Database, Result};
+use crate::{Context, Database, Error, ErrorKind, Result};
 
 pub mod catalog;
 mod expression;
@@ -119,6 +119,9 @@ pub trait Dialect: Debug + Send + Sync {
     /// The position of the last record of a transaction, over all these histories.
     fn position_of_tx(&self, histories: &[&Layout], tx: &str) -> Result<String>;
 
+    /// How many records a transaction wrote into a history.
+    fn count_of_tx(&self, layout: &Layout, tx: &str) -> Result<String>;
+
     /// A table as of a time: the key's columns and then `fields`, under their present names, typed.
     fn as_of(&self, as_of: &AsOf<'_>) -> String;
 
@@ -139,6 +142,14 @@ pub trait Dialect: Debug + Send + Sync {
     fn count(&self, table: &TableName) -> String {
         format!("SELECT count(*) FROM {}", table.quoted())
     }
+}
+
+/// Refuses what cannot be the number of a transaction, since it goes into SQL as it is.
+fn check_tx(tx: &str) -> Result<&str> {
+    if tx.is_empty() || tx.len() > 19 || !tx.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Error::new(ErrorKind::InvalidTime, format!("{tx:?} is not the number of a transaction")));
+    }
+    Ok(tx)
 }
 
 /// The SQL of a database.

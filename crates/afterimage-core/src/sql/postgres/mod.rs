@@ -13,9 +13,9 @@ mod trigger;
 use crate::layout::{Field, Layout};
 use crate::name::{TableName, literal};
 use crate::schema::Table;
-use crate::sql::{AsOf, Bound, Dialect, Script};
+use crate::sql::{AsOf, Bound, Dialect, Script, check_tx};
 use crate::time::Moment;
-use crate::{Context, Database, Error, ErrorKind, Result};
+use crate::{Context, Database, Result};
 
 pub use capture::functions;
 pub use history::{baseline_columns, baseline_source, interrupted};
@@ -110,13 +110,11 @@ impl Dialect for Postgres {
     }
 
     fn position_of_tx(&self, histories: &[&Layout], tx: &str) -> Result<String> {
-        if tx.is_empty() || !tx.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(Error::new(ErrorKind::InvalidTime, format!("{tx:?} is not the number of a transaction")));
-        }
+        let tx = check_tx(tx)?;
         let each: Vec<String> = histories
             .iter()
             .map(|layout| {
-                format!("SELECT history_date, history_id FROM {} WHERE history_tx = '{tx}'::bigint", layout.history.quoted())
+                format!("SELECT history_date, history_id FROM {} WHERE history_tx = {tx}::bigint", layout.history.quoted())
             })
             .collect();
         Ok(format!(
@@ -124,6 +122,10 @@ impl Dialect for Postgres {
             self.micros("history_date"),
             each.join(" UNION ALL ")
         ))
+    }
+
+    fn count_of_tx(&self, layout: &Layout, tx: &str) -> Result<String> {
+        Ok(format!("SELECT count(*) FROM {} WHERE history_tx = {}::bigint", layout.history.quoted(), check_tx(tx)?))
     }
 
     fn as_of(&self, as_of: &AsOf<'_>) -> String {

@@ -19,9 +19,9 @@ use crate::layout::{Field, Keeping, Layout};
 use crate::name::TableName;
 use crate::schema::Table;
 use crate::sql::expression::col;
-use crate::sql::{AsOf, Bound, Dialect, Script};
+use crate::sql::{AsOf, Bound, Dialect, Script, check_tx};
 use crate::time::Moment;
-use crate::{Context, Database, Error, ErrorKind, Result};
+use crate::{Context, Database, Result};
 
 pub use baseline::{Batch, batch, set_numbers_aside};
 
@@ -126,8 +126,13 @@ impl Dialect for Sqlite {
     }
 
     fn position_of_tx(&self, _histories: &[&Layout], tx: &str) -> Result<String> {
-        let id: i64 = tx.parse().map_err(|_| not_a_tx(tx))?;
+        let id = check_tx(tx)?;
         Ok(format!("SELECT last_date, last_id FROM afterimage_scope WHERE id = {id} AND tx = {id} AND last_date IS NOT NULL"))
+    }
+
+    fn count_of_tx(&self, layout: &Layout, tx: &str) -> Result<String> {
+        let scopes = format!("SELECT id FROM afterimage_scope WHERE tx = {}", check_tx(tx)?);
+        Ok(format!("SELECT count(*) FROM {} WHERE history_scope IN ({scopes})", layout.history.quoted()))
     }
 
     fn as_of(&self, as_of: &AsOf<'_>) -> String {
@@ -150,10 +155,6 @@ impl Dialect for Sqlite {
     fn resync(&self, layout: &Layout, sparse: bool, _table: &Table) -> Script {
         check::resync(layout, sparse)
     }
-}
-
-fn not_a_tx(tx: &str) -> Error {
-    Error::new(ErrorKind::InvalidTime, format!("{tx:?} is not the number of a transaction"))
 }
 
 /// What a record keeps of a field's value in some row.

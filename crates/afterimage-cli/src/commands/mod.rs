@@ -1,0 +1,76 @@
+//! One module per command.
+
+mod as_of;
+mod doctor;
+pub(crate) mod history;
+mod migrate;
+mod plan;
+mod status;
+mod track;
+mod verify;
+
+use afterimage::Afterimage;
+
+use crate::Outcome;
+use crate::arguments::{Arguments, Command};
+use crate::config::Config;
+use crate::demo;
+
+/// Why a command failed.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It was asked wrongly.
+    Usage(String),
+    /// What was asked for is not there any more.
+    Gone(String),
+    /// The library said no.
+    Afterimage(afterimage::Error),
+    /// What it had to say could not be written.
+    Output(std::io::Error),
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Usage(message) | Self::Gone(message) => f.write_str(message),
+            Self::Afterimage(error) => write!(f, "{error}"),
+            Self::Output(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl From<afterimage::Error> for Failure {
+    fn from(error: afterimage::Error) -> Self {
+        Self::Afterimage(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+type Done = Result<Outcome, Failure>;
+
+/// Runs a command.
+pub(crate) async fn run(arguments: Arguments) -> Done {
+    let config = Config::load(&arguments.global)?;
+    if let Command::Demo { no_serve: _ } = arguments.command {
+        return demo::run().await.map(|()| Outcome::Done);
+    }
+    let audit = Afterimage::connect(config.database_url()?).await?;
+    match arguments.command {
+        Command::Track(request) => track::track(&audit, &config, request).await,
+        Command::Untrack { table, drop_history } => track::untrack(&audit, &table, drop_history).await,
+        Command::Status { check } => status::run(&audit, &config, check).await,
+        Command::Doctor => doctor::run(&audit, &config).await,
+        Command::Plan(request) => plan::run(&audit, &config, request).await,
+        Command::Migrate { tables, rename } => migrate::run(&audit, &config, &tables, &rename).await,
+        Command::History { table, key, limit } => history::history(&audit, &config, &table, &key, limit).await,
+        Command::Show { table, key, at } => history::show(&audit, &config, &table, &key, &at).await,
+        Command::AsOf { table, time, filter, limit } => as_of::run(&audit, &config, &table, &time, filter, limit).await,
+        Command::Verify { tables } => verify::run(&audit, &config, &tables).await,
+        Command::Demo { .. } => Ok(Outcome::Done),
+    }
+}

@@ -1,0 +1,81 @@
+//! `track` and `untrack`.
+
+use afterimage::{Afterimage, Progress, Track as Request, Tracked};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Done, Failure};
+use crate::Outcome;
+use crate::arguments::Track;
+use crate::config::Config;
+use crate::output::{self, Format};
+
+pub(super) async fn track(audit: &Afterimage, config: &Config, request: Track) -> Done {
+    let tables = if request.all { audit.tables().await? } else { request.tables.clone() };
+    if tables.is_empty() {
+        return Err(Failure::Usage("there is no table to track".to_owned()));
+    }
+    let mut tracked = Vec::new();
+    for table in tables {
+        // Said again without options, a table keeps those it has.
+        let tracking = match audit.tracking(&table).await? {
+            Some(present) if !request.options.any() => present,
+            _ => request.options.tracking(),
+        };
+        let bar = Bar::default();
+        let one = Request::new(&table, tracking).no_baseline(request.no_baseline);
+        match audit.track_with(one, &mut |progress| bar.show(&progress)).await {
+            Ok(done) => tracked.push(done),
+            Err(error) if request.all && error.kind() == afterimage::ErrorKind::Untrackable => {
+                eprintln!("afterimage: left out: {error}");
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    report(config, &tracked)?;
+    Ok(Outcome::Done)
+}
+
+fn report(config: &Config, tracked: &[Tracked]) -> Result<(), Failure> {
+    if config.format == Some(Format::Json) {
+        let all: Vec<_> = tracked
+            .iter()
+            .map(|one| {
+                serde_json::json!({
+                    "table": one.table.to_string(), "history": one.history.to_string(), "baseline": one.baseline, "again": one.again,
+                })
+            })
+            .collect();
+        return Ok(output::json(&all)?);
+    }
+    for one in tracked {
+        let rows = if one.baseline == 1 { "row" } else { "rows" };
+        let what = if one.again { "is up to date" } else { "is tracked" };
+        println!("{} {what}: history in {}, baseline of {} {rows}", one.table, one.history, one.baseline);
+    }
+    Ok(())
+}
+
+/// A progress bar that appears once there is something to wait for.
+#[derive(Debug, Default)]
+struct Bar(std::sync::OnceLock<ProgressBar>);
+
+impl Bar {
+    fn show(&self, progress: &Progress) {
+        let bar = self.0.get_or_init(|| {
+            let bar = ProgressBar::new(progress.total.unwrap_or_default());
+            let style = ProgressStyle::with_template("{msg} {bar:30} {human_pos} of {human_len} rows, {per_sec}, {eta} left");
+            if let Ok(style) = style {
+                bar.set_style(style);
+            }
+            bar.set_message(progress.table.to_string());
+            bar
+        });
+        bar.set_position(progress.done);
+    }
+}
+
+pub(super) async fn untrack(audit: &Afterimage, table: &str, drop_history: bool) -> Done {
+    audit.untrack(table, drop_history).await?;
+    println!("{table} is not tracked any more; its history {}", if drop_history { "is gone" } else { "stays" });
+    Ok(Outcome::Done)
+}

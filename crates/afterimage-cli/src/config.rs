@@ -1,0 +1,94 @@
+//! Where settings come from: the command line, then the environment, then `afterimage.toml` of the current folder.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::arguments::Global;
+use crate::commands::Failure;
+use crate::output::Format;
+
+const FILE: &str = "afterimage.toml";
+
+/// `afterimage.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    database_url: Option<String>,
+    /// A file that holds the password, so that the address need not.
+    password_file: Option<String>,
+    format: Option<Format>,
+    tz: Option<String>,
+}
+
+/// The settings of one run.
+#[derive(Debug)]
+pub(crate) struct Config {
+    database_url: Option<String>,
+    pub(crate) format: Option<Format>,
+    pub(crate) tz: String,
+}
+
+impl Config {
+    pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
+        let file = read(Path::new(FILE))?;
+        let given = global.database_url.clone().or_else(|| std::env::var("DATABASE_URL").ok());
+        let database_url = match (given, file.database_url, file.password_file) {
+            (Some(url), ..) => Some(url),
+            (None, Some(url), Some(path)) => Some(with_password(&url, &path)?),
+            (None, url, _) => url,
+        };
+        Ok(Self {
+            database_url,
+            format: global.format.or(file.format),
+            tz: global.tz.clone().or(file.tz).unwrap_or_else(|| "UTC".to_owned()),
+        })
+    }
+
+    pub(crate) fn database_url(&self) -> Result<&str, Failure> {
+        self.database_url.as_deref().ok_or_else(|| {
+            Failure::Usage(format!("which database? Give --database-url, set DATABASE_URL, or write database_url into {FILE}"))
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<File, Failure> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text).map_err(|error| Failure::Usage(format!("{FILE}: {}", error.message()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
+        Err(error) => Err(Failure::Usage(format!("{FILE}: {error}"))),
+    }
+}
+
+/// Puts the password of a file into an address that names a user without one.
+fn with_password(url: &str, path: &str) -> Result<String, Failure> {
+    let password = std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{path}: {error}")))?;
+    let encoded: String = password.trim_end_matches(['\n', '\r']).bytes().map(|byte| format!("%{byte:02X}")).collect();
+    match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?))) {
+        Some((scheme, (user, host))) if !user.contains(':') => Ok(format!("{scheme}://{user}:{encoded}@{host}")),
+        _ => Err(Failure::Usage(format!("{FILE}: password_file needs a database_url of the form scheme://user@host/name"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_from_a_file_may_hold_any_character() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        std::fs::write(&path, "p@ss/w:rd\n").unwrap();
+        let url = with_password("postgres://ann@db/shop", &path.to_string_lossy()).unwrap();
+        assert_eq!(url, "postgres://ann:%70%40%73%73%2F%77%3A%72%64@db/shop");
+        assert!(with_password("shop.db", &path.to_string_lossy()).is_err());
+    }
+
+    #[test]
+    fn an_unknown_setting_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("afterimage.toml");
+        std::fs::write(&path, "databse_url = 'x'").unwrap();
+        assert!(matches!(read(&path), Err(Failure::Usage(message)) if message.contains("databse_url")));
+    }
+}
