@@ -84,6 +84,20 @@ impl Afterimage {
         .await
     }
 
+    /// How many rows a table had as of a time.
+    pub async fn count_as_of(&self, table: &str, at: &PointInTime) -> Result<i64> {
+        self.reading(async |session| {
+            let entry = catalog::find(session, table).await?;
+            let point = resolve(session, &entry, at).await?;
+            answerable(&entry, point.bound, None)?;
+            let layout = layout_at(&entry, point.bound)?;
+            let (bound, unfinished) = (point.bound, point.unfinished.as_slice());
+            let sql = session.dialect().count_as_of(&AsOf { layout, fields: &[], sparse: false, bound, unfinished });
+            Ok(session.int(&sql, &[]).await?.unwrap_or_default())
+        })
+        .await
+    }
+
     fn as_of_sql(&self, entry: &Entry, point: &Point, query: &AsOfQuery) -> Result<(String, Vec<Field>)> {
         let layout = layout_at(entry, point.bound)?;
         let as_of = AsOf {

@@ -125,6 +125,9 @@ pub trait Dialect: Debug + Send + Sync {
     /// A table as of a time: the key's columns and then `fields`, under their present names, typed.
     fn as_of(&self, as_of: &AsOf<'_>) -> String;
 
+    /// How many rows a table had as of a time: from the key's index alone.
+    fn count_as_of(&self, as_of: &AsOf<'_>) -> String;
+
     /// Wraps a query whose columns are `fields`, so that it gives the text that is shown of each.
     fn shown(&self, query: &str, fields: &[&Field]) -> String;
 

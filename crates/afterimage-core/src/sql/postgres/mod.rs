@@ -132,6 +132,10 @@ impl Dialect for Postgres {
         read::as_of(as_of)
     }
 
+    fn count_as_of(&self, as_of: &AsOf<'_>) -> String {
+        read::count_as_of(as_of)
+    }
+
     fn shown(&self, query: &str, fields: &[&Field]) -> String {
         let columns: Vec<String> = fields.iter().map(|field| read::as_text(field, "q", &field.name)).collect();
         format!("SELECT {} FROM (\n{query}\n) AS q", columns.join(", "))

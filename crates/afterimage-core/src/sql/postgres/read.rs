@@ -107,14 +107,30 @@ pub(super) fn unfinished(histories: &[&Layout], at: Moment) -> String {
     )
 }
 
-pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
-    let AsOf { layout, fields, sparse, bound, unfinished } = as_of;
-    let history = layout.history.quoted();
-    let mut condition = within(*bound);
+/// The records that an as-of looks at.
+fn condition(bound: Bound, unfinished: &[String]) -> String {
+    let mut condition = within(bound);
     if !unfinished.is_empty() {
         let list: Vec<String> = unfinished.iter().map(|tx| format!("{}::bigint", literal(tx))).collect();
         condition.push_str(&format!(" AND h.history_tx NOT IN ({})", list.join(", ")));
     }
+    condition
+}
+
+pub(super) fn count_as_of(as_of: &AsOf<'_>) -> String {
+    let key: Vec<String> = as_of.layout.key_fields().map(|field| col("h", &field.history)).collect();
+    let key = key.join(", ");
+    format!(
+        "SELECT count(*) FROM (SELECT DISTINCT ON ({key}) h.history_type\n  FROM {} AS h WHERE {}\n  ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS n\nWHERE history_type <> '-'",
+        as_of.layout.history.quoted(),
+        condition(as_of.bound, as_of.unfinished),
+    )
+}
+
+pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
+    let AsOf { layout, fields, sparse, bound, unfinished } = as_of;
+    let history = layout.history.quoted();
+    let condition = condition(*bound, unfinished);
     let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
     let key = key.join(", ");
     let rest: Vec<&Field> = fields.iter().filter(|field| !layout.is_key(field)).collect();

@@ -139,6 +139,10 @@ impl Dialect for Sqlite {
         read::as_of(as_of)
     }
 
+    fn count_as_of(&self, as_of: &AsOf<'_>) -> String {
+        read::count_as_of(as_of)
+    }
+
     fn shown(&self, query: &str, fields: &[&Field]) -> String {
         let columns: Vec<String> = fields.iter().map(|field| col("q", &field.name)).collect();
         format!("SELECT {} FROM (\n{query}\n) AS q", columns.join(", "))

@@ -67,16 +67,33 @@ pub(super) fn arrival_of(layout: &Layout) -> String {
     )
 }
 
-pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
-    let AsOf { layout, fields, sparse, bound, unfinished } = as_of;
-    let history = layout.history.quoted();
-    let mut condition = within(*bound);
+/// The records that an as-of looks at.
+fn condition(bound: Bound, unfinished: &[String]) -> String {
+    let mut condition = within(bound);
     if !unfinished.is_empty() {
         condition.push_str(&format!(
             " AND (h.history_scope IS NULL OR h.history_scope NOT IN (SELECT id FROM afterimage_scope WHERE tx IN ({})))",
             unfinished.join(", ")
         ));
     }
+    condition
+}
+
+/// A bare column beside max() is taken from the row that has the maximum: so SQLite documents.
+pub(super) fn count_as_of(as_of: &AsOf<'_>) -> String {
+    let key: Vec<String> = as_of.layout.key_fields().map(|field| col("h", &field.history)).collect();
+    format!(
+        "SELECT count(*) FROM (SELECT h.history_type AS last_type, max(h.history_id) FROM {} AS h WHERE {} GROUP BY {}) WHERE last_type <> '-'",
+        as_of.layout.history.quoted(),
+        condition(as_of.bound, as_of.unfinished),
+        key.join(", ")
+    )
+}
+
+pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
+    let AsOf { layout, fields, sparse, bound, unfinished } = as_of;
+    let history = layout.history.quoted();
+    let condition = condition(*bound, unfinished);
     let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
     let key = key.join(", ");
     let order = order_by_key(layout);

@@ -1,0 +1,48 @@
+//! What capture costs, against the plain table: bulk and single-row writes, and reading as of a time, on SQLite and
+//! PostgreSQL, in both storages. All sides run in turns in one run (A B C A B C); what counts is the ratio of medians.
+//!
+//! `cargo xtask bench` starts a PostgreSQL of its own and runs it. `--quick` takes a tenth of the rows and fewer rounds.
+
+mod database;
+mod reading;
+mod writing;
+
+use database::Bench;
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+
+/// How much to do.
+#[derive(Debug, Clone, Copy)]
+struct Size {
+    rows: u32,
+    rounds: usize,
+    single: u32,
+}
+
+#[tokio::main]
+async fn main() -> Outcome {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let size = if quick {
+        Size { rows: 10_000, rounds: 3, single: 500 }
+    } else {
+        Size { rows: 100_000, rounds: 5, single: 3_000 }
+    };
+    let only = std::env::args().skip_while(|argument| argument != "--database").nth(1);
+    println!("Medians of {} rounds, the sides in turns; {} rows.\n", size.rounds, size.rows);
+    for database in ["postgres", "sqlite"] {
+        if only.as_deref().is_some_and(|only| only != database) {
+            continue;
+        }
+        let mut bench = Bench::open(database).await?;
+        println!("## {}\n", bench.name());
+        writing::run(&mut bench, size).await?;
+        reading::run(&mut bench, size).await?;
+    }
+    Ok(())
+}
+
+/// The middle one.
+fn median(mut seconds: Vec<f64>) -> f64 {
+    seconds.sort_by(f64::total_cmp);
+    seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
+}

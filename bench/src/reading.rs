@@ -1,0 +1,66 @@
+//! Reading: 10 versions of each row, as of the middle.
+
+use afterimage::{Moment, PointInTime};
+use afterimage_core::sql::{AsOf, Bound, dialect};
+
+use crate::database::{Bench, SIDES};
+use crate::{Outcome, Size, median};
+
+const VERSIONS: u32 = 10;
+
+pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
+    bench.fresh_tables().await?;
+    let mut middle = Moment::now();
+    for (_, table) in SIDES {
+        let insert = bench.insert(table, size.rows);
+        bench.run(&insert).await?;
+    }
+    for version in 1..VERSIONS {
+        for (_, table) in SIDES {
+            bench.run(&format!("UPDATE {table} SET status = 'v{version}', qty = qty + 1")).await?;
+        }
+        if version == VERSIONS / 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            middle = Moment::now();
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+    bench.run(if bench.is_postgres() { "VACUUM ANALYZE" } else { "ANALYZE" }).await?;
+    let sql = dialect(bench.audit.database());
+    let mut rows = Vec::new();
+    for (side, table) in SIDES {
+        let [mut fetch, mut count, mut one] = [const { Vec::new() }; 3];
+        let (fetch_sql, count_sql) = if side == "plain" {
+            (format!("SELECT * FROM {table} ORDER BY id"), format!("SELECT count(*) FROM {table}"))
+        } else {
+            let layout = bench.layout(table).await?;
+            let bound = Bound::Time(middle);
+            let as_of = AsOf { layout: &layout, fields: &layout.fields, sparse: side == "delta", bound, unfinished: &[] };
+            (sql.as_of(&as_of), sql.count_as_of(&as_of))
+        };
+        for round in 0..size.rounds {
+            let (found, seconds) = bench.fetch(&fetch_sql).await?;
+            if found != size.rows as usize {
+                return Err(format!("{side}: {found} rows instead of {}", size.rows).into());
+            }
+            fetch.push(seconds);
+            count.push(bench.fetch(&count_sql).await?.1);
+            if side != "plain" {
+                let key = (round * 977 % size.rows as usize + 1).to_string();
+                let begun = std::time::Instant::now();
+                bench.audit.show(table, &key, &PointInTime::At(middle)).await?;
+                one.push(begun.elapsed().as_secs_f64());
+            }
+        }
+        rows.push((side, median(fetch), median(count), median(one)));
+    }
+    println!("{} rows with {VERSIONS} versions each, as of the middle; plain is the live table.\n", size.rows);
+    println!("| | whole table | count | one row, through the library |\n| --- | --- | --- | --- |");
+    for (side, fetch, count, one) in &rows {
+        let ratio = fetch / rows[0].1;
+        let one = if one.is_nan() { String::new() } else { format!("{:.2} ms", one * 1e3) };
+        println!("| {side} | {:.0} ms ({ratio:.2}) | {:.1} ms | {one} |", fetch * 1e3, count * 1e3);
+    }
+    println!();
+    Ok(())
+}
