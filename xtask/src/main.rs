@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask bench`.
 
+mod licences;
 mod server;
 
 use std::process::{Command, ExitCode};
@@ -9,6 +10,7 @@ type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 const HELP: &str = "\
 cargo xtask test [ARGS…]    runs all tests against throwaway servers; ARGS go to cargo nextest (or cargo test)
 cargo xtask bench [ARGS…]   measures what capture costs, against the plain table, and prints ratios
+cargo xtask licences        checks that every dependency's licence is one we may use
 cargo xtask shell           starts a throwaway PostgreSQL, prints its address, and stops it when you press Enter";
 
 fn main() -> ExitCode {
@@ -18,6 +20,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_str() {
         "test" => test(&rest),
         "bench" => bench(&rest),
+        "licences" => licences::check(),
         "shell" => shell(),
         _ => {
             eprintln!("{HELP}");

@@ -1,0 +1,52 @@
+//! The licence check: every dependency may be used under one of a few licences. It needs no network.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::Outcome;
+
+/// Licences that ask for nothing but their own text.
+const ALLOWED: [&str; 11] = [
+    "MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "0BSD",
+    "Unicode-3.0", "Unlicense", "CDLA-Permissive-2.0",
+];
+
+pub(crate) fn check() -> Outcome {
+    let output = Command::new("cargo").args(["metadata", "--format-version", "1", "--all-features", "--locked"]).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let refused: Vec<String> = packages
+        .iter()
+        .filter(|package| !package["license"].as_str().is_some_and(allowed))
+        .map(|package| format!("{} {}: {}", package["name"], package["version"], package["license"]))
+        .collect();
+    if refused.is_empty() {
+        println!("{} packages, all under licences that are allowed", packages.len());
+        return Ok(());
+    }
+    Err(format!("licences that are not allowed:\n{}", refused.join("\n")).into())
+}
+
+/// Whether an SPDX expression leaves a choice that is allowed.
+fn allowed(expression: &str) -> bool {
+    let expression = expression.replace('/', " OR ").replace(['(', ')'], "");
+    expression.split(" AND ").all(|part| part.split(" OR ").any(|licence| ALLOWED.contains(&licence.trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::allowed;
+
+    #[test]
+    fn a_choice_is_enough_and_all_parts_count() {
+        assert!(allowed("MIT OR GPL-3.0"));
+        assert!(allowed("(MIT OR Apache-2.0) AND Unicode-3.0"));
+        assert!(allowed("Unlicense/MIT"));
+        assert!(!allowed("MIT AND GPL-3.0"));
+        assert!(!allowed("AGPL-3.0"));
+    }
+}
