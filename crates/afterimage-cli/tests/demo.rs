@@ -1,0 +1,51 @@
+//! The demo: its tour, the facts of its data, and that its commands are ones to try.
+
+mod support;
+
+use support::{Desk, settled, stderr, stdout};
+
+const FILE: &str = "afterimage-demo.db";
+
+fn demo() -> (Desk, String) {
+    let desk = Desk::new();
+    let output = desk.run_on("unused", &["demo"]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    (desk, stdout(&output))
+}
+
+#[test]
+fn the_tour() {
+    let (_desk, tour) = demo();
+    settled(|| insta::assert_snapshot!("demo", tour));
+}
+
+#[test]
+fn the_facts_of_the_data_hold() {
+    let (desk, _) = demo();
+    let says = |arguments: &[&str]| {
+        let output = desk.run_on(FILE, arguments);
+        format!("{}{}", stdout(&output), stderr(&output))
+    };
+    let row = |key: &str, at: &str| says(&["show", "country_codes", key, "--at", at, "--format", "json"]);
+    assert!(row("SWZ", "2017-06-01").contains(r#""name": "Swaziland""#));
+    assert!(row("SWZ", "2019-06-01").contains(r#""name": "Eswatini""#));
+    assert!(row("TUR", "now").contains(r#""currency": null"#));
+    for (at, developed) in [("2017-10-18", false), ("2017-10-20", true), ("2024-09-26", true), ("2024-09-28", false)] {
+        assert_eq!(row("DEU", at).contains("\"developed\""), developed, "as of {at}");
+    }
+    let macedonia = says(&["history", "country_codes", "MKD", "--format", "json"]);
+    assert!(macedonia.contains(r#""revision":"1055072""#), "{macedonia}");
+    assert!(says(&["verify"]).contains("country_codes: whole; 1854 records, 249 rows, 0 differences"));
+    assert!(says(&["as-of", "country_codes", "2013-12-01"]).contains("is not known"));
+}
+
+#[test]
+fn it_can_be_run_again_and_never_takes_a_file_that_is_not_its_own() {
+    let (desk, _) = demo();
+    assert!(desk.run_on("unused", &["demo"]).status.success());
+    let elsewhere = Desk::new();
+    std::fs::write(elsewhere.path().join(FILE), "precious").unwrap();
+    let output = elsewhere.run_on("unused", &["demo"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(std::fs::read(elsewhere.path().join(FILE)).unwrap(), b"precious");
+}
