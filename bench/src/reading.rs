@@ -20,13 +20,17 @@ pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
             bench.run(&format!("UPDATE {table} SET status = 'v{version}', qty = qty + 1")).await?;
         }
         if version == VERSIONS / 2 {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
             middle = Moment::now();
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
         }
     }
     bench.run(if bench.is_postgres() { "VACUUM ANALYZE" } else { "ANALYZE" }).await?;
     let sql = dialect(bench.audit.database());
+    if bench.is_postgres() {
+        // What the library sets in a transaction that reads.
+        bench.run("SET jit = off; SET work_mem = '64MB'").await?;
+    }
     let mut rows = Vec::new();
     for (side, table) in SIDES {
         let [mut fetch, mut count, mut one] = [const { Vec::new() }; 3];

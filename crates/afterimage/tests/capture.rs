@@ -60,7 +60,9 @@ on_every_database! {
             db.run(POLLS).await;
             db.track("poll", tracking).await;
             db.run("INSERT INTO poll VALUES (1, 'a', 0), (2, 'b', 0)").await;
+            db.tick().await;
             db.run("UPDATE poll SET id = 7, votes = 3 WHERE id = 1").await;
+            db.tick().await;
             db.run("UPDATE poll SET votes = 4 WHERE id = 7").await;
             let versions = db.versions("poll", "7").await;
             assert_eq!(db.signs("poll", "7").await, "++~");

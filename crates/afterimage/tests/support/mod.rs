@@ -108,6 +108,13 @@ impl TestDb {
         self.run(&format!("BEGIN; {set}; {sql}; {clear} COMMIT")).await;
     }
 
+    /// Moves SQLite's clock on: it counts milliseconds, and two statements of one millisecond share their moment.
+    pub async fn tick(&mut self) {
+        if self.is_sqlite() {
+            self.run("UPDATE afterimage_state SET history_date = history_date + 1000").await;
+        }
+    }
+
     /// One value, as text.
     pub async fn text(&mut self, sql: &str) -> Option<String> {
         let query = sqlx::query(AssertSqlSafe(format!("SELECT CAST(({sql}) AS TEXT)")));

@@ -117,11 +117,10 @@ fn condition(bound: Bound, unfinished: &[String]) -> String {
     condition
 }
 
+/// The creations less the deletions until then: the key's index tells both, and the order does not matter.
 pub(super) fn count_as_of(as_of: &AsOf<'_>) -> String {
-    let key: Vec<String> = as_of.layout.key_fields().map(|field| col("h", &field.history)).collect();
-    let key = key.join(", ");
     format!(
-        "SELECT count(*) FROM (SELECT DISTINCT ON ({key}) h.history_type\n  FROM {} AS h WHERE {}\n  ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS n\nWHERE history_type <> '-'",
+        "SELECT count(*) FILTER (WHERE h.history_type = '+') - count(*) FILTER (WHERE h.history_type = '-')\nFROM {} AS h WHERE {} AND h.history_type <> '~'",
         as_of.layout.history.quoted(),
         condition(as_of.bound, as_of.unfinished),
     )
@@ -140,10 +139,12 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
             .chain(rest)
             .map(|field| format!("{} AS {}", col("l", &field.history), Quoted::new(&field.name)))
             .collect();
+        // The newest record of each key from the key's index, in key order, and then its row, one by one: so that a
+        // limit stops early. A join would be planned for a whole table, and read all of the history for it.
         return format!(
-            "SELECT {}\nFROM (SELECT DISTINCT ON ({key}) {key}, h.history_date, h.history_id, h.history_type\n  FROM {history} AS h WHERE {condition}\n  ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS n\nJOIN {history} AS l ON l.history_date = n.history_date AND l.history_id = n.history_id\nWHERE n.history_type <> '-'\nORDER BY {}",
+            "SELECT {}\nFROM (SELECT DISTINCT ON ({key}) {key}, h.history_date, h.history_id, h.history_type\n  FROM {history} AS h WHERE {condition}\n  ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS n\nCROSS JOIN LATERAL (SELECT * FROM {history} AS x\n  WHERE x.history_date = n.history_date AND x.history_id = n.history_id LIMIT 1) AS l\nWHERE n.history_type <> '-'\nORDER BY {}",
             columns.join(", "),
-            order_by_key(layout, "l"),
+            order_by_key(layout, "n"),
         );
     }
     let newest = |expression: &str, filter: &str| {

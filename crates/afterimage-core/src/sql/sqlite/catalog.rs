@@ -138,7 +138,7 @@ BEGIN
   SELECT RAISE(ABORT, 'afterimage: a context is set already: delete it first')
   WHERE (SELECT scope FROM afterimage_state) IS NOT NULL;
 {}
-  UPDATE afterimage_state SET history_date = max(history_date, {CLOCK}), last_scope = last_scope + 1,
+  UPDATE afterimage_state SET history_date = max(history_date + 1, {CLOCK}), last_scope = last_scope + 1,
     scope = last_scope + 1, at = {AT}, the_context_must_be_deleted_before_commit = 1;
   INSERT INTO afterimage_scope (id, tx, actor, reason, context, began, first_id)
   SELECT s.scope, s.scope, NEW.actor, NEW.reason, {CONTEXT_JSON},

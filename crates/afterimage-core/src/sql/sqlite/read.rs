@@ -79,14 +79,12 @@ fn condition(bound: Bound, unfinished: &[String]) -> String {
     condition
 }
 
-/// A bare column beside max() is taken from the row that has the maximum: so SQLite documents.
+/// The creations less the deletions until then: the key's index tells both, and the order does not matter.
 pub(super) fn count_as_of(as_of: &AsOf<'_>) -> String {
-    let key: Vec<String> = as_of.layout.key_fields().map(|field| col("h", &field.history)).collect();
     format!(
-        "SELECT count(*) FROM (SELECT h.history_type AS last_type, max(h.history_id) FROM {} AS h WHERE {} GROUP BY {}) WHERE last_type <> '-'",
+        "SELECT coalesce(sum(CASE h.history_type WHEN '+' THEN 1 WHEN '-' THEN -1 END), 0) FROM {} AS h WHERE {}",
         as_of.layout.history.quoted(),
         condition(as_of.bound, as_of.unfinished),
-        key.join(", ")
     )
 }
 

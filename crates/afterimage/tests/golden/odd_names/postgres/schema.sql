@@ -1,0 +1,1 @@
+CREATE TABLE "Ord""er's; --" ("select" bigint PRIMARY KEY, "Ünï cödé 🦀" text, "a""b" text, "it's" text);
