@@ -1,5 +1,7 @@
 //! The command line's contract: what scripts rely on.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use support::{Desk, settled, stderr, stdout};

@@ -1,5 +1,7 @@
 //! The demo: its tour, the facts of its data, and that its commands are ones to try.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use support::{Desk, settled, stderr, stdout};

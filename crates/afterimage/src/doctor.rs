@@ -51,7 +51,10 @@ impl Afterimage {
             }
             for entry in catalog::entries(session).await? {
                 if entry.stage != catalog::Stage::Stopped {
-                    of_table(session, &entry, &mut findings).await?;
+                    let mut of_this = Vec::new();
+                    of_table(session, &entry, &mut of_this).await?;
+                    let seen = introspect::seen(session, &entry.table).await?.to_string();
+                    findings.extend(of_this.into_iter().map(|finding| Finding { table: Some(seen.clone()), ..finding }));
                 }
             }
             match session {
@@ -60,7 +63,7 @@ impl Afterimage {
                 #[cfg(feature = "sqlite")]
                 Session::Sqlite(_) => sqlite(session, &mut findings).await?,
             }
-            findings.sort_by(|a, b| b.severity.cmp(&a.severity));
+            findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
             Ok(findings)
         })
         .await

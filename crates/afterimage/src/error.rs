@@ -33,7 +33,9 @@ pub enum ErrorKind {
 }
 
 /// What went wrong, where, and what had been done before.
-pub struct Error {
+pub struct Error(Box<Body>);
+
+struct Body {
     kind: ErrorKind,
     message: String,
     table: Option<TableName>,
@@ -44,48 +46,55 @@ pub struct Error {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), table: None, sqlstate: None, done: Vec::new(), source: None }
+        Self(Box::new(Body {
+            kind,
+            message: message.into(),
+            table: None,
+            sqlstate: None,
+            done: Vec::new(),
+            source: None,
+        }))
     }
 
     pub(crate) fn on(mut self, table: &TableName) -> Self {
-        self.table.get_or_insert_with(|| table.clone());
+        self.0.table.get_or_insert_with(|| table.clone());
         self
     }
 
     pub(crate) fn after(mut self, done: impl Into<String>) -> Self {
-        self.done.push(done.into());
+        self.0.done.push(done.into());
         self
     }
 
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// The table it concerns.
     pub fn table(&self) -> Option<&TableName> {
-        self.table.as_ref()
+        self.0.table.as_ref()
     }
 
     /// The database's own code, where the database gave one.
     pub fn sqlstate(&self) -> Option<&str> {
-        self.sqlstate.as_deref()
+        self.0.sqlstate.as_deref()
     }
 
     /// What had been done before it failed, and stays done.
     pub fn done(&self) -> &[String] {
-        &self.done
+        &self.0.done
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(table) = &self.table {
+        if let Some(table) = &self.0.table {
             write!(f, "{table}: ")?;
         }
-        f.write_str(&self.message)?;
-        if !self.done.is_empty() {
-            write!(f, " (done before: {})", self.done.join(", "))?;
+        f.write_str(&self.0.message)?;
+        if !self.0.done.is_empty() {
+            write!(f, " (done before: {})", self.0.done.join(", "))?;
         }
         Ok(())
     }
@@ -93,13 +102,13 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {self}", self.kind)
+        write!(f, "{:?}: {self}", self.0.kind)
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_deref().map(|source| source as _)
+        self.0.source.as_deref().map(|source| source as _)
     }
 }
 
@@ -132,7 +141,10 @@ impl From<sqlx::Error> for Error {
             other => (ErrorKind::Database, other.to_string(), None),
         };
         let keep_source = !matches!(error, sqlx::Error::Configuration(_));
-        Self { sqlstate, source: keep_source.then(|| error.into()), ..Self::new(kind, message) }
+        let mut own = Self::new(kind, message);
+        own.0.sqlstate = sqlstate;
+        own.0.source = keep_source.then(|| error.into());
+        own
     }
 }
 

@@ -94,7 +94,7 @@ impl Tx {
 /// Runs a schema change inside the open transaction and follows it.
 async fn alter_in(session: &mut Session, entry: &Entry, statements: &str, at: Option<Moment>) -> Result<Migrated> {
     let (_, following) = alter_script(session, entry, statements, at).await?;
-    let table = following.table.clone();
+    let table = introspect::seen(session, &following.table).await?;
     let followed = following.run(session).await?;
     Ok(migrated(table, followed))
 }
@@ -149,15 +149,16 @@ async fn migrate_one(session: &mut Session, id: i64, renames: &[(String, String)
     let table = find_today(session, &entry).await?;
     let followed = follow_in(session, &entry, &table, &entry.tracking, renames, None, false).await?;
     let nothing = followed.changes.is_empty() && !followed.gap && followed.resynced == 0;
-    Ok((!nothing).then(|| migrated(table.name, followed)))
+    let seen = introspect::seen(session, &table.name).await?;
+    Ok((!nothing).then(|| migrated(seen, followed)))
 }
 
 /// The tracked table as it is today, wherever it went.
 pub(crate) async fn find_today(session: &mut Session, entry: &Entry) -> Result<Table> {
-    if let Some(name) = health::whereabouts(session, entry).await? {
-        if let Some(table) = introspect::exact(session, &name).await? {
-            return Ok(table);
-        }
+    if let Some(name) = health::whereabouts(session, entry).await?
+        && let Some(table) = introspect::exact(session, &name).await?
+    {
+        return Ok(table);
     }
     Err(Error::new(ErrorKind::Drifted, "the table is gone; untrack it, its history can stay").on(&entry.table))
 }

@@ -42,10 +42,8 @@ impl Afterimage {
     pub async fn plan(&self, table: &str, tracking: &Tracking) -> Result<PlannedTable> {
         self.trying(async |session| {
             let known = catalog::exists(session).await?;
-            if known {
-                if let Ok(entry) = catalog::find(session, table).await {
-                    return follow(session, &entry, None).await;
-                }
+            if known && let Ok(entry) = catalog::find(session, table).await {
+                return follow(session, &entry, None).await;
             }
             let described = introspect::table(session, table).await?;
             let dialect = session.dialect();
@@ -54,7 +52,8 @@ impl Afterimage {
             let mut up = if known { Vec::new() } else { dialect.catalog() };
             up.extend(track::script(session, &layout, &described, tracking, true, None));
             up.extend(dialect.baseline(&layout));
-            Ok(PlannedTable { table: described.name, plan: Plan { up, down: down(dialect, &layout) } })
+            let table = introspect::seen(session, &described.name).await?;
+            Ok(PlannedTable { table, plan: Plan { up, down: down(dialect, &layout) } })
         })
         .await
     }
@@ -112,5 +111,6 @@ async fn follow(session: &mut Session, entry: &Entry, statements: Option<&str>) 
     up.extend(following.script);
     // A history is never narrowed: what is recorded stays. The way back is to follow the table back.
     let down = vec!["-- take the schema change back, then: afterimage migrate".to_owned()];
-    Ok(PlannedTable { table: following.table, plan: Plan { up, down } })
+    let table = introspect::seen(session, &following.table).await?;
+    Ok(PlannedTable { table, plan: Plan { up, down } })
 }

@@ -76,12 +76,12 @@ impl Afterimage {
                     records: session.int(&count, &[]).await?.unwrap_or_default(),
                     state: health::state(entry.stage, &faults),
                     storage: layout.storage,
-                    history: layout.history,
+                    history: introspect::seen(session, &layout.history).await?,
                     since: entry.since,
                     faults,
                     gaps: entry.gaps,
                     tracking: entry.tracking,
-                    table: entry.table,
+                    table: introspect::seen(session, &entry.table).await?,
                 });
             }
             Ok(all)

@@ -76,7 +76,13 @@ impl Afterimage {
                 .await
                 .map_err(|error| error.after("capture is installed; track it again to go on with the baseline"))?,
         };
-        Ok(Tracked { table: installed.layout.table, history: installed.layout.history, baseline, again: installed.again })
+        let layout = &installed.layout;
+        self.reading(async |session| {
+            let table = introspect::seen(session, &layout.table).await?;
+            let history = introspect::seen(session, &layout.history).await?;
+            Ok(Tracked { table, history, baseline, again: installed.again })
+        })
+        .await
     }
 
     async fn install(&self, request: &Track) -> Result<(Installed, Snapshot)> {

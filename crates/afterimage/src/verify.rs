@@ -93,7 +93,7 @@ async fn verify_one(session: &mut Session, entry: &Entry) -> Result<Verdict> {
     let dialect = session.dialect();
     let records = session.int(&dialect.count(&layout.history), &[]).await?.unwrap_or_default();
     let mut verdict = Verdict {
-        table: entry.table.clone(),
+        table: introspect::seen(session, &entry.table).await?,
         rows: 0,
         records,
         difference_count: 0,

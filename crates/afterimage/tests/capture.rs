@@ -1,5 +1,7 @@
 //! Law 2: every committed row change has its record, by whatever road it came.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use afterimage::{Storage, Tracking};

@@ -3,6 +3,8 @@
 //!
 //! A case is a folder of `golden`: `tracking.json` (the options), `writes.sql`, and `<database>/schema.sql`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use std::fs::read_to_string;

@@ -56,6 +56,19 @@ pub(crate) async fn exact(session: &mut Session, name: &TableName) -> Result<Opt
     })
 }
 
+/// A name as this connection would say it: without its schema, where that is the connection's default.
+pub(crate) async fn seen(session: &mut Session, name: &TableName) -> Result<TableName> {
+    #[cfg(feature = "postgres")]
+    if let Session::Postgres(_) = session {
+        let default = session.row("SELECT pg_catalog.current_schema()::text", &[]).await?;
+        if default.and_then(|mut row| row.pop().and_then(Cell::text)) == name.schema {
+            return Ok(TableName::bare(name.name.clone()));
+        }
+    }
+    let _ = session;
+    Ok(name.clone())
+}
+
 /// Whether a name is taken, by whatever.
 pub(crate) async fn taken(session: &mut Session, name: &TableName) -> Result<bool> {
     let (sql, parameters) = match session {
