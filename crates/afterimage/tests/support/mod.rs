@@ -124,6 +124,15 @@ impl TestDb {
         }
     }
 
+    /// The last column of each row, as text.
+    pub async fn lines(&mut self, sql: &str) -> Vec<String> {
+        let query = sqlx::query(AssertSqlSafe(sql.to_owned()));
+        match &mut self.writer {
+            Writer::Sqlite(c) => query_lines_sqlite(c, sql).await,
+            Writer::Postgres(c) => query.fetch_all(c).await.unwrap().iter().map(|row| row.get(row.len() - 1)).collect(),
+        }
+    }
+
     pub async fn track(&self, table: &str, tracking: Tracking) {
         self.audit.track(table, tracking).await.unwrap();
     }
@@ -170,6 +179,11 @@ impl TestDb {
 
 async fn query_sqlite(connection: &mut sqlx::SqliteConnection, sql: &str) -> Option<String> {
     sqlx::query(AssertSqlSafe(format!("SELECT CAST(({sql}) AS TEXT)"))).fetch_one(connection).await.unwrap().get(0)
+}
+
+async fn query_lines_sqlite(connection: &mut sqlx::SqliteConnection, sql: &str) -> Vec<String> {
+    let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(connection).await.unwrap();
+    rows.iter().map(|row| row.get(row.len() - 1)).collect()
 }
 
 fn unique() -> u64 {

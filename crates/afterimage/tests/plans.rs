@@ -1,0 +1,83 @@
+//! No question about one row scans the history; no page of a table reads all of it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use afterimage::{Moment, Storage, Tracking};
+use afterimage_core::Layout;
+use afterimage_core::sql::{AsOf, Bound, dialect};
+use support::*;
+
+/// A table of 2,000 rows with three versions each, as wide as rows are, analysed.
+async fn filled(db: &mut TestDb, storage: Storage) -> Layout {
+    db.run("CREATE TABLE doc (id INTEGER PRIMARY KEY, rank INTEGER, note TEXT)").await;
+    db.track("doc", Tracking::new().storage(storage)).await;
+    let many = db.by(
+        "WITH RECURSIVE g(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM g WHERE i < 2000) INSERT INTO doc SELECT i, 0, printf('%.*c', 400, 'a') FROM g",
+        "INSERT INTO doc SELECT i, 0, printf('%.*c', 400, 'a') FROM generate_series(1, 2000) AS i",
+    );
+    db.run(many).await;
+    db.run("UPDATE doc SET rank = 1").await;
+    db.run("UPDATE doc SET rank = 2").await;
+    db.run(db.by("ANALYZE", "VACUUM ANALYZE")).await;
+    let epoch = db.by("afterimage_epoch", "afterimage.epoch");
+    serde_json::from_str(&db.text(&format!("SELECT layout FROM {epoch}")).await.unwrap()).unwrap()
+}
+
+/// The plan of a query whose parameters are these literals.
+async fn plan(db: &mut TestDb, sql: &str, literals: &[&str]) -> String {
+    let mut sql = sql.to_owned();
+    for (n, literal) in literals.iter().enumerate() {
+        sql = sql.replace(&db.by(format!("?{}", n + 1), format!("${}", n + 1)), literal);
+    }
+    db.lines(&format!("{} {sql}", db.by("EXPLAIN QUERY PLAN", "EXPLAIN"))).await.join("\n")
+}
+
+fn scans_history(plan: &str) -> bool {
+    plan.lines().any(|line| {
+        let sqlite = line.starts_with("SCAN h") || line.starts_with("SCAN l") || line.starts_with("SCAN doc_history");
+        sqlite || (line.contains("Seq Scan on") && line.contains("history"))
+    })
+}
+
+on_every_database! {
+    async fn questions_about_one_row_use_its_key(db: &mut TestDb) {
+        let layout = filled(db, Storage::Delta).await;
+        let sql = dialect(db.audit.database());
+        let now = Moment::now();
+        for bound in [Bound::Now, Bound::Time(now), Bound::Position(now, 5)] {
+            let plan = plan(db, &sql.records_of_key(&layout, &layout.fields, bound), &["'42'"]).await;
+            assert!(!scans_history(&plan) && plan.contains("doc_history_key"), "{bound:?}:\n{plan}");
+        }
+        let plan = plan(db, &sql.arrival_of(&layout), &["5", "1795384800000000"]).await;
+        assert!(!scans_history(&plan), "{plan}");
+    }
+}
+
+on_every_database! {
+    async fn a_count_reads_the_keys_index_alone(db: &mut TestDb) {
+        let layout = filled(db, Storage::Snapshot).await;
+        let bound = Bound::Time(Moment::now());
+        let as_of = AsOf { layout: &layout, fields: &[], sparse: false, bound, unfinished: &[] };
+        let sql = dialect(db.audit.database()).count_as_of(&as_of);
+        let plan = plan(db, &sql, &[]).await;
+        assert!(plan.contains("COVERING INDEX") || plan.contains("Index Only Scan"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn a_page_of_a_table_as_of_a_time_stops_early() {
+    let mut db = TestDb::postgres().await;
+    let layout = filled(&mut db, Storage::Snapshot).await;
+    let bound = Bound::Time(Moment::now());
+    let as_of = AsOf { layout: &layout, fields: &layout.fields, sparse: false, bound, unfinished: &[] };
+    let sql = format!("{} LIMIT 5", dialect(db.audit.database()).as_of(&as_of));
+    let plan = db.lines(&format!("EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) {sql}")).await.join("\n");
+    let most = plan
+        .lines()
+        .filter_map(|line| line.split("rows=").nth(1)?.split(' ').next()?.parse::<u64>().ok())
+        .max()
+        .unwrap();
+    assert!(most <= 20, "it read {most} rows of some step for five:\n{plan}");
+}
