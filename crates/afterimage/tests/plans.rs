@@ -22,7 +22,7 @@ async fn filled(db: &mut TestDb, storage: Storage) -> Layout {
     db.run("UPDATE doc SET rank = 2").await;
     db.run(db.by("ANALYZE", "VACUUM ANALYZE")).await;
     // Of a table as small as this one, PostgreSQL would rather read everything.
-    db.run(db.by("", "SET enable_seqscan = off")).await;
+    db.run(db.by("", "SET enable_seqscan = off; SET enable_bitmapscan = off")).await;
     let epoch = db.by("afterimage_epoch", "afterimage.epoch");
     serde_json::from_str(&db.text(&format!("SELECT layout FROM {epoch}")).await.unwrap()).unwrap()
 }
