@@ -4,7 +4,7 @@
 use super::baseline::adopt_numbers;
 use super::history::{full_row, insert_into};
 use super::read::replay;
-use super::{CLOCK, differs, kept};
+use super::{differs, kept};
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::Quoted;
 use crate::sql::Script;
@@ -71,6 +71,8 @@ pub(super) fn broken_sequences(layout: &Layout) -> String {
     )
 }
 
+/// Its records are dated by the tick that dated the epoch or the end of the gap before it: were they any later, an
+/// as-of in between would show the columns of the one without the values of the other.
 pub(super) fn resync(layout: &Layout, sparse: bool) -> Script {
     let live = layout.table.quoted();
     let replay = replay(layout, sparse);
@@ -82,7 +84,6 @@ pub(super) fn resync(layout: &Layout, sparse: bool) -> Script {
     let kept_already: Vec<String> = layout.fields.iter().map(|field| col("r", &field.name)).collect();
     let order = first_key(layout, "r");
     vec![
-        format!("UPDATE afterimage_state SET history_date = max(history_date + 1, {CLOCK})"),
         format!(
             "{}\nSELECT {}, '-', s.scope, {full}, NULL, {}\nFROM (\n{replay}\n) AS r, afterimage_state AS s\nWHERE NOT EXISTS (SELECT 1 FROM {live} AS t WHERE {on})",
             insert_into(layout),
