@@ -1,0 +1,112 @@
+//! The laws of the design, as properties of random schemas and random histories.
+//!
+//! The model is the live table: what plain SQL read after a commit is what the history has to show of that moment,
+//! whatever wrote it. `PROPTEST_CASES` asks for more cases.
+
+mod support;
+
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    missing_debug_implementations,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
+mod laws {
+    pub mod check;
+    pub mod kinds;
+    pub mod model;
+    pub mod run;
+    pub mod schema;
+    pub mod writes;
+}
+
+use afterimage::Database;
+use laws::check;
+use laws::run::{Case, Outcome, REFUSED, World};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use support::TestDb;
+
+fn cases(database: Database) -> impl Strategy<Value = Case> {
+    (laws::schema::schemas(database), laws::writes::steps())
+        .prop_map(|(schema, steps)| Case { schema, steps })
+}
+
+async fn nothing(_: &mut World) -> Outcome {
+    Ok(())
+}
+
+/// Runs random histories; `after_each` looks after every transaction, `at_the_end` at the end.
+fn property(
+    database: Database,
+    after_each: impl AsyncFn(&mut World) -> Outcome,
+    at_the_end: impl AsyncFn(&mut World) -> Outcome,
+) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let config = Config {
+        cases: asked.unwrap_or(24),
+        failure_persistence: None,
+        max_shrink_iters: 400,
+        max_shrink_time: 40_000,
+        max_global_rejects: 10_000,
+        ..Config::default()
+    };
+    let tried = TestRunner::new(config).run(&cases(database), |case| {
+        let outcome = runtime.block_on(async {
+            let db = match database {
+                Database::Sqlite => TestDb::sqlite().await,
+                _ => TestDb::postgres().await,
+            };
+            let mut world = World::run(db, &case, &after_each).await?;
+            at_the_end(&mut world).await
+        });
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(message) if message.contains(REFUSED) => Err(TestCaseError::reject("refused, as documented")),
+            Err(message) => Err(TestCaseError::fail(message)),
+        }
+    });
+    if let Err(error) = tried {
+        panic!("{error}");
+    }
+}
+
+macro_rules! laws {
+    ($($(#[$doc:meta])* $name:ident: $after_each:expr, $at_the_end:expr;)*) => {
+        $(
+            $(#[$doc])*
+            mod $name {
+                use super::*;
+
+                #[test]
+                fn sqlite() {
+                    property(Database::Sqlite, $after_each, $at_the_end);
+                }
+
+                #[test]
+                fn postgres() {
+                    property(Database::Postgres, $after_each, $at_the_end);
+                }
+            }
+        )*
+    };
+}
+
+laws! {
+    /// Laws 1, 2, 3.
+    every_commit_is_recorded_as_it_is_and_no_rollback_is: check::whole, nothing;
+    /// Law 7.
+    every_moment_shows_what_was_there: nothing, check::remembered;
+    /// Law 8.
+    no_moment_shows_a_part_of_a_transaction: nothing, check::undivided;
+    /// Laws 4 and 5.
+    records_say_whose_they_are_and_stay: nothing, check::attributed;
+    /// Law 6.
+    records_follow_one_another_to_what_is_there: nothing, check::in_order;
+    /// Storage is a matter of cost.
+    both_storages_tell_the_same: nothing, check::alike;
+    /// Law 9.
+    what_is_not_known_is_said: nothing, check::honest;
+}

@@ -1,0 +1,420 @@
+//! Runs a random history, and remembers what there was after every commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use afterimage::{Context, Database, Storage, Tx};
+use sqlx::{AssertSqlSafe, Executor as _};
+
+use super::model::{self, Commit, Snapshot};
+use super::schema::{Schema, TRACKED, TWINS};
+use super::writes::{Conflict, Row, Statement, Step, Transaction, Writer, add_column, added};
+use crate::support::{self, TestDb};
+
+/// A schema and what happens to it.
+#[derive(Clone)]
+pub struct Case {
+    pub schema: Schema,
+    pub steps: Vec<Step>,
+}
+
+/// A case that was run.
+pub struct World {
+    pub db: TestDb,
+    pub schema: Schema,
+    pub commits: Vec<Commit>,
+    /// Which storage the first twin of each table has now; the second has the other.
+    first: Vec<Storage>,
+}
+
+/// What a check after every commit and rollback gets to see.
+pub type Outcome<T = ()> = Result<T, String>;
+
+/// A message of a statement that Afterimage refuses, as documented: such a case says nothing.
+pub const REFUSED: &str = "twice, and its key with it";
+
+fn other(storage: Storage) -> Storage {
+    if storage == Storage::Snapshot { Storage::Delta } else { Storage::Snapshot }
+}
+
+/// One thing that a writer does.
+enum Line {
+    Each(Statement),
+    Plain(String),
+    Pause,
+}
+
+fn lines(statements: &[Statement], depth: usize) -> Vec<Line> {
+    let mut all = Vec::new();
+    for statement in statements {
+        match statement {
+            Statement::Savepoint { inner, kept } => {
+                all.push(Line::Plain(format!("SAVEPOINT s{depth}")));
+                all.extend(lines(inner, depth + 1));
+                if !kept {
+                    all.push(Line::Plain(format!("ROLLBACK TO s{depth}")));
+                }
+                all.push(Line::Plain(format!("RELEASE s{depth}")));
+            }
+            Statement::Pause => all.push(Line::Pause),
+            other => all.push(Line::Each(other.clone())),
+        }
+    }
+    all
+}
+
+/// The rows that were there before tracking began.
+fn before(table: usize, count: u8) -> Statement {
+    let rows = (0..count).map(|n| Row { key: n, values: [n + 1; 8] }).collect();
+    Statement::Insert { table: table as u8, rows, conflict: Conflict::Ignored }
+}
+
+impl World {
+    /// Runs a case; `check` looks at the world after every transaction.
+    pub async fn run(db: TestDb, case: &Case, check: impl AsyncFn(&mut World) -> Outcome) -> Outcome<World> {
+        let mut world = World {
+            db,
+            schema: case.schema.clone(),
+            commits: Vec::new(),
+            first: vec![Storage::Snapshot; case.schema.tables.len()],
+        };
+        world.set_up().await?;
+        for (number, step) in case.steps.iter().enumerate() {
+            match step {
+                Step::Transaction(transaction) => world.transaction(number, transaction).await?,
+                Step::SwitchStorage(table) => {
+                    let table = world.schema.table(*table);
+                    world.first[table] = other(world.first[table]);
+                    world.track(table).await?;
+                    world.remember(None, true).await?;
+                }
+                Step::AddColumn { table, kind, default } => world.add_column(*table, *kind, *default).await?,
+            }
+            check(&mut world).await?;
+        }
+        Ok(world)
+    }
+
+    async fn set_up(&mut self) -> Outcome {
+        if self.db.is_sqlite() && self.schema.recursive_triggers {
+            self.db.run("PRAGMA recursive_triggers = 1").await;
+        }
+        for table in 0..self.schema.tables.len() {
+            for twin in TWINS {
+                for sql in self.schema.create(table, twin) {
+                    self.db.try_run(&sql).await.map_err(|error| format!("{sql}: {error}"))?;
+                }
+                let rows = self.schema.tables[table].before;
+                if let (1.., Some(sql)) = (rows, before(table, rows).sql(&self.schema, twin)) {
+                    let _ = self.db.try_run(&sql).await;
+                }
+            }
+        }
+        for table in 0..self.schema.tables.len() {
+            self.track(table).await?;
+        }
+        self.remember(None, true).await
+    }
+
+    async fn track(&mut self, table: usize) -> Outcome {
+        for (twin, storage) in TRACKED.into_iter().zip([self.first[table], other(self.first[table])]) {
+            let tracking = self.schema.tracking(table, storage);
+            self.db
+                .audit
+                .track(self.schema.name(table, twin), tracking)
+                .await
+                .map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
+    async fn add_column(&mut self, table: u8, kind: u8, default: Option<u8>) -> Outcome {
+        let table = self.schema.table(table);
+        let column = added(&self.schema, table, kind);
+        for twin in TWINS {
+            let sql = add_column(&self.schema, table, &column, default, twin);
+            self.db.try_run(&sql).await.map_err(|error| format!("{sql}: {error}"))?;
+        }
+        self.schema.tables[table].columns.push(column);
+        let names = TRACKED.map(|twin| self.schema.name(table, twin));
+        self.db.audit.migrate(&names, &[]).await.map_err(|error| format!("migrate: {error}"))?;
+        self.remember(None, true).await
+    }
+
+    /// Remembers what there is now; what was recorded since the last time belongs to this commit.
+    async fn remember(&mut self, context: Option<(String, String)>, identified: bool) -> Outcome {
+        let known: BTreeSet<i64> =
+            self.commits.iter().flat_map(|c| &c.added).map(|record| record.id).collect();
+        let records = model::records(&mut self.db, &self.schema).await;
+        let added = records.into_iter().filter(|record| !known.contains(&record.id)).collect();
+        let tables = model::snapshots(&mut self.db, &self.schema).await?;
+        let at = model::moment(&mut self.db).await;
+        self.commits.push(Commit { at, tables, added, context, identified });
+        Ok(())
+    }
+
+    async fn transaction(&mut self, number: usize, transaction: &Transaction) -> Outcome {
+        if transaction.later && self.db.is_sqlite() {
+            pass(2).await;
+        }
+        let context =
+            transaction.context.then(|| (format!("user {number}"), format!("it's reason {number}")));
+        match transaction.writer {
+            Writer::Plain => self.plain(transaction, context.as_ref()).await?,
+            Writer::Library => self.library(transaction, context.as_ref()).await?,
+            Writer::Shell => self.shell(transaction, context.as_ref()).await?,
+        }
+        if transaction.commits {
+            // A transaction that the library began without saying who is still a transaction that it began.
+            let identified =
+                !self.db.is_sqlite() || context.is_some() || transaction.writer == Writer::Library;
+            return self.remember(context, identified).await;
+        }
+        let (count, commits) = (model::records(&mut self.db, &self.schema).await.len(), &self.commits);
+        let known: usize = commits.iter().map(|commit| commit.added.len()).sum();
+        if count != known {
+            return Err(format!("a transaction that was rolled back left {} records", count.abs_diff(known)));
+        }
+        let now = model::snapshots(&mut self.db, &self.schema).await?;
+        if Some(&now) != self.commits.last().map(|commit| &commit.tables) {
+            return Err("a transaction that was rolled back left changes".to_owned());
+        }
+        Ok(())
+    }
+
+    async fn plain(&mut self, transaction: &Transaction, context: Option<&(String, String)>) -> Outcome {
+        let schema = self.schema.clone();
+        let [begin, end] = envelope(schema.database, transaction, context);
+        self.db.try_run(&begin).await?;
+        let result = match &mut self.db.writer {
+            support::Writer::Sqlite(c) => {
+                statements(&mut Connection::Sqlite(c), &schema, &transaction.statements).await
+            }
+            support::Writer::Postgres(c) => {
+                statements(&mut Connection::Postgres(c), &schema, &transaction.statements).await
+            }
+        };
+        self.db.try_run(&end).await.map_err(|error| format!("{end}: {error}"))?;
+        result
+    }
+
+    async fn library(&mut self, transaction: &Transaction, context: Option<&(String, String)>) -> Outcome {
+        let context = context.map(|(actor, reason)| Context::actor(actor).reason(reason)).unwrap_or_default();
+        let failed = |error: afterimage::Error| error.to_string();
+        let mut tx: Tx = self.db.audit.begin(&context).await.map_err(failed)?;
+        let mut connection = match self.schema.database {
+            Database::Sqlite => Connection::Sqlite(tx.sqlite().map_err(failed)?),
+            _ => Connection::Postgres(tx.postgres().map_err(failed)?),
+        };
+        statements(&mut connection, &self.schema, &transaction.statements).await?;
+        if transaction.commits { tx.commit().await } else { tx.rollback().await }.map_err(failed)
+    }
+
+    async fn shell(&mut self, transaction: &Transaction, context: Option<&(String, String)>) -> Outcome {
+        let script = script(&self.schema, transaction, context);
+        let mut command = if self.db.is_sqlite() {
+            let mut command = tokio::process::Command::new("sqlite3");
+            command.arg("-batch").arg(self.db.file());
+            command
+        } else {
+            let mut command = tokio::process::Command::new(psql());
+            command.args(["-q", "-X", "-d", &self.db.url]);
+            command
+        };
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+        let mut child = child.map_err(|error| format!("the shell does not start: {error}"))?;
+        if let Some(mut input) = child.stdin.take() {
+            use tokio::io::AsyncWriteExt as _;
+            input.write_all(script.as_bytes()).await.map_err(|error| error.to_string())?;
+        }
+        let output = child.wait_with_output().await.map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        if said.contains("afterimage:") || said.contains("connection") {
+            Err(said.into_owned())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+fn psql() -> std::path::PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let found: BTreeMap<u32, _> = versions
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin/psql"))))
+        .collect();
+    found.into_values().next_back().unwrap_or_else(|| "psql".into())
+}
+
+/// What stands before and after a transaction's statements, by the public contract.
+fn envelope(
+    database: Database,
+    transaction: &Transaction,
+    context: Option<&(String, String)>,
+) -> [String; 2] {
+    let end = if transaction.commits { "COMMIT" } else { "ROLLBACK" };
+    let Some((actor, reason)) = context else { return ["BEGIN".to_owned(), end.to_owned()] };
+    let reason = reason.replace('\'', "''");
+    match database {
+        Database::Sqlite => [
+            format!("BEGIN; INSERT INTO afterimage_context (actor, reason) VALUES ('{actor}', '{reason}')"),
+            format!("DELETE FROM afterimage_context; {end}"),
+        ],
+        _ => [
+            format!(
+                "BEGIN; SELECT set_config('afterimage.context', '{{\"actor\":\"{actor}\",\"reason\":\"{reason}\"}}', true)"
+            ),
+            end.to_owned(),
+        ],
+    }
+}
+
+/// A transaction as the text that a shell is given.
+fn script(schema: &Schema, transaction: &Transaction, context: Option<&(String, String)>) -> String {
+    let [begin, end] = envelope(schema.database, transaction, context);
+    let mut text = match schema.database {
+        Database::Sqlite => format!(
+            ".timeout 10000\nPRAGMA foreign_keys = ON;\nPRAGMA recursive_triggers = {};\n",
+            u8::from(schema.recursive_triggers)
+        ),
+        _ => "\\set ON_ERROR_ROLLBACK on\n".to_owned(),
+    };
+    text.push_str(&format!("{begin};\n"));
+    for line in lines(&transaction.statements, 0) {
+        match line {
+            Line::Plain(sql) => text.push_str(&format!("{sql};\n")),
+            Line::Each(statement) => {
+                TWINS
+                    .iter()
+                    .filter_map(|twin| statement.sql(schema, twin))
+                    .for_each(|sql| text.push_str(&format!("{sql};\n")));
+            }
+            Line::Pause => {}
+        }
+    }
+    text.push_str(&format!("{end};\n"));
+    text
+}
+
+/// SQLite's clock counts milliseconds, and is not ours to move.
+async fn pass(milliseconds: u64) {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+}
+
+enum Connection<'a> {
+    Sqlite(&'a mut sqlx::SqliteConnection),
+    Postgres(&'a mut sqlx::PgConnection),
+}
+
+impl Connection<'_> {
+    async fn run(&mut self, sql: &str) -> Outcome {
+        let query = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        match self {
+            Self::Sqlite(c) => (**c).execute(query).await.map(drop),
+            Self::Postgres(c) => (**c).execute(query).await.map(drop),
+        }
+        .map_err(|error| error.to_string())
+    }
+
+    /// Runs a statement that may fail, and leaves the transaction usable.
+    async fn attempt(&mut self, sql: &str) -> Outcome {
+        if matches!(self, Self::Sqlite(_)) {
+            return self.run(sql).await;
+        }
+        let result = self.run(&format!("SAVEPOINT one; {sql}; RELEASE one")).await;
+        if result.is_err() {
+            self.run("ROLLBACK TO one; RELEASE one").await?;
+        }
+        result
+    }
+}
+
+async fn statements(connection: &mut Connection<'_>, schema: &Schema, statements: &[Statement]) -> Outcome {
+    for line in lines(statements, 0) {
+        match line {
+            Line::Plain(sql) => connection.run(&sql).await?,
+            Line::Pause => pass(2).await,
+            Line::Each(statement) => {
+                let mut outcomes = Vec::new();
+                for sql in TWINS.iter().filter_map(|twin| statement.sql(schema, twin)) {
+                    let outcome = connection.attempt(&sql).await;
+                    if let Err(message) = outcome.as_ref()
+                        && message.contains("afterimage:")
+                    {
+                        return Err(format!("{sql}: {message}"));
+                    }
+                    outcomes.push((sql, outcome));
+                }
+                if outcomes.iter().any(|(_, outcome)| outcome.is_ok() != outcomes[0].1.is_ok()) {
+                    return Err(format!("the twins do not agree: {outcomes:#?}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The schema, and every statement, as SQL that can be pasted.
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut schema = self.schema.clone();
+        writeln!(f, "\n-- recursive_triggers {}", schema.recursive_triggers)?;
+        for table in 0..schema.tables.len() {
+            for sql in schema.create(table, TWINS[0]) {
+                writeln!(f, "{sql};")?;
+            }
+            let rows = schema.tables[table].before;
+            if rows > 0 {
+                writeln!(f, "{};", before(table, rows).sql(&schema, TWINS[0]).unwrap_or_default())?;
+            }
+            let tracking = schema.tracking(table, Storage::Snapshot);
+            writeln!(
+                f,
+                "-- track {} mask {:?} exclude {:?}",
+                schema.name(table, TWINS[0]),
+                tracking.mask,
+                tracking.exclude
+            )?;
+        }
+        for (number, step) in self.steps.iter().enumerate() {
+            match step {
+                Step::SwitchStorage(table) => {
+                    writeln!(f, "-- switch storage of {}", schema.name(schema.table(*table), TWINS[0]))?
+                }
+                Step::AddColumn { table, kind, default } => {
+                    let table = schema.table(*table);
+                    let column = added(&schema, table, *kind);
+                    writeln!(f, "{}; -- migrate", add_column(&schema, table, &column, *default, TWINS[0]))?;
+                    schema.tables[table].columns.push(column);
+                }
+                Step::Transaction(t) => {
+                    let end = if t.commits { "COMMIT" } else { "ROLLBACK" };
+                    writeln!(
+                        f,
+                        "BEGIN; -- {number}: {:?}, context {}, later {}",
+                        t.writer, t.context, t.later
+                    )?;
+                    for line in lines(&t.statements, 0) {
+                        match line {
+                            Line::Plain(sql) => writeln!(f, "  {sql};")?,
+                            Line::Each(statement) => {
+                                writeln!(f, "  {};", statement.sql(&schema, TWINS[0]).unwrap_or_default())?
+                            }
+                            Line::Pause => writeln!(f, "  -- a moment passes")?,
+                        }
+                    }
+                    writeln!(f, "{end};")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    /// The state that each moment after a commit should show: the last commit's, where several share a moment.
+    pub fn moments(&self) -> BTreeMap<i64, &Vec<Snapshot>> {
+        self.commits.iter().map(|commit| (commit.at.as_micros(), &commit.tables)).collect()
+    }
+}
