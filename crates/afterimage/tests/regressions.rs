@@ -48,3 +48,24 @@ async fn a_record_cannot_be_replaced() {
         .await;
     assert!(replaced.is_err(), "the record was replaced");
 }
+
+#[tokio::test]
+async fn a_row_that_two_cascades_touch_in_one_statement_is_recorded_once_each_also_beside_a_users_trigger() {
+    for storage in [Storage::Snapshot, Storage::Delta] {
+        let mut db = TestDb::postgres().await;
+        db.run(
+            "CREATE TABLE boss (id int PRIMARY KEY);
+             CREATE TABLE item (id int PRIMARY KEY, a int REFERENCES boss ON UPDATE SET NULL, b int REFERENCES boss ON UPDATE CASCADE, touched int DEFAULT 0);
+             CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS
+               $$ BEGIN UPDATE item SET touched = touched + 1 WHERE id = NEW.id; RETURN NULL; END $$;
+             CREATE TRIGGER touch AFTER UPDATE ON item FOR EACH ROW WHEN (OLD.touched = NEW.touched) EXECUTE FUNCTION touch()",
+        )
+        .await;
+        db.track("item", Tracking::new().storage(storage)).await;
+        db.run("INSERT INTO boss VALUES (1); INSERT INTO item VALUES (1, 1, 1)").await;
+        db.run("UPDATE boss SET id = 2").await;
+        let told: Vec<String> = db.versions("item", "1").await.iter().skip(1).flat_map(changes).collect();
+        assert_eq!(told, ["a: 1 -> ∅", "b: 1 -> 2", "touched: 0 -> 1", "touched: 1 -> 2"]);
+        db.verify().await;
+    }
+}

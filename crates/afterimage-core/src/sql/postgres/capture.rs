@@ -208,14 +208,18 @@ const RESTORED: &str = "  PERFORM pg_catalog.set_config('enable_nestloop', saved
 
 /// Where somebody's row triggers may write the table again inside one statement, ours fires first of all, on the
 /// first row, and records the whole statement; for the other rows there is nothing left to do.
-fn first_row_only(layout: &Layout, rows: &str, row: &str, first: bool) -> String {
+///
+/// Two cascades may have touched that row in the statement: of its changes, too, only the first counts, and by all
+/// its columns, since what we leave out may be what the other changed.
+fn first_row_only(rows: &[(&str, &str)], first: bool) -> String {
     if !first {
         return String::new();
     }
-    format!(
-        "  IF NOT EXISTS (SELECT FROM (SELECT * FROM {rows} LIMIT 1) AS first WHERE {}) THEN\n    RETURN NULL;\n  END IF;\n",
-        key_is_same(layout, "first", row)
-    )
+    let same: Vec<String> = rows
+        .iter()
+        .map(|(rows, row)| format!("EXISTS (SELECT FROM (SELECT * FROM {rows} LIMIT 1) AS first WHERE ROW(first.*)::record OPERATOR(pg_catalog.*=) ROW({row}.*)::record)"))
+        .collect();
+    format!("  IF NOT ({}) THEN\n    RETURN NULL;\n  END IF;\n", same.join(" AND "))
 }
 
 /// Creations or deletions.
@@ -231,7 +235,7 @@ fn whole_rows(layout: &Layout, sign: &str, rows: &str, row: &str, first: bool) -
     };
     format!(
         "DECLARE\n{VARIABLES}\n  saved pg_catalog.text[];\n  recorded bigint;\nBEGIN\n{guard}{context}\n  {one}\n  GET DIAGNOSTICS recorded = ROW_COUNT;\n  IF recorded OPERATOR(pg_catalog.=) 1 OR NOT EXISTS (SELECT FROM {rows}) THEN\n    RETURN NULL;\n  END IF;\n{MANY}\n  {many}\n{RESTORED}\n  RETURN NULL;\nEND",
-        guard = first_row_only(layout, rows, row, first),
+        guard = first_row_only(&[(rows, row)], first),
         context = context(layout, &[rows]),
         one = record(&format!("(SELECT * FROM {rows} LIMIT 1) AS r\n  WHERE NOT EXISTS (SELECT FROM {rows} OFFSET 1)")),
         many = record(&format!("{rows} AS r")),
@@ -353,7 +357,7 @@ fn update(layout: &Layout, first: bool) -> String {
     let name = message_name(&layout.table);
     format!(
         "DECLARE\n{VARIABLES}\n  saved pg_catalog.text[];\n  recorded bigint;\n  olds bigint;\n  news bigint;\nBEGIN\n{guard}{context}\n  {one}\n  GET DIAGNOSTICS recorded = ROW_COUNT;\n  IF recorded OPERATOR(pg_catalog.=) 1 THEN\n    RETURN NULL;\n  END IF;\n  olds := (SELECT pg_catalog.count(*) FROM old_rows);\n  news := (SELECT pg_catalog.count(*) FROM new_rows);\n  IF olds OPERATOR(pg_catalog.<>) news THEN\n    RAISE internal_error USING MESSAGE = 'afterimage: the old and new rows of ' OPERATOR(pg_catalog.||) {name} OPERATOR(pg_catalog.||) ' do not pair';\n  END IF;\n  IF news OPERATOR(pg_catalog.=) 0 THEN\n    RETURN NULL;\n  END IF;\n{MANY}\n  IF news OPERATOR(pg_catalog.>) 1 THEN\n  {many}\n  GET DIAGNOSTICS recorded = ROW_COUNT;\n  END IF;\n  IF recorded OPERATOR(pg_catalog.<) news AND EXISTS (SELECT FROM {pairs} WHERE NOT {same_key}) THEN\n    IF EXISTS ({tangled}) THEN\n      RAISE feature_not_supported USING MESSAGE = 'afterimage: this statement changes a row of ' OPERATOR(pg_catalog.||) {name} OPERATOR(pg_catalog.||) ' twice, and its key with it: split it in two';\n    END IF;\n  {departures}\n  {arrivals}\n  END IF;\n{RESTORED}\n  RETURN NULL;\nEND",
-        guard = first_row_only(layout, "new_rows", "NEW", first),
+        guard = first_row_only(&[("old_rows", "OLD"), ("new_rows", "NEW")], first),
         context = context(layout, &["old_rows", "new_rows"]),
         one = one_update(layout),
         many = many_updates(layout),
