@@ -16,8 +16,10 @@ mod laws {
     pub mod check;
     pub mod kinds;
     pub mod model;
+    pub mod print;
     pub mod run;
     pub mod schema;
+    pub mod send;
     pub mod writes;
 }
 
@@ -38,6 +40,7 @@ async fn nothing(_: &mut World) -> Outcome {
 }
 
 /// Runs random histories; `after_each` looks after every transaction, `at_the_end` at the end.
+#[allow(clippy::unwrap_used)]
 fn property(
     database: Database,
     after_each: impl AsyncFn(&mut World) -> Outcome,

@@ -1,15 +1,13 @@
 //! Runs a random history, and remembers what there was after every commit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::process::Stdio;
-use std::time::Duration;
 
 use afterimage::{Context, Database, Storage, Tx};
-use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::model::{self, Commit, Snapshot};
 use super::schema::{Schema, TRACKED, TWINS};
+use super::send::{Connection, envelope, pass, psql, script, statements};
 use super::writes::{Conflict, Row, Statement, Step, Transaction, Writer, add_column, added};
 use crate::support::{self, TestDb};
 
@@ -39,34 +37,8 @@ fn other(storage: Storage) -> Storage {
     if storage == Storage::Snapshot { Storage::Delta } else { Storage::Snapshot }
 }
 
-/// One thing that a writer does.
-enum Line {
-    Each(Statement),
-    Plain(String),
-    Pause,
-}
-
-fn lines(statements: &[Statement], depth: usize) -> Vec<Line> {
-    let mut all = Vec::new();
-    for statement in statements {
-        match statement {
-            Statement::Savepoint { inner, kept } => {
-                all.push(Line::Plain(format!("SAVEPOINT s{depth}")));
-                all.extend(lines(inner, depth + 1));
-                if !kept {
-                    all.push(Line::Plain(format!("ROLLBACK TO s{depth}")));
-                }
-                all.push(Line::Plain(format!("RELEASE s{depth}")));
-            }
-            Statement::Pause => all.push(Line::Pause),
-            other => all.push(Line::Each(other.clone())),
-        }
-    }
-    all
-}
-
 /// The rows that were there before tracking began.
-fn before(table: usize, count: u8) -> Statement {
+pub fn before(table: usize, count: u8) -> Statement {
     let rows = (0..count).map(|n| Row { key: n, values: [n + 1; 8] }).collect();
     Statement::Insert { table: table as u8, rows, conflict: Conflict::Ignored }
 }
@@ -236,179 +208,6 @@ impl World {
         } else {
             Ok(())
         }
-    }
-}
-
-fn psql() -> std::path::PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
-    let found: BTreeMap<u32, _> = versions
-        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin/psql"))))
-        .collect();
-    found.into_values().next_back().unwrap_or_else(|| "psql".into())
-}
-
-/// What stands before and after a transaction's statements, by the public contract.
-fn envelope(
-    database: Database,
-    transaction: &Transaction,
-    context: Option<&(String, String)>,
-) -> [String; 2] {
-    let end = if transaction.commits { "COMMIT" } else { "ROLLBACK" };
-    let Some((actor, reason)) = context else { return ["BEGIN".to_owned(), end.to_owned()] };
-    let reason = reason.replace('\'', "''");
-    match database {
-        Database::Sqlite => [
-            format!("BEGIN; INSERT INTO afterimage_context (actor, reason) VALUES ('{actor}', '{reason}')"),
-            format!("DELETE FROM afterimage_context; {end}"),
-        ],
-        _ => [
-            format!(
-                "BEGIN; SELECT set_config('afterimage.context', '{{\"actor\":\"{actor}\",\"reason\":\"{reason}\"}}', true)"
-            ),
-            end.to_owned(),
-        ],
-    }
-}
-
-/// A transaction as the text that a shell is given.
-fn script(schema: &Schema, transaction: &Transaction, context: Option<&(String, String)>) -> String {
-    let [begin, end] = envelope(schema.database, transaction, context);
-    let mut text = match schema.database {
-        Database::Sqlite => format!(
-            ".timeout 10000\nPRAGMA foreign_keys = ON;\nPRAGMA recursive_triggers = {};\n",
-            u8::from(schema.recursive_triggers)
-        ),
-        _ => "\\set ON_ERROR_ROLLBACK on\n".to_owned(),
-    };
-    text.push_str(&format!("{begin};\n"));
-    for line in lines(&transaction.statements, 0) {
-        match line {
-            Line::Plain(sql) => text.push_str(&format!("{sql};\n")),
-            Line::Each(statement) => {
-                TWINS
-                    .iter()
-                    .filter_map(|twin| statement.sql(schema, twin))
-                    .for_each(|sql| text.push_str(&format!("{sql};\n")));
-            }
-            Line::Pause => {}
-        }
-    }
-    text.push_str(&format!("{end};\n"));
-    text
-}
-
-/// SQLite's clock counts milliseconds, and is not ours to move.
-async fn pass(milliseconds: u64) {
-    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
-}
-
-enum Connection<'a> {
-    Sqlite(&'a mut sqlx::SqliteConnection),
-    Postgres(&'a mut sqlx::PgConnection),
-}
-
-impl Connection<'_> {
-    async fn run(&mut self, sql: &str) -> Outcome {
-        let query = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-        match self {
-            Self::Sqlite(c) => (**c).execute(query).await.map(drop),
-            Self::Postgres(c) => (**c).execute(query).await.map(drop),
-        }
-        .map_err(|error| error.to_string())
-    }
-
-    /// Runs a statement that may fail, and leaves the transaction usable.
-    async fn attempt(&mut self, sql: &str) -> Outcome {
-        if matches!(self, Self::Sqlite(_)) {
-            return self.run(sql).await;
-        }
-        let result = self.run(&format!("SAVEPOINT one; {sql}; RELEASE one")).await;
-        if result.is_err() {
-            self.run("ROLLBACK TO one; RELEASE one").await?;
-        }
-        result
-    }
-}
-
-async fn statements(connection: &mut Connection<'_>, schema: &Schema, statements: &[Statement]) -> Outcome {
-    for line in lines(statements, 0) {
-        match line {
-            Line::Plain(sql) => connection.run(&sql).await?,
-            Line::Pause => pass(2).await,
-            Line::Each(statement) => {
-                let mut outcomes = Vec::new();
-                for sql in TWINS.iter().filter_map(|twin| statement.sql(schema, twin)) {
-                    let outcome = connection.attempt(&sql).await;
-                    if let Err(message) = outcome.as_ref()
-                        && message.contains("afterimage:")
-                    {
-                        return Err(format!("{sql}: {message}"));
-                    }
-                    outcomes.push((sql, outcome));
-                }
-                if outcomes.iter().any(|(_, outcome)| outcome.is_ok() != outcomes[0].1.is_ok()) {
-                    return Err(format!("the twins do not agree: {outcomes:#?}"));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The schema, and every statement, as SQL that can be pasted.
-impl fmt::Debug for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut schema = self.schema.clone();
-        writeln!(f, "\n-- recursive_triggers {}", schema.recursive_triggers)?;
-        for table in 0..schema.tables.len() {
-            for sql in schema.create(table, TWINS[0]) {
-                writeln!(f, "{sql};")?;
-            }
-            let rows = schema.tables[table].before;
-            if rows > 0 {
-                writeln!(f, "{};", before(table, rows).sql(&schema, TWINS[0]).unwrap_or_default())?;
-            }
-            let tracking = schema.tracking(table, Storage::Snapshot);
-            writeln!(
-                f,
-                "-- track {} mask {:?} exclude {:?}",
-                schema.name(table, TWINS[0]),
-                tracking.mask,
-                tracking.exclude
-            )?;
-        }
-        for (number, step) in self.steps.iter().enumerate() {
-            match step {
-                Step::SwitchStorage(table) => {
-                    writeln!(f, "-- switch storage of {}", schema.name(schema.table(*table), TWINS[0]))?
-                }
-                Step::AddColumn { table, kind, default } => {
-                    let table = schema.table(*table);
-                    let column = added(&schema, table, *kind);
-                    writeln!(f, "{}; -- migrate", add_column(&schema, table, &column, *default, TWINS[0]))?;
-                    schema.tables[table].columns.push(column);
-                }
-                Step::Transaction(t) => {
-                    let end = if t.commits { "COMMIT" } else { "ROLLBACK" };
-                    writeln!(
-                        f,
-                        "BEGIN; -- {number}: {:?}, context {}, later {}",
-                        t.writer, t.context, t.later
-                    )?;
-                    for line in lines(&t.statements, 0) {
-                        match line {
-                            Line::Plain(sql) => writeln!(f, "  {sql};")?,
-                            Line::Each(statement) => {
-                                writeln!(f, "  {};", statement.sql(&schema, TWINS[0]).unwrap_or_default())?
-                            }
-                            Line::Pause => writeln!(f, "  -- a moment passes")?,
-                        }
-                    }
-                    writeln!(f, "{end};")?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 

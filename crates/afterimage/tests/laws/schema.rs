@@ -106,6 +106,7 @@ impl Schema {
     }
 
     /// The table's name, unquoted.
+    #[allow(clippy::unused_self, reason = "which names there are is the schema's affair")]
     pub fn name(&self, table: usize, twin: &str) -> String {
         format!("{}_{twin}", NAMES[table])
     }

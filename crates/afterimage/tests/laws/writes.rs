@@ -260,7 +260,7 @@ fn update_or(choice: u8, sqlite: bool) -> &'static str {
 }
 
 fn reference_literal(choice: u8) -> String {
-    if choice % 4 == 0 { "NULL".to_owned() } else { (choice % 9).to_string() }
+    if choice.is_multiple_of(4) { "NULL".to_owned() } else { (choice % 9).to_string() }
 }
 
 fn insert(schema: &Schema, table: usize, rows: &[Row], conflict: Conflict, twin: &str) -> String {
