@@ -40,7 +40,11 @@ impl Bench {
             _ => Connection::Sqlite(sqlx::SqliteConnection::connect(&url).await?),
         };
         if let Connection::Sqlite(sqlite) = &mut connection {
-            sqlite.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -400000").await?;
+            sqlite
+                .execute(
+                    "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -400000",
+                )
+                .await?;
         }
         let audit = Afterimage::connect(&url).await?;
         Ok(Self { audit, connection, _folder: folder })

@@ -39,7 +39,13 @@ pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
         } else {
             let layout = bench.layout(table).await?;
             let bound = Bound::Time(middle);
-            let as_of = AsOf { layout: &layout, fields: &layout.fields, sparse: side == "delta", bound, unfinished: &[] };
+            let as_of = AsOf {
+                layout: &layout,
+                fields: &layout.fields,
+                sparse: side == "delta",
+                bound,
+                unfinished: &[],
+            };
             (sql.as_of(&as_of), sql.count_as_of(&as_of))
         };
         for round in 0..size.rounds {
@@ -58,7 +64,10 @@ pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
         }
         rows.push((side, median(fetch), median(count), median(one)));
     }
-    println!("{} rows with {VERSIONS} versions each, as of the middle; plain is the live table.\n", size.rows);
+    println!(
+        "{} rows with {VERSIONS} versions each, as of the middle; plain is the live table.\n",
+        size.rows
+    );
     println!("| | whole table | count | one row, through the library |\n| --- | --- | --- | --- |");
     for (side, fetch, count, one) in &rows {
         let ratio = fetch / rows[0].1;

@@ -66,7 +66,8 @@ async fn single(bench: &mut Bench, size: Size) -> Outcome {
                 let id = i64::from(n * 37 + round as u32) % i64::from(size.rows) + 1;
                 begin(bench, SIDES[side].0).await?;
                 bench.prepared(update, id).await?;
-                let end = if postgres || side == 0 { "COMMIT" } else { "DELETE FROM afterimage_context; COMMIT" };
+                let end =
+                    if postgres || side == 0 { "COMMIT" } else { "DELETE FROM afterimage_context; COMMIT" };
                 bench.run(end).await?;
             }
             rates[side].0.push(begun.elapsed().as_secs_f64() / f64::from(size.single));
@@ -86,7 +87,11 @@ async fn single(bench: &mut Bench, size: Size) -> Outcome {
             println!("| plain | {:.0} µs | {:.0} µs |", times.0 * 1e6, times.1 * 1e6);
         } else {
             let share = |plain: f64, own: f64| plain / own * 100.0;
-            println!("| {side} | {:.0} % | {:.0} % |", share(medians[0].0, times.0), share(medians[0].1, times.1));
+            println!(
+                "| {side} | {:.0} % | {:.0} % |",
+                share(medians[0].0, times.0),
+                share(medians[0].1, times.1)
+            );
         }
     }
     println!();
@@ -111,9 +116,13 @@ const fn if_postgres(placeholder: &'static str) -> [&'static str; 3] {
 /// PostgreSQL's context costs a plain table the same message; SQLite's has a table of its own, so plain goes without.
 async fn begin(bench: &mut Bench, side: &str) -> Outcome {
     let message = match (bench.is_postgres(), side) {
-        (true, _) => "BEGIN; SELECT set_config('afterimage.context', '{\"actor\":\"42\",\"reason\":\"price match\"}', true)",
+        (true, _) => {
+            "BEGIN; SELECT set_config('afterimage.context', '{\"actor\":\"42\",\"reason\":\"price match\"}', true)"
+        }
         (false, "plain") => "BEGIN IMMEDIATE",
-        (false, _) => "BEGIN IMMEDIATE; INSERT INTO afterimage_context (actor, reason) VALUES ('42', 'price match')",
+        (false, _) => {
+            "BEGIN IMMEDIATE; INSERT INTO afterimage_context (actor, reason) VALUES ('42', 'price match')"
+        }
     };
     bench.run(message).await
 }

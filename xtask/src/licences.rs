@@ -8,12 +8,23 @@ use crate::Outcome;
 
 /// Licences that ask for nothing but their own text.
 const ALLOWED: [&str; 11] = [
-    "MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "0BSD",
-    "Unicode-3.0", "Unlicense", "CDLA-Permissive-2.0",
+    "MIT",
+    "Apache-2.0",
+    "Apache-2.0 WITH LLVM-exception",
+    "BSD-2-Clause",
+    "BSD-3-Clause",
+    "ISC",
+    "Zlib",
+    "0BSD",
+    "Unicode-3.0",
+    "Unlicense",
+    "CDLA-Permissive-2.0",
 ];
 
 pub(crate) fn check() -> Outcome {
-    let output = Command::new("cargo").args(["metadata", "--format-version", "1", "--all-features", "--locked"]).output()?;
+    let output = Command::new("cargo")
+        .args(["metadata", "--format-version", "1", "--all-features", "--locked"])
+        .output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }

@@ -71,7 +71,11 @@ fn shell() -> Outcome {
 
 fn run(command: &mut Command) -> Outcome {
     let status = command.status()?;
-    if status.success() { Ok(()) } else { Err(format!("{:?} failed: {status}", command.get_program()).into()) }
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{:?} failed: {status}", command.get_program()).into())
+    }
 }
 
 fn quiet(program: &str, arguments: &[&str]) -> bool {

@@ -29,7 +29,14 @@ impl Postgres {
             run(Command::new("chown").arg("postgres").arg(folder.path()))?;
         }
         let initdb = as_user(user, &binaries.join("initdb"))
-            .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "-D"])
+            .args([
+                "--username=postgres",
+                "--auth=trust",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+                "-D",
+            ])
             .arg(&data)
             .current_dir("/")
             .output()?;
@@ -42,7 +49,7 @@ impl Postgres {
             .arg("-D")
             .arg(&data)
             .args(["-p", &port.to_string(), "-h", "127.0.0.1", "-k", "", "-F"])
-            .args(["-c", "full_page_writes=off", "-c", "synchronous_commit=off"])
+            .args(["-c", "full_page_writes=off"])
             .args(options)
             .current_dir("/")
             .stdout(Stdio::null())
@@ -112,8 +119,12 @@ fn install(package: &str) -> Outcome {
     let root = unprivileged().is_some();
     let apt = || if root { Command::new("apt-get") } else { sudo("apt-get") };
     run(apt().args(["update", "-q"]))?;
-    run(apt().args(["install", "-q", "-y", "--no-install-recommends", package]).env("DEBIAN_FRONTEND", "noninteractive"))
-        .map_err(|error| format!("{package} could not be installed ({error}): install it and run this again").into())
+    run(apt()
+        .args(["install", "-q", "-y", "--no-install-recommends", package])
+        .env("DEBIAN_FRONTEND", "noninteractive"))
+    .map_err(|error| {
+        format!("{package} could not be installed ({error}): install it and run this again").into()
+    })
 }
 
 fn sudo(program: &str) -> Command {
@@ -133,7 +144,10 @@ fn as_user(user: Option<&str>, program: &Path) -> Command {
         None => Command::new(program),
         Some(user) => {
             let mut command = Command::new("setpriv");
-            command.args([format!("--reuid={user}"), format!("--regid={user}")]).args(["--init-groups", "--"]).arg(program);
+            command
+                .args([format!("--reuid={user}"), format!("--regid={user}")])
+                .args(["--init-groups", "--"])
+                .arg(program);
             command
         }
     }

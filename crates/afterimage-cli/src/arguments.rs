@@ -34,7 +34,9 @@ pub(crate) struct Global {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Track tables: install capture, and write a baseline of the rows that are there
-    #[command(after_help = "Again with other options, it changes them. Killed, it goes on where it stopped.\n\n  afterimage track orders customers\n  afterimage track orders --storage delta --exclude cache_key --mask card_number")]
+    #[command(
+        after_help = "Again with other options, it changes them. Killed, it goes on where it stopped.\n\n  afterimage track orders customers\n  afterimage track orders --storage delta --exclude cache_key --mask card_number"
+    )]
     Track(Track),
     /// Stop tracking a table; its history stays
     Untrack {
@@ -53,7 +55,9 @@ pub(crate) enum Command {
     /// What could go wrong, and the mend; ends with 3 where there is a hazard
     Doctor,
     /// Print the SQL that track or migrate would run, for any migration tool
-    #[command(after_help = "  afterimage plan orders > migration.sql\n  afterimage plan orders --after 'ALTER TABLE orders ADD COLUMN vat numeric'")]
+    #[command(
+        after_help = "  afterimage plan orders > migration.sql\n  afterimage plan orders --after 'ALTER TABLE orders ADD COLUMN vat numeric'"
+    )]
     Plan(Plan),
     /// Follow schema changes of tracked tables
     Migrate {
@@ -64,7 +68,9 @@ pub(crate) enum Command {
         rename: Vec<(String, String)>,
     },
     /// All versions of a row, newest first
-    #[command(after_help = "KEY is the value itself, or col=value,col=value or a JSON object where the key has several columns.\n\n  afterimage history orders 42\n  afterimage history order_items 'order_id=42,line=1'")]
+    #[command(
+        after_help = "KEY is the value itself, or col=value,col=value or a JSON object where the key has several columns.\n\n  afterimage history orders 42\n  afterimage history order_items 'order_id=42,line=1'"
+    )]
     History {
         /// The table
         table: String,
@@ -75,7 +81,9 @@ pub(crate) enum Command {
         limit: Option<usize>,
     },
     /// One row, as of a time
-    #[command(after_help = "  afterimage show orders 42 --at 2026-07-01\n  afterimage show orders 42 --at 'yesterday 15:00'")]
+    #[command(
+        after_help = "  afterimage show orders 42 --at 2026-07-01\n  afterimage show orders 42 --at 'yesterday 15:00'"
+    )]
     Show {
         /// The table
         table: String,
@@ -86,7 +94,9 @@ pub(crate) enum Command {
         at: String,
     },
     /// A table as of a time, in key order
-    #[command(after_help = "  afterimage as-of orders 2026-07-01\n  afterimage as-of orders '2h ago' --where \"status = 'open'\" --limit 20 --format csv")]
+    #[command(
+        after_help = "  afterimage as-of orders 2026-07-01\n  afterimage as-of orders '2h ago' --where \"status = 'open'\" --limit 20 --format csv"
+    )]
     AsOf {
         /// The table
         table: String,

@@ -47,14 +47,18 @@ impl Config {
 
     pub(crate) fn database_url(&self) -> Result<&str, Failure> {
         self.database_url.as_deref().ok_or_else(|| {
-            Failure::Usage(format!("which database? Give --database-url, set DATABASE_URL, or write database_url into {FILE}"))
+            Failure::Usage(format!(
+                "which database? Give --database-url, set DATABASE_URL, or write database_url into {FILE}"
+            ))
         })
     }
 }
 
 fn read(path: &Path) -> Result<File, Failure> {
     match std::fs::read_to_string(path) {
-        Ok(text) => toml::from_str(&text).map_err(|error| Failure::Usage(format!("{FILE}: {}", error.message()))),
+        Ok(text) => {
+            toml::from_str(&text).map_err(|error| Failure::Usage(format!("{FILE}: {}", error.message())))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
         Err(error) => Err(Failure::Usage(format!("{FILE}: {error}"))),
     }
@@ -62,11 +66,17 @@ fn read(path: &Path) -> Result<File, Failure> {
 
 /// Puts the password of a file into an address that names a user without one.
 fn with_password(url: &str, path: &str) -> Result<String, Failure> {
-    let password = std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{path}: {error}")))?;
-    let encoded: String = password.trim_end_matches(['\n', '\r']).bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let password =
+        std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{path}: {error}")))?;
+    let encoded: String =
+        password.trim_end_matches(['\n', '\r']).bytes().map(|byte| format!("%{byte:02X}")).collect();
     match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?))) {
-        Some((scheme, (user, host))) if !user.contains(':') => Ok(format!("{scheme}://{user}:{encoded}@{host}")),
-        _ => Err(Failure::Usage(format!("{FILE}: password_file needs a database_url of the form scheme://user@host/name"))),
+        Some((scheme, (user, host))) if !user.contains(':') => {
+            Ok(format!("{scheme}://{user}:{encoded}@{host}"))
+        }
+        _ => Err(Failure::Usage(format!(
+            "{FILE}: password_file needs a database_url of the form scheme://user@host/name"
+        ))),
     }
 }
 

@@ -35,7 +35,9 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
         // Whoever reads our output has seen enough (`… | head`).
-        Err(commands::Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(commands::Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(error) => failed(&error),
     }
 }

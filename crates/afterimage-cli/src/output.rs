@@ -42,7 +42,10 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
 }
 
 /// Prints one line of CSV.
-pub(crate) fn csv_line<S: AsRef<str>>(out: &mut impl Write, fields: impl IntoIterator<Item = S>) -> io::Result<()> {
+pub(crate) fn csv_line<S: AsRef<str>>(
+    out: &mut impl Write,
+    fields: impl IntoIterator<Item = S>,
+) -> io::Result<()> {
     let mut first = true;
     for field in fields {
         if !std::mem::take(&mut first) {

@@ -36,7 +36,9 @@ fn tables_and_csv_of_every_question() {
 #[test]
 fn a_plan_is_sql_that_another_tool_can_run() {
     let desk = Desk::new();
-    desk.sqlite3("CREATE TABLE orders (id INTEGER PRIMARY KEY, status TEXT); INSERT INTO orders VALUES (1, 'open')");
+    desk.sqlite3(
+        "CREATE TABLE orders (id INTEGER PRIMARY KEY, status TEXT); INSERT INTO orders VALUES (1, 'open')",
+    );
     let plan = desk.says(&["plan", "orders"]);
     assert!(desk.says(&["status"]).contains("nothing is tracked"), "a plan changes nothing");
     desk.sqlite3(&plan);
@@ -44,7 +46,8 @@ fn a_plan_is_sql_that_another_tool_can_run() {
     let history = desk.says(&["history", "orders", "1", "--format", "csv"]);
     assert_eq!(history.lines().count(), 3, "{history}");
     assert!(desk.says(&["verify"]).contains("whole"));
-    let after = desk.says(&["plan", "orders", "--after", "ALTER TABLE orders ADD COLUMN vat NUMERIC DEFAULT 19"]);
+    let after =
+        desk.says(&["plan", "orders", "--after", "ALTER TABLE orders ADD COLUMN vat NUMERIC DEFAULT 19"]);
     desk.sqlite3(&after);
     desk.sqlite3("UPDATE orders SET vat = 7");
     assert!(desk.says(&["history", "orders", "1"]).contains("vat: 19 → 7"));
@@ -83,7 +86,10 @@ fn what_cannot_be_done_is_said_with_the_way_out() {
         (&["track", "orders", "--mask", "id"], "the key column \"id\" cannot be masked"),
         (&["history", "odrers", "1"], "\"odrers\" is not tracked; did you mean \"orders\"?"),
         (&["show", "orders", "1", "--at", "someday"], "\"someday\" is not a time"),
-        (&["show", "orders", "1", "--at", "2001-01-01"], "what it was at 2001-01-01T00:00:00.000000Z is not known"),
+        (
+            &["show", "orders", "1", "--at", "2001-01-01"],
+            "what it was at 2001-01-01T00:00:00.000000Z is not known",
+        ),
         (&["as-of", "orders", "now", "--where", "1) ; DELETE FROM orders; --"], "syntax error"),
     ];
     for (arguments, expected) in cases {
@@ -97,7 +103,9 @@ fn what_cannot_be_done_is_said_with_the_way_out() {
 #[test]
 fn a_password_never_appears() {
     let desk = Desk::new();
-    for url in ["postgres://ann:hunter2@127.0.0.1:1/shop", "postgres://ann:hunter2@[bad", "mysql://ann:hunter2@h/db"] {
+    for url in
+        ["postgres://ann:hunter2@127.0.0.1:1/shop", "postgres://ann:hunter2@[bad", "mysql://ann:hunter2@h/db"]
+    {
         let output = desk.run_on(url, &["status"]);
         assert_eq!(output.status.code(), Some(1));
         assert!(!stderr(&output).contains("hunter2"), "{}", stderr(&output));
@@ -114,13 +122,17 @@ fn a_masked_value_is_nowhere() {
     let found = |text: &str| both.windows(text.len()).filter(|window| *window == text.as_bytes()).count();
     assert!(found("5555") > 0, "the live row holds it");
     let history = desk.says(&["history", "orders", "1", "--format", "json"]);
-    assert!(history.contains(r#""$masked": true"#) && !history.contains("4111") && !history.contains("5555"), "{history}");
+    assert!(
+        history.contains(r#""$masked": true"#) && !history.contains("4111") && !history.contains("5555"),
+        "{history}"
+    );
 }
 
 #[test]
 fn the_address_may_stand_in_a_file() {
     let desk = Desk::shop();
-    std::fs::write(desk.path().join("afterimage.toml"), "database_url = 'shop.db'\nformat = 'json'\n").unwrap();
+    std::fs::write(desk.path().join("afterimage.toml"), "database_url = 'shop.db'\nformat = 'json'\n")
+        .unwrap();
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_afterimage"))
         .arg("status")
         .current_dir(desk.path())

@@ -32,7 +32,9 @@ fn the_facts_of_the_data_hold() {
     assert!(row("SWZ", "2017-06-01").contains(r#""name": "Swaziland""#));
     assert!(row("SWZ", "2019-06-01").contains(r#""name": "Eswatini""#));
     assert!(row("TUR", "now").contains(r#""currency": null"#));
-    for (at, developed) in [("2017-10-18", false), ("2017-10-20", true), ("2024-09-26", true), ("2024-09-28", false)] {
+    for (at, developed) in
+        [("2017-10-18", false), ("2017-10-20", true), ("2024-09-26", true), ("2024-09-28", false)]
+    {
         assert_eq!(row("DEU", at).contains("\"developed\""), developed, "as of {at}");
     }
     let macedonia = says(&["history", "country_codes", "MKD", "--format", "json"]);

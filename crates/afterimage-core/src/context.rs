@@ -93,7 +93,11 @@ impl Context {
 
     /// The members other than those of [`KEYS`].
     pub fn extra(&self) -> Map<String, Json> {
-        self.members.iter().filter(|(key, _)| !KEYS.contains(&key.as_str())).map(|(k, v)| (k.clone(), v.clone())).collect()
+        self.members
+            .iter()
+            .filter(|(key, _)| !KEYS.contains(&key.as_str()))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()
     }
 
     /// Refuses what no database can hold, or what needs another road.

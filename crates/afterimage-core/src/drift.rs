@@ -85,7 +85,8 @@ pub fn follow(old: &Layout, tracking: &Tracking, table: &Table, renames: &Rename
     if table.name != old.table {
         changes.push(Change::TableRenamed(table.name.clone()));
     }
-    let new_name = |name: &str, number: i32| same_column(name, number, old, table, renames).map(|c| c.name.clone());
+    let new_name =
+        |name: &str, number: i32| same_column(name, number, old, table, renames).map(|c| c.name.clone());
 
     for left_out in &old.left_out {
         match new_name(&left_out.name, left_out.number) {
@@ -170,7 +171,12 @@ fn fresh(layout: &mut Layout, old: &Layout, column: &Column, tracking: &Tracking
 }
 
 /// The field goes on with its bit, or `None` where it needs a new one.
-fn continued(before: &Field, column: &Column, tracking: &Tracking, changes: &mut Vec<Change>) -> Option<Field> {
+fn continued(
+    before: &Field,
+    column: &Column,
+    tracking: &Tracking,
+    changes: &mut Vec<Change>,
+) -> Option<Field> {
     let keeping = if tracking.mask.contains(&column.name) { Keeping::Masked } else { Keeping::Stored };
     if keeping != before.keeping {
         changes.push(Change::Keeping(column.name.clone()));
@@ -211,12 +217,19 @@ fn widens(from: &str, to: &str) -> bool {
 }
 
 /// The column of today that a column of the layout has become.
-fn same_column<'t>(name: &str, number: i32, old: &Layout, table: &'t Table, renames: &Renames) -> Option<&'t Column> {
+fn same_column<'t>(
+    name: &str,
+    number: i32,
+    old: &Layout,
+    table: &'t Table,
+    renames: &Renames,
+) -> Option<&'t Column> {
     if let Some((_, to)) = renames.told.iter().find(|(from, _)| from == name) {
         return table.column(to);
     }
     let known = |column: &Column| {
-        old.fields.iter().any(|field| field.name == column.name) || old.left_out.iter().any(|c| c.name == column.name)
+        old.fields.iter().any(|field| field.name == column.name)
+            || old.left_out.iter().any(|c| c.name == column.name)
     };
     table.column(name).or_else(|| {
         let told = |column: &Column| renames.told.iter().any(|(_, to)| *to == column.name);
@@ -225,6 +238,11 @@ fn same_column<'t>(name: &str, number: i32, old: &Layout, table: &'t Table, rena
 }
 
 fn rename_option(tracking: &mut Tracking, from: &str, to: &str) {
-    let names = tracking.include.iter_mut().chain(&mut tracking.exclude).chain(&mut tracking.mask).chain(&mut tracking.label);
+    let names = tracking
+        .include
+        .iter_mut()
+        .chain(&mut tracking.exclude)
+        .chain(&mut tracking.mask)
+        .chain(&mut tracking.label);
     names.filter(|name| *name == from).for_each(|name| to.clone_into(name));
 }

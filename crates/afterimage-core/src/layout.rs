@@ -218,14 +218,20 @@ pub fn is_full(mask: &[i64]) -> bool {
 /// Refuses a table whose rows cannot be told apart, or whose columns collide with a record's header.
 pub fn check_trackable(table: &Table) -> Result<()> {
     if table.key.is_empty() {
-        return Err(Error::new(ErrorKind::Untrackable, "it has no primary key, so its rows cannot be told apart")
-            .table(&table.name)
-            .help("add one: ALTER TABLE … ADD PRIMARY KEY, or a unique identity column"));
+        return Err(Error::new(
+            ErrorKind::Untrackable,
+            "it has no primary key, so its rows cannot be told apart",
+        )
+        .table(&table.name)
+        .help("add one: ALTER TABLE … ADD PRIMARY KEY, or a unique identity column"));
     }
     if let Some(column) = table.columns.iter().find(|c| c.name.to_lowercase().starts_with(RESERVED_PREFIX)) {
         return Err(Error::new(
             ErrorKind::Untrackable,
-            format!("its column {:?} begins with {RESERVED_PREFIX:?}, which the header of records needs", column.name),
+            format!(
+                "its column {:?} begins with {RESERVED_PREFIX:?}, which the header of records needs",
+                column.name
+            ),
         )
         .table(&table.name)
         .help("rename the column"));

@@ -152,7 +152,10 @@ impl<'a> Fold<'a> {
         if !full && !self.whole {
             return Err(Error::new(
                 ErrorKind::Inconsistent,
-                format!("record {} holds changed columns only, and no earlier record holds the whole row", header.id),
+                format!(
+                    "record {} holds changed columns only, and no earlier record holds the whole row",
+                    header.id
+                ),
             ));
         }
         let epoch = epoch_at(self.epochs, header.date)
@@ -171,7 +174,8 @@ impl<'a> Fold<'a> {
             .fields
             .iter()
             .filter_map(|field| {
-                let value = |state: &HashMap<u16, Value>| state.get(&field.bit).cloned().unwrap_or(Value::Null);
+                let value =
+                    |state: &HashMap<u16, Value>| state.get(&field.bit).cloned().unwrap_or(Value::Null);
                 let (old, new) = match header.action {
                     Action::Create if moved => {
                         let (old, new) = (value(&before), value(&after));
@@ -241,7 +245,8 @@ impl Serialize for Version {
 
 impl Header {
     fn serialize_members<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
-        let raw = |json: &Option<String>| json.as_ref().and_then(|json| RawValue::from_string(json.clone()).ok());
+        let raw =
+            |json: &Option<String>| json.as_ref().and_then(|json| RawValue::from_string(json.clone()).ok());
         map.serialize_entry("history_id", &self.id)?;
         map.serialize_entry("history_date", &self.date.to_string())?;
         map.serialize_entry("history_type", &self.action)?;

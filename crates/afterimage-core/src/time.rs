@@ -136,7 +136,10 @@ mod tests {
     #[test]
     fn words_count_from_now() {
         assert_eq!(at("now", "UTC"), Moment::from_micros(1_795_384_800_123_456).to_string());
-        assert_eq!(at("3 days ago", "UTC"), Moment::from_micros(1_795_384_800_123_456 - 3 * 86_400_000_000).to_string());
+        assert_eq!(
+            at("3 days ago", "UTC"),
+            Moment::from_micros(1_795_384_800_123_456 - 3 * 86_400_000_000).to_string()
+        );
     }
 
     #[test]

@@ -164,6 +164,8 @@ impl Tracking {
     /// Whether a column of the table is tracked at all.
     pub fn covers(&self, column: &str, key: &[String]) -> bool {
         let among = |names: &[String]| names.iter().any(|name| name == column);
-        among(key) || (!among(&self.exclude) && (self.include.is_empty() || among(&self.include) || among(&self.mask)))
+        among(key)
+            || (!among(&self.exclude)
+                && (self.include.is_empty() || among(&self.include) || among(&self.mask)))
     }
 }

@@ -132,14 +132,19 @@ impl Serialize for Value {
     }
 }
 
-fn tagged<S: Serializer, T: Serialize + ?Sized>(serializer: S, tag: &str, value: &T) -> Result<S::Ok, S::Error> {
+fn tagged<S: Serializer, T: Serialize + ?Sized>(
+    serializer: S,
+    tag: &str,
+    value: &T,
+) -> Result<S::Ok, S::Error> {
     let mut map = serializer.serialize_map(Some(1))?;
     map.serialize_entry(tag, value)?;
     map.end()
 }
 
 fn is_json_number(text: &str) -> bool {
-    text.bytes().next_back().is_some_and(|last| last.is_ascii_digit()) && serde_json::from_str::<&RawValue>(text).is_ok()
+    text.bytes().next_back().is_some_and(|last| last.is_ascii_digit())
+        && serde_json::from_str::<&RawValue>(text).is_ok()
 }
 
 fn hex(text: &str) -> Option<Vec<u8>> {
@@ -188,7 +193,10 @@ mod tests {
     fn numbers_keep_every_digit() {
         let digits = "123456789012345678901234567890.00";
         assert_eq!(json(&Value::Json(format!("[{digits}]"))), format!("[{digits}]"));
-        assert_eq!(json(&Value::from_text(Shown::Number, "9223372036854775807".into())), "9223372036854775807");
+        assert_eq!(
+            json(&Value::from_text(Shown::Number, "9223372036854775807".into())),
+            "9223372036854775807"
+        );
         assert_eq!(json(&Value::from_f64(0.1 + 0.2)), "0.30000000000000004");
         assert_eq!(json(&Value::from_f64(-0.0)), "-0.0");
         assert_eq!(json(&Value::from_f64(f64::NEG_INFINITY)), "\"-Infinity\"");
@@ -197,6 +205,9 @@ mod tests {
     #[test]
     fn times_that_have_no_iso_form_stay_as_they_are() {
         assert_eq!(json(&Value::from_text(Shown::Timestamp, "infinity".into())), "\"infinity\"");
-        assert_eq!(json(&Value::from_text(Shown::LocalTimestamp, "0044-03-15 12:00:00 BC".into())), "\"0044-03-15 12:00:00 BC\"");
+        assert_eq!(
+            json(&Value::from_text(Shown::LocalTimestamp, "0044-03-15 12:00:00 BC".into())),
+            "\"0044-03-15 12:00:00 BC\""
+        );
     }
 }

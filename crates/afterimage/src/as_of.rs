@@ -92,7 +92,13 @@ impl Afterimage {
             answerable(&entry, point.bound, None)?;
             let layout = layout_at(&entry, point.bound)?;
             let (bound, unfinished) = (point.bound, point.unfinished.as_slice());
-            let sql = session.dialect().count_as_of(&AsOf { layout, fields: &[], sparse: false, bound, unfinished });
+            let sql = session.dialect().count_as_of(&AsOf {
+                layout,
+                fields: &[],
+                sparse: false,
+                bound,
+                unfinished,
+            });
             Ok(session.int(&sql, &[]).await?.unwrap_or_default())
         })
         .await
@@ -163,7 +169,8 @@ pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTi
             let row = session.row(&sql, &[]).await?;
             let position = row.and_then(|row| Some((row[0].int()?, row[1].int()?)));
             let (date, id) = position.ok_or_else(|| {
-                Error::new(ErrorKind::NotFound, format!("there is no record of a transaction {tx}")).on(&entry.table)
+                Error::new(ErrorKind::NotFound, format!("there is no record of a transaction {tx}"))
+                    .on(&entry.table)
             })?;
             Bound::Position(Moment::from_micros(date), id)
         }

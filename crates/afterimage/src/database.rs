@@ -78,7 +78,8 @@ impl Afterimage {
     async fn connect_sqlite(url: &str) -> Result<Self> {
         use std::str::FromStr as _;
         let address = if url.starts_with("sqlite:") { url.to_owned() } else { format!("sqlite://{url}") };
-        let options = sqlx::sqlite::SqliteConnectOptions::from_str(&address)?.busy_timeout(Duration::from_secs(10));
+        let options =
+            sqlx::sqlite::SqliteConnectOptions::from_str(&address)?.busy_timeout(Duration::from_secs(10));
         let pool = sqlx::sqlite::SqlitePoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(10))
@@ -120,9 +121,7 @@ impl Afterimage {
     pub(crate) async fn connection_of_its_own(&self) -> Result<sqlx::PgConnection> {
         use sqlx::Connection as _;
         match &self.pools {
-            Pools::Postgres(pool) => {
-                Ok(sqlx::PgConnection::connect_with(&pool.connect_options()).await?)
-            }
+            Pools::Postgres(pool) => Ok(sqlx::PgConnection::connect_with(&pool.connect_options()).await?),
             #[cfg(feature = "sqlite")]
             Pools::Sqlite(_) => Err(Error::new(ErrorKind::Database, "not a PostgreSQL database")),
         }
@@ -162,7 +161,10 @@ impl Afterimage {
 impl Error {
     fn after_connecting(self, url: &str) -> Self {
         let message = format!("cannot use {}: {}", redacted(url), self);
-        Self::new(if self.kind() == ErrorKind::Database { ErrorKind::Connection } else { self.kind() }, message)
+        Self::new(
+            if self.kind() == ErrorKind::Database { ErrorKind::Connection } else { self.kind() },
+            message,
+        )
     }
 }
 
@@ -189,7 +191,9 @@ pub fn redacted(url: &str) -> String {
     let query: Vec<String> = query
         .split('&')
         .map(|pair| match pair.split_once('=') {
-            Some((key, _)) if key.to_ascii_lowercase().contains("pass") || key.to_ascii_lowercase().contains("key") => {
+            Some((key, _))
+                if key.to_ascii_lowercase().contains("pass") || key.to_ascii_lowercase().contains("key") =>
+            {
                 format!("{key}=***")
             }
             _ => pair.to_owned(),

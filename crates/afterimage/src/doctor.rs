@@ -35,8 +35,18 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(severity: Severity, table: Option<&Entry>, finding: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self { severity, table: table.map(|entry| entry.table.to_string()), finding: finding.into(), mend: mend.into() }
+    fn new(
+        severity: Severity,
+        table: Option<&Entry>,
+        finding: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Self {
+            severity,
+            table: table.map(|entry| entry.table.to_string()),
+            finding: finding.into(),
+            mend: mend.into(),
+        }
     }
 }
 
@@ -46,7 +56,12 @@ impl Afterimage {
         self.reading(async |session| {
             let mut findings = Vec::new();
             if !catalog::exists(session).await? {
-                findings.push(Finding::new(Severity::Notice, None, "nothing is tracked", "afterimage track TABLE"));
+                findings.push(Finding::new(
+                    Severity::Notice,
+                    None,
+                    "nothing is tracked",
+                    "afterimage track TABLE",
+                ));
                 return Ok(findings);
             }
             for entry in catalog::entries(session).await? {
@@ -54,7 +69,9 @@ impl Afterimage {
                     let mut of_this = Vec::new();
                     of_table(session, &entry, &mut of_this).await?;
                     let seen = introspect::seen(session, &entry.table).await?.to_string();
-                    findings.extend(of_this.into_iter().map(|finding| Finding { table: Some(seen.clone()), ..finding }));
+                    findings.extend(
+                        of_this.into_iter().map(|finding| Finding { table: Some(seen.clone()), ..finding }),
+                    );
                 }
             }
             match session {

@@ -131,9 +131,15 @@ impl From<sqlx::Error> for Error {
                 let code = database.code().map(|code| code.into_owned());
                 (kind_of_code(code.as_deref()), database.message().to_owned(), code)
             }
-            sqlx::Error::Io(io) => (ErrorKind::Connection, format!("the database cannot be reached: {io}"), None),
-            sqlx::Error::Tls(tls) => (ErrorKind::Connection, format!("the connection cannot be secured: {tls}"), None),
-            sqlx::Error::PoolTimedOut => (ErrorKind::Connection, "no connection became free in time".to_owned(), None),
+            sqlx::Error::Io(io) => {
+                (ErrorKind::Connection, format!("the database cannot be reached: {io}"), None)
+            }
+            sqlx::Error::Tls(tls) => {
+                (ErrorKind::Connection, format!("the connection cannot be secured: {tls}"), None)
+            }
+            sqlx::Error::PoolTimedOut => {
+                (ErrorKind::Connection, "no connection became free in time".to_owned(), None)
+            }
             // Its text quotes the address, password and all.
             sqlx::Error::Configuration(_) => {
                 (ErrorKind::Connection, "the database address cannot be read".to_owned(), None)

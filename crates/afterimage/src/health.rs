@@ -183,12 +183,17 @@ async fn postgres(session: &mut Session, layout: &Layout, table: &Table) -> Resu
     for trigger in &expected {
         let name = format!("the trigger {} on {}", trigger.name, trigger.table);
         let found = installed.iter().find(|row| {
-            Some(text(row, 0)) == trigger.table.schema && text(row, 1) == trigger.table.name && text(row, 2) == trigger.name
+            Some(text(row, 0)) == trigger.table.schema
+                && text(row, 1) == trigger.table.name
+                && text(row, 2) == trigger.name
         });
         match found {
             None => faults.push(Fault::Missing(name)),
             Some(row) if text(row, 3) == "D" => faults.push(Fault::Disabled(name)),
-            Some(row) if trigger.name != "!afterimage_truncate" && (row[5].int().unwrap_or_default() & 1 == 1) != row_level => {
+            Some(row)
+                if trigger.name != "!afterimage_truncate"
+                    && (row[5].int().unwrap_or_default() & 1 == 1) != row_level =>
+            {
                 faults.push(Fault::Outdated(name));
             }
             Some(_) => {}

@@ -22,13 +22,21 @@ pub(crate) fn parse(layout: &Layout, text: &str) -> Result<Vec<Cell>> {
     for (n, name) in layout.key.iter().enumerate() {
         cells[n] = named(layout, text, name);
     }
-    let missing: Vec<&str> =
-        layout.key.iter().zip(&cells).filter(|(_, cell)| cell.is_none()).map(|(name, _)| name.as_str()).collect();
+    let missing: Vec<&str> = layout
+        .key
+        .iter()
+        .zip(&cells)
+        .filter(|(_, cell)| cell.is_none())
+        .map(|(name, _)| name.as_str())
+        .collect();
     if !missing.is_empty() {
         let example = layout.key.iter().map(|name| format!("{name}=…")).collect::<Vec<_>>().join(",");
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("the key {text:?} does not say {}: write {example}, or a JSON object", missing.join(", ")),
+            format!(
+                "the key {text:?} does not say {}: write {example}, or a JSON object",
+                missing.join(", ")
+            ),
         )
         .on(&layout.table));
     }
@@ -42,7 +50,8 @@ fn named<'t>(layout: &Layout, text: &'t str, name: &str) -> Option<&'t str> {
         .chain(text.match_indices(',').map(|(at, _)| at + 1))
         .find(|at| text[*at..].starts_with(&format!("{name}=")))?;
     let value = &text[begin + name.len() + 1..];
-    let end = value.match_indices(',').map(|(at, _)| at).find(|at| starts(&value[at + 1..])).unwrap_or(value.len());
+    let end =
+        value.match_indices(',').map(|(at, _)| at).find(|at| starts(&value[at + 1..])).unwrap_or(value.len());
     Some(&value[..end])
 }
 
@@ -61,7 +70,9 @@ fn object(layout: &Layout, text: &str) -> Result<Option<Vec<Cell>>> {
                 let digits = bytes["$bytes"].as_str().unwrap_or_default();
                 Ok(cell(layout, n, &format!("\\x{digits}")))
             }
-            Json::Null => Err(Error::new(ErrorKind::InvalidInput, format!("the key column {name:?} is never null"))),
+            Json::Null => {
+                Err(Error::new(ErrorKind::InvalidInput, format!("the key column {name:?} is never null")))
+            }
             other => Ok(cell(layout, n, &other.to_string())),
         })
         .collect::<Result<Vec<_>>>()

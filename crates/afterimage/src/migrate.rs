@@ -72,7 +72,9 @@ impl Afterimage {
                 Ok(None) => {}
                 Err(error) => {
                     let error = error.on(&name);
-                    return Err(migrated.iter().fold(error, |error, done| error.after(format!("migrated {}", done.table))));
+                    return Err(migrated
+                        .iter()
+                        .fold(error, |error, done| error.after(format!("migrated {}", done.table))));
                 }
             }
         }
@@ -92,7 +94,12 @@ impl Tx {
 }
 
 /// Runs a schema change inside the open transaction and follows it.
-async fn alter_in(session: &mut Session, entry: &Entry, statements: &str, at: Option<Moment>) -> Result<Migrated> {
+async fn alter_in(
+    session: &mut Session,
+    entry: &Entry,
+    statements: &str,
+    at: Option<Moment>,
+) -> Result<Migrated> {
     let (_, following) = alter_script(session, entry, statements, at).await?;
     let table = introspect::seen(session, &following.table).await?;
     let followed = following.run(session).await?;
@@ -143,7 +150,11 @@ pub(crate) async fn chosen(session: &mut Session, tables: &[String]) -> Result<V
     Ok(chosen)
 }
 
-async fn migrate_one(session: &mut Session, id: i64, renames: &[(String, String)]) -> Result<Option<Migrated>> {
+async fn migrate_one(
+    session: &mut Session,
+    id: i64,
+    renames: &[(String, String)],
+) -> Result<Option<Migrated>> {
     let entry = catalog::entries(session).await?.into_iter().find(|entry| entry.id == id);
     let Some(entry) = entry else { return Ok(None) };
     let table = find_today(session, &entry).await?;
@@ -160,7 +171,8 @@ pub(crate) async fn find_today(session: &mut Session, entry: &Entry) -> Result<T
     {
         return Ok(table);
     }
-    Err(Error::new(ErrorKind::Drifted, "the table is gone; untrack it, its history can stay").on(&entry.table))
+    Err(Error::new(ErrorKind::Drifted, "the table is gone; untrack it, its history can stay")
+        .on(&entry.table))
 }
 
 /// Brings a tracked table's layout, history and capture up to date in the open transaction.
@@ -179,7 +191,12 @@ pub(crate) async fn follow_in(
     let known = Renames { told: renames.to_vec(), by_number };
     let up_to_date = faults.is_empty() && !stopped && *tracking == entry.tracking && renames.is_empty();
     if up_to_date {
-        return Ok(FollowedTable { layout: entry.layout()?.clone(), changes: Vec::new(), gap: false, resynced: 0 });
+        return Ok(FollowedTable {
+            layout: entry.layout()?.clone(),
+            changes: Vec::new(),
+            gap: false,
+            resynced: 0,
+        });
     }
     lock(session, table).await?;
     following(session, entry, table, tracking, &known, at, !captured).await?.run(session).await
@@ -199,7 +216,9 @@ pub(crate) async fn following(
     let old = entry.layout()?;
     let drift::Followed { layout, tracking, changes } = drift::follow(old, tracking, table, renames)?;
     if tracking.history.as_ref().is_some_and(|name| *name != layout.history.name) {
-        return Err(Error::new(ErrorKind::InvalidInput, "the name of a history cannot be changed").on(&entry.table));
+        return Err(
+            Error::new(ErrorKind::InvalidInput, "the name of a history cannot be changed").on(&entry.table)
+        );
     }
     let fills: Vec<(u16, String)> = layout
         .fields

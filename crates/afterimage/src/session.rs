@@ -111,9 +111,13 @@ impl Session {
         let sql = AssertSqlSafe(sql.to_owned());
         Ok(match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => bind_postgres(sql, parameters).execute(&mut **connection).await?.rows_affected(),
+            Self::Postgres(connection) => {
+                bind_postgres(sql, parameters).execute(&mut **connection).await?.rows_affected()
+            }
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => bind_sqlite(sql, parameters).execute(&mut **connection).await?.rows_affected(),
+            Self::Sqlite(connection) => {
+                bind_sqlite(sql, parameters).execute(&mut **connection).await?.rows_affected()
+            }
         })
     }
 
@@ -245,7 +249,10 @@ fn cells_of_postgres(row: &sqlx::postgres::PgRow) -> Result<Row> {
                 "OID" => Cell::Int(row.try_get::<sqlx::postgres::types::Oid, _>(at)?.0.into()),
                 "TEXT" | "NAME" | "VARCHAR" => Cell::Text(row.try_get(at)?),
                 other => {
-                    return Err(Error::new(ErrorKind::Database, format!("a query of ours gave a value of type {other}")));
+                    return Err(Error::new(
+                        ErrorKind::Database,
+                        format!("a query of ours gave a value of type {other}"),
+                    ));
                 }
             })
         })

@@ -94,8 +94,11 @@ impl Afterimage {
     /// Every ordinary table that is not tracked or one of Afterimage's own, as a user would name it.
     pub async fn tables(&self) -> Result<Vec<String>> {
         self.reading(async |session| {
-            let histories: Vec<String> =
-                catalog::entries(session).await?.iter().filter_map(|e| Some(e.layout().ok()?.history.name.clone())).collect();
+            let histories: Vec<String> = catalog::entries(session)
+                .await?
+                .iter()
+                .filter_map(|e| Some(e.layout().ok()?.history.name.clone()))
+                .collect();
             let bare = |name: &str| name.rsplit('.').next().unwrap_or(name).to_owned();
             let names = introspect::names(session).await?;
             Ok(names.into_iter().filter(|name| !histories.contains(&bare(name))).collect())
@@ -105,10 +108,8 @@ impl Afterimage {
 
     /// The options of a table, where it is tracked.
     pub async fn tracking(&self, table: &str) -> Result<Option<Tracking>> {
-        self.reading(async |session| {
-            Ok(catalog::find(session, table).await.ok().map(|entry| entry.tracking))
-        })
-        .await
+        self.reading(async |session| Ok(catalog::find(session, table).await.ok().map(|entry| entry.tracking)))
+            .await
     }
 
     /// Whether records may be dated by hand. PostgreSQL has a right for it, `EXECUTE` on
@@ -118,7 +119,10 @@ impl Afterimage {
             catalog::ensure(session).await?;
             let value = if allowed { "allowed" } else { "refused" };
             let setting = session.dialect().catalog_table("setting");
-            session.run(&format!("UPDATE {setting} SET value = '{value}' WHERE name = 'explicit_time'")).await.map(drop)
+            session
+                .run(&format!("UPDATE {setting} SET value = '{value}' WHERE name = 'explicit_time'"))
+                .await
+                .map(drop)
         })
         .await
     }

@@ -68,13 +68,17 @@ impl Afterimage {
     }
 
     /// Tracks a table, telling `progress` how the baseline gets on.
-    pub async fn track_with(&self, request: Track, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<Tracked> {
+    pub async fn track_with(
+        &self,
+        request: Track,
+        progress: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<Tracked> {
         let (installed, snapshot) = self.install(&request).await?;
         let baseline = match installed.pending {
             false => installed.baseline,
-            true => baseline::finish(self, installed.id, snapshot, progress)
-                .await
-                .map_err(|error| error.after("capture is installed; track it again to go on with the baseline"))?,
+            true => baseline::finish(self, installed.id, snapshot, progress).await.map_err(|error| {
+                error.after("capture is installed; track it again to go on with the baseline")
+            })?,
         };
         let layout = &installed.layout;
         self.reading(async |session| {
@@ -163,18 +167,27 @@ async fn again(
     let pending = entry.stage == Stage::Baseline;
     let id = entry.id;
     let followed =
-        migrate::follow_in(session, &entry, table, &request.tracking, &[], context.explicit_time(), stopped).await?;
+        migrate::follow_in(session, &entry, table, &request.tracking, &[], context.explicit_time(), stopped)
+            .await?;
     Ok(Installed { id, layout: followed.layout, baseline: followed.resynced, pending, again: true })
 }
 
-async fn first_time(session: &mut Session, table: &Table, request: &Track, context: &Context) -> Result<Installed> {
+async fn first_time(
+    session: &mut Session,
+    table: &Table,
+    request: &Track,
+    context: &Context,
+) -> Result<Installed> {
     let dialect = session.dialect();
     let id = session.int(&sql::next_id(dialect), &[]).await?.unwrap_or(1);
     let layout = Layout::new(id, table, &request.tracking, dialect.database())?;
     if introspect::taken(session, &layout.history).await? {
         return Err(Error::new(
             ErrorKind::InvalidInput,
-            format!("its history would be called {}, and that name is taken: choose another with the option history", layout.history),
+            format!(
+                "its history would be called {}, and that name is taken: choose another with the option history",
+                layout.history
+            ),
         ));
     }
     let small = request.no_baseline || is_small(session, table).await?;
@@ -222,12 +235,14 @@ async fn is_small(session: &mut Session, table: &Table) -> Result<bool> {
     if let Some(shape) = table.postgres() {
         return Ok(!shape.partitioned && shape.bytes <= SMALL_BYTES);
     }
-    let some = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {})", table.name.quoted(), SMALL_ROWS + 1);
+    let some =
+        format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {})", table.name.quoted(), SMALL_ROWS + 1);
     Ok(session.int(&some, &[]).await?.unwrap_or_default() <= SMALL_ROWS)
 }
 
 fn refuse_own(table: &Table) -> Result<()> {
-    let ours = table.name.schema.as_deref() == Some("afterimage") || table.name.name.starts_with("afterimage_");
+    let ours =
+        table.name.schema.as_deref() == Some("afterimage") || table.name.name.starts_with("afterimage_");
     let history = table.column("history_id").is_some() && table.column("history_type").is_some();
     if ours || history {
         return Err(Error::new(ErrorKind::Untrackable, "it is one of Afterimage's own").on(&table.name));

@@ -62,7 +62,9 @@ async fn begin_sqlite(
         .await
         .map_err(nothing_tracked)?;
     if left_behind > 0 {
-        tracing::warn!("a client committed without deleting its context from afterimage_context; it is cleared now");
+        tracing::warn!(
+            "a client committed without deleting its context from afterimage_context; it is cleared now"
+        );
         sqlx::query("DELETE FROM afterimage_context").execute(&mut *tx).await?;
     }
     sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *tx).await?;
@@ -72,9 +74,10 @@ async fn begin_sqlite(
 #[cfg(feature = "sqlite")]
 fn nothing_tracked(error: sqlx::Error) -> Error {
     match &error {
-        sqlx::Error::Database(database) if database.message().contains("no such table") => {
-            Error::new(ErrorKind::NotFound, "nothing is tracked in this database yet, so a context has no place")
-        }
+        sqlx::Error::Database(database) if database.message().contains("no such table") => Error::new(
+            ErrorKind::NotFound,
+            "nothing is tracked in this database yet, so a context has no place",
+        ),
         _ => error.into(),
     }
 }
@@ -96,7 +99,9 @@ impl Tx {
         match &mut self.session {
             Session::Sqlite(connection) => Ok(connection),
             #[cfg(feature = "postgres")]
-            Session::Postgres(_) => Err(Error::new(ErrorKind::InvalidInput, "this is a PostgreSQL transaction")),
+            Session::Postgres(_) => {
+                Err(Error::new(ErrorKind::InvalidInput, "this is a PostgreSQL transaction"))
+            }
         }
     }
 

@@ -23,7 +23,15 @@ impl Afterimage {
                 return Ok(());
             }
             session.run_all(&dialect.tick()).await?;
-            let gap = sql::insert_gap(dialect, entry.id, None, dialect.clock(), "NULL", "it was untracked", "untrack");
+            let gap = sql::insert_gap(
+                dialect,
+                entry.id,
+                None,
+                dialect.clock(),
+                "NULL",
+                "it was untracked",
+                "untrack",
+            );
             session.run(&gap).await?;
             session.run(&sql::set_state(dialect, entry.id, catalog::Stage::Stopped.as_str())).await.map(drop)
         })

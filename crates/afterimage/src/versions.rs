@@ -78,11 +78,15 @@ impl Afterimage {
                 .collect();
             match fold(&entry.epochs, finished)?.pop() {
                 Some(version) => Ok(version),
-                None if known => Err(Error::new(ErrorKind::NotFound, format!("the row {key} did not exist yet")).on(&entry.table)),
+                None if known => {
+                    Err(Error::new(ErrorKind::NotFound, format!("the row {key} did not exist yet"))
+                        .on(&entry.table))
+                }
                 None => {
                     let later = !read(session, &entry, &cells, Bound::Now).await?.is_empty();
                     Err(if later {
-                        Error::new(ErrorKind::NotFound, format!("the row {key} did not exist yet")).on(&entry.table)
+                        Error::new(ErrorKind::NotFound, format!("the row {key} did not exist yet"))
+                            .on(&entry.table)
                     } else {
                         no_record(&entry, key)
                     })
@@ -130,7 +134,8 @@ async fn lineage(session: &mut Session, entry: &Entry, key: Vec<Cell>) -> Result
         let mut earlier = read(session, entry, &cells, Bound::Position(date, id)).await?;
         // The departure itself is told by the arrival; what the old key was before this row is another row's life.
         let departed = earlier.pop().is_some_and(|record| record.header.action == Action::Delete);
-        let begin = earlier.iter().rposition(|record| record.header.action == Action::Delete).map_or(0, |at| at + 1);
+        let begin =
+            earlier.iter().rposition(|record| record.header.action == Action::Delete).map_or(0, |at| at + 1);
         if !departed || begin == earlier.len() {
             break;
         }
@@ -139,7 +144,9 @@ async fn lineage(session: &mut Session, entry: &Entry, key: Vec<Cell>) -> Result
         records = earlier;
     }
     for _ in 0..LONGEST_LINEAGE {
-        let Some(last) = records.last().filter(|record| record.header.action == Action::Delete) else { break };
+        let Some(last) = records.last().filter(|record| record.header.action == Action::Delete) else {
+            break;
+        };
         let sql = session.dialect().arrival_of(layout);
         let parameters = [Cell::Int(last.header.id), Cell::Int(last.header.date.as_micros())];
         let Some(mut arrival) = session.row(&sql, &parameters).await? else { break };
@@ -165,8 +172,18 @@ pub(crate) fn record(row: Row, layout: &Layout, fields: &[Field]) -> Result<Reco
     let action = text().and_then(|sign| Action::from_sign(&sign)).ok_or_else(|| {
         Error::new(ErrorKind::Unknowable, format!("record {id} has no type")).on(&layout.table)
     })?;
-    let header = Header { id, date, action, user: text(), reason: text(), context: text(), tx: text(), old_key: text() };
-    let mask: Vec<i64> = cells.by_ref().take(layout.words()).map(|cell| cell.int().unwrap_or_default()).collect();
+    let header = Header {
+        id,
+        date,
+        action,
+        user: text(),
+        reason: text(),
+        context: text(),
+        tx: text(),
+        old_key: text(),
+    };
+    let mask: Vec<i64> =
+        cells.by_ref().take(layout.words()).map(|cell| cell.int().unwrap_or_default()).collect();
     let values = fields.iter().zip(cells).map(|(field, cell)| value(field, cell)).collect();
     Ok(Record { header, mask, values })
 }

@@ -177,7 +177,8 @@ async fn case_20_the_same_instant_in_another_zone_is_no_change() {
     let mut db = TestDb::postgres().await;
     db.run("CREATE TABLE event (id int PRIMARY KEY, at timestamptz, doc jsonb, raw json)").await;
     db.track("event", Tracking::new()).await;
-    db.run(r#"INSERT INTO event VALUES (1, '2017-01-10 12:00+00', '{"a": 1, "b": 2}', '{"a": 1, "b": 2}')"#).await;
+    db.run(r#"INSERT INTO event VALUES (1, '2017-01-10 12:00+00', '{"a": 1, "b": 2}', '{"a": 1, "b": 2}')"#)
+        .await;
     db.run(r#"UPDATE event SET at = '2017-01-10 13:00+01', doc = '{"b": 2, "a": 1}'"#).await;
     assert_eq!(db.signs("event", "1").await, "+");
     db.run("UPDATE event SET at = at + interval '1 hour'").await;

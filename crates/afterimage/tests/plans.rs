@@ -38,7 +38,8 @@ async fn plan(db: &mut TestDb, sql: &str, literals: &[&str]) -> String {
 
 fn scans_history(plan: &str) -> bool {
     plan.lines().any(|line| {
-        let sqlite = line.starts_with("SCAN h") || line.starts_with("SCAN l") || line.starts_with("SCAN doc_history");
+        let sqlite =
+            line.starts_with("SCAN h") || line.starts_with("SCAN l") || line.starts_with("SCAN doc_history");
         sqlite || (line.contains("Seq Scan on") && line.contains("history"))
     })
 }

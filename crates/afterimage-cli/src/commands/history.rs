@@ -9,7 +9,13 @@ use crate::Outcome;
 use crate::config::Config;
 use crate::output::{self, Format};
 
-pub(super) async fn history(audit: &Afterimage, config: &Config, table: &str, key: &str, limit: Option<usize>) -> Done {
+pub(super) async fn history(
+    audit: &Afterimage,
+    config: &Config,
+    table: &str,
+    key: &str,
+    limit: Option<usize>,
+) -> Done {
     let mut versions = audit.history(table, key).await?;
     versions.truncate(limit.unwrap_or(usize::MAX));
     print(config, &versions)?;
@@ -71,8 +77,16 @@ fn changes(version: &Version) -> String {
 fn csv(versions: &[Version]) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let columns = [
-        "version", "history_id", "history_date", "history_type", "history_user", "history_change_reason",
-        "history_context", "history_tx", "row", "changes",
+        "version",
+        "history_id",
+        "history_date",
+        "history_type",
+        "history_user",
+        "history_change_reason",
+        "history_context",
+        "history_tx",
+        "row",
+        "changes",
     ];
     output::csv_line(&mut out, columns)?;
     for version in versions {
@@ -113,7 +127,8 @@ pub(super) async fn show(audit: &Afterimage, config: &Config, table: &str, key: 
             output::csv_line(&mut out, version.row.iter().map(|(_, value)| output::csv_value(value)))?;
         }
         _ => {
-            let rows = version.row.iter().map(|(name, value)| vec![output::harmless(name), output::shown(value)]);
+            let rows =
+                version.row.iter().map(|(name, value)| vec![output::harmless(name), output::shown(value)]);
             output::table(&["column", "value"], rows.collect())?;
         }
     }

@@ -7,7 +7,12 @@ use crate::Outcome;
 use crate::config::Config;
 use crate::output::{self, Format};
 
-pub(super) async fn run(audit: &Afterimage, config: &Config, tables: &[String], renames: &[(String, String)]) -> Done {
+pub(super) async fn run(
+    audit: &Afterimage,
+    config: &Config,
+    tables: &[String],
+    renames: &[(String, String)],
+) -> Done {
     let migrated = audit.migrate(tables, renames).await?;
     if config.format == Some(Format::Json) {
         let all: Vec<_> = migrated

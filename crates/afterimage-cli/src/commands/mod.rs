@@ -67,9 +67,13 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Doctor => doctor::run(&audit, &config).await,
         Command::Plan(request) => plan::run(&audit, &config, request).await,
         Command::Migrate { tables, rename } => migrate::run(&audit, &config, &tables, &rename).await,
-        Command::History { table, key, limit } => history::history(&audit, &config, &table, &key, limit).await,
+        Command::History { table, key, limit } => {
+            history::history(&audit, &config, &table, &key, limit).await
+        }
         Command::Show { table, key, at } => history::show(&audit, &config, &table, &key, &at).await,
-        Command::AsOf { table, time, filter, limit } => as_of::run(&audit, &config, &table, &time, filter, limit).await,
+        Command::AsOf { table, time, filter, limit } => {
+            as_of::run(&audit, &config, &table, &time, filter, limit).await
+        }
         Command::Verify { tables } => verify::run(&audit, &config, &tables).await,
         Command::Demo { .. } => Ok(Outcome::Done),
     }

@@ -38,7 +38,12 @@ pub(super) async fn run(audit: &Afterimage, config: &Config, check: bool) -> Don
                 }
                 for gap in &one.gaps {
                     let to = gap.to.map_or_else(|| "now".to_owned(), |to| to.in_zone(&config.tz));
-                    println!("{}: gap from {} to {to}: {}", one.table, gap.from.in_zone(&config.tz), gap.cause);
+                    println!(
+                        "{}: gap from {} to {to}: {}",
+                        one.table,
+                        gap.from.in_zone(&config.tz),
+                        gap.cause
+                    );
                 }
             }
         }

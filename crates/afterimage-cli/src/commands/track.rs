@@ -63,7 +63,9 @@ impl Bar {
     fn show(&self, progress: &Progress) {
         let bar = self.0.get_or_init(|| {
             let bar = ProgressBar::new(progress.total.unwrap_or_default());
-            let style = ProgressStyle::with_template("{msg} {bar:30} {human_pos} of {human_len} rows, {per_sec}, {eta} left");
+            let style = ProgressStyle::with_template(
+                "{msg} {bar:30} {human_pos} of {human_len} rows, {per_sec}, {eta} left",
+            );
             if let Ok(style) = style {
                 bar.set_style(style);
             }
@@ -76,6 +78,9 @@ impl Bar {
 
 pub(super) async fn untrack(audit: &Afterimage, table: &str, drop_history: bool) -> Done {
     audit.untrack(table, drop_history).await?;
-    println!("{table} is not tracked any more; its history {}", if drop_history { "is gone" } else { "stays" });
+    println!(
+        "{table} is not tracked any more; its history {}",
+        if drop_history { "is gone" } else { "stays" }
+    );
     Ok(Outcome::Done)
 }

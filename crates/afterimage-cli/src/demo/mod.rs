@@ -32,7 +32,9 @@ async fn clear(file: &Path) -> Result<(), Failure> {
         Err(_) => false,
     };
     if !ours && std::fs::metadata(file)?.len() > 0 {
-        return Err(Failure::Usage(format!("{FILE} is here already, and no demo left it: move it away first")));
+        return Err(Failure::Usage(format!(
+            "{FILE} is here already, and no demo left it: move it away first"
+        )));
     }
     for suffix in ["", "-wal", "-shm", "-journal"] {
         match std::fs::remove_file(format!("{FILE}{suffix}")) {

@@ -47,10 +47,15 @@ pub(super) async fn run(audit: &Afterimage) -> Result<Replayed, Failure> {
     let begun = Instant::now();
     let revisions: Vec<Revision> = DATA
         .lines()
-        .map(|line| serde_json::from_str(line).map_err(|error| Failure::Usage(format!("the demo's data: {error}"))))
+        .map(|line| {
+            serde_json::from_str(line).map_err(|error| Failure::Usage(format!("the demo's data: {error}")))
+        })
         .collect::<Result<_, _>>()?;
-    let dates: Vec<Moment> =
-        revisions.iter().map(|revision| Moment::parse(&revision.at, Moment::now(), "UTC")).collect::<Result<_, _>>().map_err(afterimage::Error::from)?;
+    let dates: Vec<Moment> = revisions
+        .iter()
+        .map(|revision| Moment::parse(&revision.at, Moment::now(), "UTC"))
+        .collect::<Result<_, _>>()
+        .map_err(afterimage::Error::from)?;
     let (Some(first), Some(last)) = (dates.first().copied(), dates.last().copied()) else {
         return Err(Failure::Usage("the demo's data is empty".to_owned()));
     };
@@ -59,7 +64,9 @@ pub(super) async fn run(audit: &Afterimage) -> Result<Replayed, Failure> {
     let tracking = Tracking::new().label("name");
     audit.track_with(Track::new(TABLE, tracking).context(Context::new().at(first)), &mut |_| {}).await?;
     for (n, (revision, at)) in revisions.iter().zip(&dates).enumerate() {
-        let context = Context::actor(&revision.actor).reason(&revision.reason).with("revision", revision.revision.clone());
+        let context = Context::actor(&revision.actor)
+            .reason(&revision.reason)
+            .with("revision", revision.revision.clone());
         let mut tx = audit.begin(&context.at(*at)).await?;
         let added: &[String] = if n == 0 { &[] } else { &revision.add_columns };
         alter(&mut tx, added, &revision.drop_columns).await?;
@@ -95,7 +102,11 @@ fn column(name: &str) -> String {
 fn create_table(columns: &[String]) -> String {
     let columns: Vec<String> = columns
         .iter()
-        .map(|name| if name == "alpha3" { "alpha3 TEXT PRIMARY KEY NOT NULL".to_owned() } else { column(name) })
+        .map(
+            |name| {
+                if name == "alpha3" { "alpha3 TEXT PRIMARY KEY NOT NULL".to_owned() } else { column(name) }
+            },
+        )
         .collect();
     format!("CREATE TABLE {TABLE} ({})", columns.join(", "))
 }

@@ -65,15 +65,14 @@ async fn macedonia(audit: &Afterimage) -> Result<(), Failure> {
     let slipped = versions.iter().find(|version| to(version, "Macedonia Utara"));
     let Some(slipped) = slipped else { return Ok(()) };
     describe(slipped, &["name"]);
-    let mended = versions.iter().find(|version| version.number > slipped.number && to(version, "North Macedonia"));
+    let mended =
+        versions.iter().find(|version| version.number > slipped.number && to(version, "North Macedonia"));
     if let Some(mended) = mended {
         describe(mended, &["name"]);
     }
     question("How much else did that revision touch?");
     let tx = slipped.header.tx.clone().unwrap_or_default();
-    command(&format!(
-        "sqlite3 {FILE} \"SELECT count(*) FROM {TABLE}_history WHERE history_scope = {tx}\""
-    ));
+    command(&format!("sqlite3 {FILE} \"SELECT count(*) FROM {TABLE}_history WHERE history_scope = {tx}\""));
     answer(&format!("{} countries", audit.records_of_tx(TABLE, &tx).await?));
     Ok(())
 }
@@ -96,7 +95,10 @@ async fn truth(audit: &Afterimage) -> Result<(), Failure> {
     command("afterimage verify");
     for verdict in audit.verify(&[]).await? {
         let word = if verdict.is_whole() { "whole" } else { "NOT whole" };
-        answer(&format!("{}: {word}; {} records give its {} rows", verdict.table, verdict.records, verdict.rows));
+        answer(&format!(
+            "{}: {word}; {} records give its {} rows",
+            verdict.table, verdict.records, verdict.rows
+        ));
     }
     Ok(())
 }

@@ -50,7 +50,8 @@ impl Desk {
 
     /// Another program writes.
     pub fn sqlite3(&self, sql: &str) {
-        let output = Command::new("sqlite3").arg("-bail").arg(self.path().join("shop.db")).arg(sql).output().unwrap();
+        let output =
+            Command::new("sqlite3").arg("-bail").arg(self.path().join("shop.db")).arg(sql).output().unwrap();
         assert!(output.status.success(), "{sql}: {}", stderr(&output));
     }
 
@@ -84,7 +85,11 @@ pub fn settled(check: impl FnOnce()) {
     let mut settings = insta::Settings::clone_current();
     settings.set_prepend_module_to_snapshot(false);
     settings.add_filter(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:.]+Z", "[time]");
-    settings.add_filter(r"20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?", "[time]");
+    // In a table the time's fraction, and with it the width of its column, varies.
+    settings.add_filter(r"20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)? *", "[time] ");
+    settings.add_filter(r"─{3,}", "───");
+    settings.add_filter(r"(when \(UTC\)|since) +", "$1 ");
+    settings.add_filter(r"\n {20,}", "\n          ");
     settings.add_filter(r"in [0-9]+\.[0-9] s", "in [duration]");
     settings.bind(check);
 }

@@ -7,7 +7,8 @@ use crate::time::Moment;
 use crate::tracking::Tracking;
 
 /// The columns of a tracked table's row in the catalogue, in the order in which [`tracked`] reads them.
-pub const TRACKED_COLUMNS: [&str; 7] = ["id", "schema_name", "table_name", "history_name", "tracking", "state", "since"];
+pub const TRACKED_COLUMNS: [&str; 7] =
+    ["id", "schema_name", "table_name", "history_name", "tracking", "state", "since"];
 
 /// Reads every tracked table.
 pub fn tracked(dialect: &dyn Dialect) -> String {
@@ -45,7 +46,13 @@ pub fn next_id(dialect: &dyn Dialect) -> String {
 }
 
 /// Enters a tracked table. `since` is SQL: a literal or the database's clock.
-pub fn insert_tracked(dialect: &dyn Dialect, layout: &Layout, tracking: &Tracking, state: &str, since: &str) -> String {
+pub fn insert_tracked(
+    dialect: &dyn Dialect,
+    layout: &Layout,
+    tracking: &Tracking,
+    state: &str,
+    since: &str,
+) -> String {
     format!(
         "INSERT INTO {} (id, schema_name, table_name, history_name, tracking, state, since)\nVALUES ({}, {}, {}, {}, {}, {}, {since})",
         dialect.catalog_table("tracked"),
@@ -85,7 +92,15 @@ pub fn insert_epoch(dialect: &dyn Dialect, number: i64, layout: &Layout, from: &
 }
 
 /// Enters a gap; `from` and `to` are SQL.
-pub fn insert_gap(dialect: &dyn Dialect, table: i64, key: Option<&str>, from: &str, to: &str, cause: &str, by: &str) -> String {
+pub fn insert_gap(
+    dialect: &dyn Dialect,
+    table: i64,
+    key: Option<&str>,
+    from: &str,
+    to: &str,
+    cause: &str,
+    by: &str,
+) -> String {
     format!(
         "INSERT INTO {} (table_id, key, from_date, to_date, cause, recorded_by)\nVALUES ({table}, {}, {from}, {to}, {}, {})",
         dialect.catalog_table("gap"),
@@ -97,7 +112,10 @@ pub fn insert_gap(dialect: &dyn Dialect, table: i64, key: Option<&str>, from: &s
 
 /// Closes the open gaps of a table at a moment given as SQL.
 pub fn close_gaps(dialect: &dyn Dialect, table: i64, to: &str) -> String {
-    format!("UPDATE {} SET to_date = {to} WHERE table_id = {table} AND to_date IS NULL", dialect.catalog_table("gap"))
+    format!(
+        "UPDATE {} SET to_date = {to} WHERE table_id = {table} AND to_date IS NULL",
+        dialect.catalog_table("gap")
+    )
 }
 
 /// Removes every trace of a table from the catalogue.

@@ -27,7 +27,10 @@ pub(super) fn mask_names(alias: &str, field: &Field) -> String {
     if word == 0 {
         return format!("({alias}.history_changed & {}) <> 0", full | bit);
     }
-    format!("(({alias}.history_changed & {full}) <> 0 OR ({alias}.{} & {bit}) <> 0)", layout::word_column(word))
+    format!(
+        "(({alias}.history_changed & {full}) <> 0 OR ({alias}.{} & {bit}) <> 0)",
+        layout::word_column(word)
+    )
 }
 
 /// The fields of each word of the mask.

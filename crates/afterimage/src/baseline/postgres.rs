@@ -102,10 +102,11 @@ async fn copy(
 ) -> Result<u64> {
     use sqlx::postgres::PgConnection;
     let layout: &Layout = entry.layout()?;
-    let total: f32 = sqlx::query_scalar("SELECT reltuples FROM pg_catalog.pg_class WHERE oid = $1::text::regclass")
-        .bind(layout.table.quoted())
-        .fetch_one(&mut *writer)
-        .await?;
+    let total: f32 =
+        sqlx::query_scalar("SELECT reltuples FROM pg_catalog.pg_class WHERE oid = $1::text::regclass")
+            .bind(layout.table.quoted())
+            .fetch_one(&mut *writer)
+            .await?;
     let total = (total > 0.0).then_some(total as u64);
     let since = dialect::Postgres.moment(entry.since);
     let out = format!("COPY ({}) TO STDOUT", dialect::baseline_source(layout, &since));
@@ -138,13 +139,21 @@ async fn conclude(session: &mut Session, entry: &Entry, resumed: bool) -> Result
     if resumed {
         let lost = session.int(&dialect::interrupted(layout), &[]).await?.unwrap_or_default();
         if lost > 0 {
-            let cause = format!("the baseline was interrupted, and {lost} rows changed before they were in it");
+            let cause =
+                format!("the baseline was interrupted, and {lost} rows changed before they were in it");
             let (from, to) = (dialect::Postgres.moment(entry.since), "clock_timestamp()");
-            for statement in dialect::Postgres.resync(layout, true, &crate::migrate::find_today(session, entry).await?) {
+            for statement in
+                dialect::Postgres.resync(layout, true, &crate::migrate::find_today(session, entry).await?)
+            {
                 session.run(&statement).await?;
             }
-            session.run(&sql::insert_gap(&dialect::Postgres, entry.id, None, &from, to, &cause, "track")).await?;
+            session
+                .run(&sql::insert_gap(&dialect::Postgres, entry.id, None, &from, to, &cause, "track"))
+                .await?;
         }
     }
-    session.run(&sql::set_state(&dialect::Postgres, entry.id, catalog::Stage::Active.as_str())).await.map(drop)
+    session
+        .run(&sql::set_state(&dialect::Postgres, entry.id, catalog::Stage::Active.as_str()))
+        .await
+        .map(drop)
 }

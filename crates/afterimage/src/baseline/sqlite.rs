@@ -19,7 +19,11 @@ pub(crate) async fn set_numbers_aside(session: &mut Session, layout: &Layout, ta
     session.run_all(&dialect::set_numbers_aside(layout, table)).await
 }
 
-pub(crate) async fn finish(audit: &Afterimage, id: i64, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<u64> {
+pub(crate) async fn finish(
+    audit: &Afterimage,
+    id: i64,
+    progress: &mut (dyn FnMut(Progress) + Send),
+) -> Result<u64> {
     let total = audit
         .reading(async |session| {
             let entry = entry(session, id).await?;

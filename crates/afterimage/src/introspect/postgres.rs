@@ -45,7 +45,12 @@ pub(super) async fn names(session: &mut Session) -> Result<Vec<String>> {
       FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
       WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't' \
       AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'afterimage', 'pg_toast') ORDER BY 1";
-    Ok(session.rows(sql, &[]).await?.into_iter().filter_map(|mut row| row.pop().and_then(Cell::text)).collect())
+    Ok(session
+        .rows(sql, &[])
+        .await?
+        .into_iter()
+        .filter_map(|mut row| row.pop().and_then(Cell::text))
+        .collect())
 }
 
 async fn describe(session: &mut Session, row: Row) -> Result<Found> {
@@ -62,7 +67,9 @@ async fn describe(session: &mut Session, row: Row) -> Result<Found> {
         ("f", _) => Some("a foreign table"),
         ("S" | "i" | "c", _) => Some("a sequence, an index or a type"),
         (_, "t") => Some("a temporary table"),
-        _ if is_partition => Some("a partition (track the partitioned table instead: its partitions come along)"),
+        _ if is_partition => {
+            Some("a partition (track the partitioned table instead: its partitions come along)")
+        }
         _ => None,
     };
     if let Some(what) = other {
@@ -75,7 +82,12 @@ async fn describe(session: &mut Session, row: Row) -> Result<Found> {
     let columns = session.rows(COLUMNS, &id).await?.into_iter().map(column).collect();
     let restore = path.and_then(|mut row| row.pop()).unwrap_or(Cell::Null);
     session.rows("SELECT pg_catalog.set_config('search_path', $1, true)", &[restore]).await?;
-    let key = session.rows(KEY, &id).await?.into_iter().filter_map(|mut row| row.pop().and_then(Cell::text)).collect();
+    let key = session
+        .rows(KEY, &id)
+        .await?
+        .into_iter()
+        .filter_map(|mut row| row.pop().and_then(Cell::text))
+        .collect();
     let partitions = session
         .rows(PARTITIONS, &id)
         .await?
@@ -180,7 +192,8 @@ fn shown(type_name: &str) -> Shown {
 /// Types whose `=` holds only between equal images.
 fn plain_equality(type_name: &str, deterministic: bool) -> bool {
     match type_name {
-        "bool" | "int2" | "int4" | "int8" | "oid" | "date" | "time" | "timestamp" | "timestamptz" | "uuid" | "bytea" => true,
+        "bool" | "int2" | "int4" | "int8" | "oid" | "date" | "time" | "timestamp" | "timestamptz"
+        | "uuid" | "bytea" => true,
         "text" | "varchar" => deterministic,
         _ => false,
     }

@@ -26,15 +26,23 @@ pub(super) async fn find(session: &mut Session, name: &str) -> Result<Option<Fou
 pub(super) async fn names(session: &mut Session) -> Result<Vec<String>> {
     let sql = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
       AND name NOT LIKE 'afterimage\\_%' ESCAPE '\\' ORDER BY name";
-    Ok(session.rows(sql, &[]).await?.into_iter().filter_map(|mut row| row.pop().and_then(Cell::text)).collect())
+    Ok(session
+        .rows(sql, &[])
+        .await?
+        .into_iter()
+        .filter_map(|mut row| row.pop().and_then(Cell::text))
+        .collect())
 }
 
 async fn describe(session: &mut Session, row: Row) -> Result<Found> {
     let without_rowid = row[3].int() == Some(1);
     let strict = row[4].int() == Some(1);
     let mut texts = row.into_iter().filter_map(Cell::text);
-    let (schema, name, kind) =
-        (texts.next().unwrap_or_default(), texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
+    let (schema, name, kind) = (
+        texts.next().unwrap_or_default(),
+        texts.next().unwrap_or_default(),
+        texts.next().unwrap_or_default(),
+    );
     let table = TableName::bare(name);
     let other = match (schema.as_str(), kind.as_str()) {
         ("temp", _) => Some("a temporary table"),
@@ -66,7 +74,10 @@ async fn describe(session: &mut Session, row: Row) -> Result<Found> {
         && columns.iter().any(|c| c.name == key[0].1 && c.sql_type.eq_ignore_ascii_case("integer"));
     if rowid_alias || without_rowid {
         // The rowid is never NULL, and a table without rowid keeps its key NOT NULL by itself.
-        columns.iter_mut().filter(|c| key.iter().any(|(_, name)| *name == c.name)).for_each(|c| c.nullable = false);
+        columns
+            .iter_mut()
+            .filter(|c| key.iter().any(|(_, name)| *name == c.name))
+            .for_each(|c| c.nullable = false);
     }
     let unique = unique_indexes(session, &table).await?;
     let shape = SqliteShape { without_rowid, rowid_alias, unique };
@@ -130,8 +141,22 @@ fn history_type(declared: &str, strict: bool) -> String {
         return String::new();
     }
     let plain = declared.chars().all(|c| c.is_ascii_alphanumeric() || " _(),".contains(c));
-    let keyword = ["GENERATED", "ALWAYS", "PRIMARY", "REFERENCES", "CHECK", "UNIQUE", "DEFAULT", "COLLATE", "CONSTRAINT", "NOT", "AS"];
-    let words_ok = !declared.split([' ', '(', ')', ',']).any(|word| keyword.iter().any(|k| k.eq_ignore_ascii_case(word)));
+    let keyword = [
+        "GENERATED",
+        "ALWAYS",
+        "PRIMARY",
+        "REFERENCES",
+        "CHECK",
+        "UNIQUE",
+        "DEFAULT",
+        "COLLATE",
+        "CONSTRAINT",
+        "NOT",
+        "AS",
+    ];
+    let words_ok = !declared
+        .split([' ', '(', ')', ','])
+        .any(|word| keyword.iter().any(|k| k.eq_ignore_ascii_case(word)));
     if plain && words_ok && declared.matches('(').count() == declared.matches(')').count() {
         return declared.to_owned();
     }
@@ -173,7 +198,8 @@ async fn unique_indexes(session: &mut Session, table: &TableName) -> Result<Vec<
                 (None, None) => continue,
             });
         }
-        indexes.push(UniqueIndex { parts, predicate: definition.and_then(|definition| definition.predicate) });
+        indexes
+            .push(UniqueIndex { parts, predicate: definition.and_then(|definition| definition.predicate) });
     }
     Ok(indexes)
 }

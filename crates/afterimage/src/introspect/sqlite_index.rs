@@ -49,7 +49,8 @@ pub(super) fn parse(sql: &str) -> Definition {
         }
     }
     let rest = rest.trim();
-    let predicate = rest.get(..5).filter(|word| word.eq_ignore_ascii_case("where")).map(|_| rest[5..].trim().to_owned());
+    let predicate =
+        rest.get(..5).filter(|word| word.eq_ignore_ascii_case("where")).map(|_| rest[5..].trim().to_owned());
     Definition { parts, predicate }
 }
 
@@ -58,7 +59,9 @@ fn part(text: &str) -> String {
     let text = text.trim();
     let without = |suffix: &str| {
         let cut = text.len().checked_sub(suffix.len())?;
-        text.get(cut..).filter(|tail| tail.eq_ignore_ascii_case(suffix)).map(|_| text[..cut].trim_end().to_owned())
+        text.get(cut..)
+            .filter(|tail| tail.eq_ignore_ascii_case(suffix))
+            .map(|_| text[..cut].trim_end().to_owned())
     };
     without(" asc").or_else(|| without(" desc")).unwrap_or_else(|| text.to_owned())
 }
@@ -66,8 +69,12 @@ fn part(text: &str) -> String {
 /// Whether a default is a literal, so that a column added with it is the same in every row.
 pub(super) fn is_constant(text: &str) -> bool {
     let text = text.trim();
-    let quoted = text.len() >= 2 && text.starts_with('\'') && text.ends_with('\'') && !text[1..text.len() - 1].replace("''", "").contains('\'');
-    let number = text.trim_start_matches(['+', '-']).parse::<f64>().is_ok() && text.contains(|c: char| c.is_ascii_digit());
+    let quoted = text.len() >= 2
+        && text.starts_with('\'')
+        && text.ends_with('\'')
+        && !text[1..text.len() - 1].replace("''", "").contains('\'');
+    let number = text.trim_start_matches(['+', '-']).parse::<f64>().is_ok()
+        && text.contains(|c: char| c.is_ascii_digit());
     quoted || number || ["true", "false"].iter().any(|word| word.eq_ignore_ascii_case(text))
 }
 
@@ -77,7 +84,9 @@ mod tests {
 
     #[test]
     fn parts_and_condition_are_found() {
-        let definition = parse("CREATE UNIQUE INDEX \"a(b\" ON \"t,(\" (lower(name), \"odd,)\" DESC) WHERE deleted IS NULL");
+        let definition = parse(
+            "CREATE UNIQUE INDEX \"a(b\" ON \"t,(\" (lower(name), \"odd,)\" DESC) WHERE deleted IS NULL",
+        );
         assert_eq!(definition.parts, ["lower(name)", "\"odd,)\""]);
         assert_eq!(definition.predicate.as_deref(), Some("deleted IS NULL"));
         assert_eq!(parse("CREATE UNIQUE INDEX i ON t(a)").predicate, None);

@@ -62,6 +62,13 @@ pub async fn undivided(world: &mut World) -> Outcome {
             if open.is_some_and(|n| !world.commits[n].identified) {
                 continue;
             }
+            // A migration follows one table after the other, each in a transaction of its own.
+            let migrating = |n: usize| {
+                n > 0 && columns(&world.commits[n].tables) != columns(&world.commits[n - 1].tables)
+            };
+            if open.is_some_and(migrating) {
+                continue;
+            }
             // Commits that recorded nothing changed nothing that is shown.
             let last = (0..world.commits.len()).rev().find(|n| began(n) && ended(n)).unwrap_or_default();
             let columns_later = (last + 1..world.commits.len()).any(|n| {

@@ -129,7 +129,9 @@ impl TestDb {
         let query = sqlx::query(AssertSqlSafe(sql.to_owned()));
         match &mut self.writer {
             Writer::Sqlite(c) => query_lines_sqlite(c, sql).await,
-            Writer::Postgres(c) => query.fetch_all(c).await.unwrap().iter().map(|row| row.get(row.len() - 1)).collect(),
+            Writer::Postgres(c) => {
+                query.fetch_all(c).await.unwrap().iter().map(|row| row.get(row.len() - 1)).collect()
+            }
         }
     }
 
@@ -178,7 +180,11 @@ impl TestDb {
 }
 
 async fn query_sqlite(connection: &mut sqlx::SqliteConnection, sql: &str) -> Option<String> {
-    sqlx::query(AssertSqlSafe(format!("SELECT CAST(({sql}) AS TEXT)"))).fetch_one(connection).await.unwrap().get(0)
+    sqlx::query(AssertSqlSafe(format!("SELECT CAST(({sql}) AS TEXT)")))
+        .fetch_one(connection)
+        .await
+        .unwrap()
+        .get(0)
 }
 
 async fn query_lines_sqlite(connection: &mut sqlx::SqliteConnection, sql: &str) -> Vec<String> {

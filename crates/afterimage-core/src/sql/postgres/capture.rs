@@ -64,7 +64,11 @@ pub fn functions(layout: &Layout, level: Level) -> Vec<Function> {
             ]
         }
     };
-    functions.push(Function::new(name(layout.id, "truncate"), "\nSET search_path = pg_catalog, pg_temp SET row_security = off", &truncate(layout)));
+    functions.push(Function::new(
+        name(layout.id, "truncate"),
+        "\nSET search_path = pg_catalog, pg_temp SET row_security = off",
+        &truncate(layout),
+    ));
     functions
 }
 
@@ -157,7 +161,9 @@ fn same(field: &Field, a: &str, b: &str) -> String {
         "numeric" => format!(
             "({a} OPERATOR(pg_catalog.=) {b} AND (pg_catalog.scale({a}) OPERATOR(pg_catalog.=) pg_catalog.scale({b})) IS NOT FALSE)"
         ),
-        "double precision" => format!("pg_catalog.float8send({a}) OPERATOR(pg_catalog.=) pg_catalog.float8send({b})"),
+        "double precision" => {
+            format!("pg_catalog.float8send({a}) OPERATOR(pg_catalog.=) pg_catalog.float8send({b})")
+        }
         "real" => format!("pg_catalog.float4send({a}) OPERATOR(pg_catalog.=) pg_catalog.float4send({b})"),
         _ => format!("ROW({a})::record OPERATOR(pg_catalog.*=) ROW({b})::record"),
     }
@@ -185,7 +191,9 @@ fn mask(layout: &Layout, before: &str, after: &str) -> Vec<String> {
         .map(|fields| {
             let bits: Vec<String> = fields
                 .into_iter()
-                .map(|field| if_same(field, before, after, "0::bigint", &format!("{}::bigint", field.word_and_bit().1)))
+                .map(|field| {
+                    if_same(field, before, after, "0::bigint", &format!("{}::bigint", field.word_and_bit().1))
+                })
                 .collect();
             balanced(&bits, "OPERATOR(pg_catalog.|)", "0::bigint")
         })
@@ -237,18 +245,26 @@ fn whole_rows(layout: &Layout, sign: &str, rows: &str, row: &str, first: bool) -
         "DECLARE\n{VARIABLES}\n  saved pg_catalog.text[];\n  recorded bigint;\nBEGIN\n{guard}{context}\n  {one}\n  GET DIAGNOSTICS recorded = ROW_COUNT;\n  IF recorded OPERATOR(pg_catalog.=) 1 OR NOT EXISTS (SELECT FROM {rows}) THEN\n    RETURN NULL;\n  END IF;\n{MANY}\n  {many}\n{RESTORED}\n  RETURN NULL;\nEND",
         guard = first_row_only(&[(rows, row)], first),
         context = context(layout, &[rows]),
-        one = record(&format!("(SELECT * FROM {rows} LIMIT 1) AS r\n  WHERE NOT EXISTS (SELECT FROM {rows} OFFSET 1)")),
+        one = record(&format!(
+            "(SELECT * FROM {rows} LIMIT 1) AS r\n  WHERE NOT EXISTS (SELECT FROM {rows} OFFSET 1)"
+        )),
         many = record(&format!("{rows} AS r")),
     )
 }
 
 /// The values of an update's record: all, or the changed ones.
-fn updated_values(layout: &Layout, value: impl Fn(&Field) -> String, unchanged: impl Fn(&Field, &str) -> String) -> String {
+fn updated_values(
+    layout: &Layout,
+    value: impl Fn(&Field) -> String,
+    unchanged: impl Fn(&Field, &str) -> String,
+) -> String {
     let full = layout.storage == Storage::Snapshot;
     layout
         .fields
         .iter()
-        .map(|field| if full || layout.is_key(field) { value(field) } else { unchanged(field, &value(field)) })
+        .map(
+            |field| if full || layout.is_key(field) { value(field) } else { unchanged(field, &value(field)) },
+        )
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -292,16 +308,25 @@ fn many_updates(layout: &Layout) -> String {
     let words: Vec<String> = (0..layout.words()).map(|word| format!("p.m{word}")).collect();
     let sparse = |field: &Field, value: &str| {
         let (word, bit) = field.word_and_bit();
-        format!("CASE WHEN (p.m{word} OPERATOR(pg_catalog.&) {bit}::bigint) OPERATOR(pg_catalog.<>) 0::bigint THEN {value} END")
+        format!(
+            "CASE WHEN (p.m{word} OPERATOR(pg_catalog.&) {bit}::bigint) OPERATOR(pg_catalog.<>) 0::bigint THEN {value} END"
+        )
     };
-    let masks: Vec<String> =
-        mask(layout, "o", "n").into_iter().enumerate().map(|(word, mask)| format!("{mask} AS m{word}")).collect();
-    let values: Vec<String> =
-        layout.fields.iter().map(|field| format!("{} AS {}", col("n", &field.name), Quoted::new(&field.name))).collect();
+    let masks: Vec<String> = mask(layout, "o", "n")
+        .into_iter()
+        .enumerate()
+        .map(|(word, mask)| format!("{mask} AS m{word}"))
+        .collect();
+    let values: Vec<String> = layout
+        .fields
+        .iter()
+        .map(|field| format!("{} AS {}", col("n", &field.name), Quoted::new(&field.name)))
+        .collect();
     let changed = if layout.record_unchanged {
         String::new()
     } else {
-        let any: Vec<String> = words.iter().map(|word| format!("{word} OPERATOR(pg_catalog.<>) 0::bigint")).collect();
+        let any: Vec<String> =
+            words.iter().map(|word| format!("{word} OPERATOR(pg_catalog.<>) 0::bigint")).collect();
         format!("\n  WHERE {}", any.join(" OR "))
     };
     // OFFSET 0 keeps the masks from being computed again for every column.
@@ -376,7 +401,8 @@ fn each_row(layout: &Layout) -> String {
     let full = full_mask(layout).join(", ");
     let of = |row: &str| format!("(SELECT {row}.*)");
     let sparse = |field: &Field, value: &str| if_same(field, "OLD", "NEW", "NULL", value);
-    let unchanged: Vec<String> = layout.fields.iter().map(|field| if_same(field, "OLD", "NEW", "true", "false")).collect();
+    let unchanged: Vec<String> =
+        layout.fields.iter().map(|field| if_same(field, "OLD", "NEW", "true", "false")).collect();
     let skip = if layout.record_unchanged {
         String::new()
     } else {

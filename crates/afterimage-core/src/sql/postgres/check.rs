@@ -25,7 +25,13 @@ fn words(layout: &Layout) -> Vec<String> {
         .map(|fields| {
             let bits: Vec<String> = fields
                 .into_iter()
-                .map(|field| format!("CASE WHEN {} THEN {} ELSE 0::bigint END", field_differs(field), field.word_and_bit().1))
+                .map(|field| {
+                    format!(
+                        "CASE WHEN {} THEN {} ELSE 0::bigint END",
+                        field_differs(field),
+                        field.word_and_bit().1
+                    )
+                })
                 .collect();
             balanced(&bits, "+", "0::bigint")
         })
@@ -33,13 +39,16 @@ fn words(layout: &Layout) -> Vec<String> {
 }
 
 fn any_differs(layout: &Layout) -> String {
-    let terms: Vec<String> = layout.fields.iter().map(|field| format!("({})", field_differs(field))).collect();
+    let terms: Vec<String> =
+        layout.fields.iter().map(|field| format!("({})", field_differs(field))).collect();
     balanced(&terms, "OR", "false")
 }
 
 fn joined(layout: &Layout) -> String {
-    let terms: Vec<String> =
-        layout.key_fields().map(|field| format!("{} = {}", col("t", &field.name), col("r", &field.name))).collect();
+    let terms: Vec<String> = layout
+        .key_fields()
+        .map(|field| format!("{} = {}", col("t", &field.name), col("r", &field.name)))
+        .collect();
     terms.join(" AND ")
 }
 
@@ -75,7 +84,9 @@ pub(super) fn resync(layout: &Layout, sparse: bool) -> Script {
     let full = full_mask(layout).join(", ");
     let mut changed = words(layout);
     changed[0] = format!("1 + {}", changed[0]);
-    let head = |sign: &str| format!("m.at, m.tx, NULL::timestamptz, '{sign}'::\"char\", m.who, m.reason, m.rest, NULL::jsonb");
+    let head = |sign: &str| {
+        format!("m.at, m.tx, NULL::timestamptz, '{sign}'::\"char\", m.who, m.reason, m.rest, NULL::jsonb")
+    };
     let recorded: Vec<String> = layout.fields.iter().map(|field| col("r", &field.name)).collect();
     let live = live(layout);
     let exists = |there: bool, what: &str| format!("{}EXISTS ({what})", if there { "" } else { "NOT " });

@@ -37,7 +37,10 @@ pub(super) fn create(layout: &Layout) -> Script {
             index("_key"),
             Quoted::list(layout.key_fields().map(|field| field.history.as_str())),
         ),
-        format!("CREATE INDEX {} ON {table} (history_tx_start) WHERE history_tx_start IS NOT NULL", index("_long")),
+        format!(
+            "CREATE INDEX {} ON {table} (history_tx_start) WHERE history_tx_start IS NOT NULL",
+            index("_long")
+        ),
         format!("REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {table} FROM PUBLIC"),
         format!(
             "CREATE TRIGGER afterimage_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}\nFOR EACH STATEMENT EXECUTE FUNCTION afterimage.append_only()"
@@ -135,7 +138,12 @@ pub fn baseline_source(layout: &Layout, since: &str) -> String {
 
 pub(super) fn baseline(layout: &Layout) -> Script {
     let since = format!("(SELECT since FROM afterimage.tracked WHERE id = {})", layout.id);
-    vec![format!("INSERT INTO {} ({})\n{}", layout.history.quoted(), insert_columns(layout), baseline_source(layout, &since))]
+    vec![format!(
+        "INSERT INTO {} ({})\n{}",
+        layout.history.quoted(),
+        insert_columns(layout),
+        baseline_source(layout, &since)
+    )]
 }
 
 /// How many rows changed between the install and an interrupted baseline, so that their first state is lost.

@@ -61,7 +61,9 @@ impl Dialect for Postgres {
             return format!("BEGIN; {SESSION}");
         }
         // Questions about whole tables sort them; compiling their plans takes longer than it saves.
-        format!("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {SESSION}; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'")
+        format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {SESSION}; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"
+        )
     }
 
     fn create_history(&self, layout: &Layout) -> Script {
@@ -97,7 +99,9 @@ impl Dialect for Postgres {
 
     fn set_context(&self, context: &Context, _again: bool) -> Result<String> {
         let digits: String = context.to_json()?.bytes().map(|byte| format!("{byte:02x}")).collect();
-        Ok(format!("SELECT set_config('afterimage.context', convert_from(decode('{digits}', 'hex'), 'UTF8'), true)"))
+        Ok(format!(
+            "SELECT set_config('afterimage.context', convert_from(decode('{digits}', 'hex'), 'UTF8'), true)"
+        ))
     }
 
     fn records_of_key(&self, layout: &Layout, fields: &[Field], bound: Bound) -> String {
@@ -117,7 +121,10 @@ impl Dialect for Postgres {
         let each: Vec<String> = histories
             .iter()
             .map(|layout| {
-                format!("SELECT history_date, history_id FROM {} WHERE history_tx = {tx}::bigint", layout.history.quoted())
+                format!(
+                    "SELECT history_date, history_id FROM {} WHERE history_tx = {tx}::bigint",
+                    layout.history.quoted()
+                )
             })
             .collect();
         Ok(format!(
@@ -128,7 +135,11 @@ impl Dialect for Postgres {
     }
 
     fn count_of_tx(&self, layout: &Layout, tx: &str) -> Result<String> {
-        Ok(format!("SELECT count(*) FROM {} WHERE history_tx = {}::bigint", layout.history.quoted(), check_tx(tx)?))
+        Ok(format!(
+            "SELECT count(*) FROM {} WHERE history_tx = {}::bigint",
+            layout.history.quoted(),
+            check_tx(tx)?
+        ))
     }
 
     fn as_of(&self, as_of: &AsOf<'_>) -> String {
@@ -140,7 +151,8 @@ impl Dialect for Postgres {
     }
 
     fn shown(&self, query: &str, fields: &[&Field]) -> String {
-        let columns: Vec<String> = fields.iter().map(|field| read::as_text(field, "q", &field.name)).collect();
+        let columns: Vec<String> =
+            fields.iter().map(|field| read::as_text(field, "q", &field.name)).collect();
         format!("SELECT {} FROM (\n{query}\n) AS q", columns.join(", "))
     }
 

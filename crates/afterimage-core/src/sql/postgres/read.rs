@@ -45,7 +45,8 @@ pub(super) fn key_parameter(field: &Field, n: usize) -> String {
 
 pub(super) fn records_of_key(layout: &Layout, fields: &[Field], bound: Bound) -> String {
     let words: Vec<String> = layout.word_columns().map(|word| format!("h.{word}")).collect();
-    let columns: String = fields.iter().map(|field| format!(", {}", as_text(field, "h", &field.history))).collect();
+    let columns: String =
+        fields.iter().map(|field| format!(", {}", as_text(field, "h", &field.history))).collect();
     let key: Vec<String> = layout
         .key_fields()
         .enumerate()
@@ -74,7 +75,8 @@ pub(super) fn key_json(layout: &Layout, row: &str, history: bool) -> String {
 }
 
 pub(super) fn arrival_of(layout: &Layout) -> String {
-    let key: Vec<String> = layout.key_fields().map(|field| format!("{}::text", col("h", &field.history))).collect();
+    let key: Vec<String> =
+        layout.key_fields().map(|field| format!("{}::text", col("h", &field.history))).collect();
     let history = layout.history.quoted();
     format!(
         "SELECT h.history_id, {} FROM {history} AS d JOIN {history} AS h ON h.history_date = d.history_date AND h.history_id > d.history_id AND h.history_old_key = {}\nWHERE d.history_id = $1 AND d.history_date = 'epoch'::timestamptz + $2 * interval '1 microsecond'\nORDER BY h.history_id LIMIT 1",

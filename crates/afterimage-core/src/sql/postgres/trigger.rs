@@ -48,7 +48,10 @@ pub fn triggers(layout: &Layout, table: &Table) -> Vec<Trigger> {
     for (depth, on) in tree.enumerate() {
         let quoted = on.quoted();
         let mut add = |name: &'static str, clause: &str, function: &str| {
-            let create = format!("CREATE OR REPLACE TRIGGER \"{name}\" {clause} EXECUTE FUNCTION {}()", self::name(layout.id, function));
+            let create = format!(
+                "CREATE OR REPLACE TRIGGER \"{name}\" {clause} EXECUTE FUNCTION {}()",
+                self::name(layout.id, function)
+            );
             triggers.push(Trigger { table: on.clone(), name, create: create.replace("{on}", &quoted) });
         };
         match level {
@@ -64,7 +67,11 @@ pub fn triggers(layout: &Layout, table: &Table) -> Vec<Trigger> {
                     ("!afterimage_delete", "DELETE", "OLD TABLE AS old_rows", "delete"),
                 ];
                 for (name, event, tables, function) in transitions {
-                    add(name, &format!("AFTER {event} ON {{on}} REFERENCING {tables} FOR EACH {each}"), function);
+                    add(
+                        name,
+                        &format!("AFTER {event} ON {{on}} REFERENCING {tables} FOR EACH {each}"),
+                        function,
+                    );
                 }
             }
         }

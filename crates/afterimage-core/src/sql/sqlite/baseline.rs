@@ -5,9 +5,9 @@
 //! change. Their numbers come from a range set aside at the install, so that a row's baseline record always comes
 //! before its other records. One writer at a time makes both exact, and a killed run can simply go on.
 
+use super::CLOCK;
 use super::capture::{create_trigger, history_key_is, record_full};
 use super::history::{full_row, insert_into};
-use super::CLOCK;
 use crate::layout::Layout;
 use crate::schema::Table;
 use crate::sql::Script;
@@ -46,10 +46,14 @@ pub(super) fn triggers(layout: &Layout) -> Script {
         layout.history.quoted(),
         history_key_is(layout, "h", "OLD")
     );
-    let take = format!("UPDATE afterimage_tracked SET baseline_next = baseline_next + 1 WHERE id = {};", layout.id);
+    let take =
+        format!("UPDATE afterimage_tracked SET baseline_next = baseline_next + 1 WHERE id = {};", layout.id);
     let record = |row: &str, tail: &str| {
         record_full(layout, "+", row, "NULL", tail)
-            .replace("SELECT s.history_id, coalesce(s.at, s.history_date), '+', s.scope", "SELECT b.baseline_next - 1, b.since, '+', NULL")
+            .replace(
+                "SELECT s.history_id, coalesce(s.at, s.history_date), '+', s.scope",
+                "SELECT b.baseline_next - 1, b.since, '+', NULL",
+            )
             .replace("FROM afterimage_state AS s", "FROM afterimage_tracked AS b")
     };
     let of_this = format!(" WHERE b.id = {}", layout.id);
@@ -93,11 +97,17 @@ pub(super) fn of_pending(layout: &Layout) -> Script {
 pub fn set_numbers_aside(layout: &Layout, table: &Table) -> Script {
     let rowid = rowid(table);
     let rows = match rowid {
-        Some(name) => format!("min(coalesce((SELECT max({name}) - min({name}) + 1 FROM {}), 0), 1 << 40)", layout.table.quoted()),
+        Some(name) => format!(
+            "min(coalesce((SELECT max({name}) - min({name}) + 1 FROM {}), 0), 1 << 40)",
+            layout.table.quoted()
+        ),
         None => "1 << 40".to_owned(),
     };
     vec![
-        format!("UPDATE afterimage_tracked SET baseline_next = (SELECT history_id + 1 FROM afterimage_state) WHERE id = {}", layout.id),
+        format!(
+            "UPDATE afterimage_tracked SET baseline_next = (SELECT history_id + 1 FROM afterimage_state) WHERE id = {}",
+            layout.id
+        ),
         format!("UPDATE afterimage_state SET history_id = history_id + {rows}"),
     ]
 }
@@ -132,11 +142,13 @@ pub fn batch(layout: &Layout, table: &Table) -> Batch {
     };
     let width = position.len();
     let row = position.join(", ");
-    let parameters = |from: usize| (from..from + width).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
+    let parameters =
+        |from: usize| (from..from + width).map(|n| format!("?{n}")).collect::<Vec<_>>().join(", ");
     let after_start = format!("(({row}) > ({}) OR ?1 IS NULL)", parameters(1));
     let from = layout.table.quoted();
     let names: Vec<String> = (0..width).map(|n| format!("p{n}")).collect();
-    let aliased = position.iter().zip(&names).map(|(c, n)| format!("{c} AS {n}")).collect::<Vec<_>>().join(", ");
+    let aliased =
+        position.iter().zip(&names).map(|(c, n)| format!("{c} AS {n}")).collect::<Vec<_>>().join(", ");
     let newest = names.iter().map(|n| format!("{n} DESC")).collect::<Vec<_>>().join(", ");
     Batch {
         end: format!(
@@ -154,7 +166,10 @@ pub fn batch(layout: &Layout, table: &Table) -> Batch {
             layout.history.quoted(),
             history_key_is(layout, "h", "t"),
         ),
-        adopt: format!("UPDATE afterimage_tracked SET baseline_next = baseline_next + ?1 WHERE id = {}", layout.id),
+        adopt: format!(
+            "UPDATE afterimage_tracked SET baseline_next = baseline_next + ?1 WHERE id = {}",
+            layout.id
+        ),
         width,
     }
 }

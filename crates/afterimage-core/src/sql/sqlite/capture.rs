@@ -13,8 +13,19 @@ use crate::sql::expression::{balanced, col, fields_by_word, full_mask};
 
 /// Every trigger that a tracked table may have.
 const TRIGGERS: [&str; 14] = [
-    "insert", "insert_replacing", "update", "update_moving", "delete", "before_insert", "before_update",
-    "explicit_insert", "explicit_update", "explicit_delete", "keyless_insert", "keyless_update", "baseline_update",
+    "insert",
+    "insert_replacing",
+    "update",
+    "update_moving",
+    "delete",
+    "before_insert",
+    "before_update",
+    "explicit_insert",
+    "explicit_update",
+    "explicit_delete",
+    "keyless_insert",
+    "keyless_update",
+    "baseline_update",
     "baseline_delete",
 ];
 
@@ -30,14 +41,31 @@ pub(super) fn triggers(layout: &Layout, table: &Table, baseline: bool) -> Script
     }
     script.extend(explicit_time(layout));
     script.extend(keyless(layout, table));
-    script.extend([delete(layout), update_moving(layout, table), update(layout, table), replaced::insert_replacing(layout), insert(layout)]);
+    script.extend([
+        delete(layout),
+        update_moving(layout, table),
+        update(layout, table),
+        replaced::insert_replacing(layout),
+        insert(layout),
+    ]);
     script
 }
 
-pub(super) fn create_trigger(layout: &Layout, what: &str, event: &str, when: Option<&str>, body: &[String]) -> String {
+pub(super) fn create_trigger(
+    layout: &Layout,
+    what: &str,
+    event: &str,
+    when: Option<&str>,
+    body: &[String],
+) -> String {
     let when = when.map(|when| format!("\nWHEN {when}")).unwrap_or_default();
-    let body: String = body.iter().map(|statement| format!("  {}\n", statement.replace('\n', "\n  "))).collect();
-    format!("CREATE TRIGGER {} {event} ON {}{when}\nBEGIN\n{body}END", trigger_name(layout.id, what), layout.table.quoted())
+    let body: String =
+        body.iter().map(|statement| format!("  {}\n", statement.replace('\n', "\n  "))).collect();
+    format!(
+        "CREATE TRIGGER {} {event} ON {}{when}\nBEGIN\n{body}END",
+        trigger_name(layout.id, what),
+        layout.table.quoted()
+    )
 }
 
 /// A record of a whole row: creation, deletion, departure or arrival.
@@ -59,7 +87,11 @@ fn insert(layout: &Layout) -> String {
 fn delete(layout: &Layout) -> String {
     let body = [
         // With recursive_triggers on, REPLACE deletes aloud: then there is nothing left to find out afterwards.
-        format!("DELETE FROM {0} WHERE {1};", replaced::pending(layout), super::same_key(layout, &replaced::pending(layout), "OLD")),
+        format!(
+            "DELETE FROM {0} WHERE {1};",
+            replaced::pending(layout),
+            super::same_key(layout, &replaced::pending(layout), "OLD")
+        ),
         TICK.to_owned(),
         record_full(layout, "-", "OLD", "NULL", ""),
     ];
@@ -85,7 +117,11 @@ pub(super) fn update_mask(layout: &Layout, before: &str, after: &str, full: bool
 }
 
 /// Whether any of these fields differs.
-pub(super) fn any_differs<'a>(fields: impl IntoIterator<Item = &'a Field>, before: &str, after: &str) -> String {
+pub(super) fn any_differs<'a>(
+    fields: impl IntoIterator<Item = &'a Field>,
+    before: &str,
+    after: &str,
+) -> String {
     let terms: Vec<String> = fields.into_iter().map(|field| differs(field, before, after)).collect();
     balanced(&terms, "OR", "0")
 }
@@ -120,14 +156,21 @@ fn update(layout: &Layout, table: &Table) -> String {
         let rest = layout.fields.iter().filter(|field| !replaced::is_deciding(layout, table, field));
         format!("{} AND NOT {moving}", any_differs(rest, "OLD", "NEW"))
     };
-    create_trigger(layout, "update", "AFTER UPDATE", Some(&when), &[TICK.to_owned(), record_update(layout, "")])
+    create_trigger(
+        layout,
+        "update",
+        "AFTER UPDATE",
+        Some(&when),
+        &[TICK.to_owned(), record_update(layout, "")],
+    )
 }
 
 /// An update that touches the key or another unique column: it may move the row, and replace others.
 fn update_moving(layout: &Layout, table: &Table) -> String {
     let when = replaced::may_replace(layout, table);
     let moved = any_differs(layout.key_fields(), "OLD", "NEW");
-    let changed = if layout.record_unchanged { "1".to_owned() } else { any_differs(&layout.fields, "OLD", "NEW") };
+    let changed =
+        if layout.record_unchanged { "1".to_owned() } else { any_differs(&layout.fields, "OLD", "NEW") };
     let next = "UPDATE afterimage_state SET history_id = history_id + 1;".to_owned();
     let mut body = vec![TICK.to_owned()];
     body.extend(replaced::record_victims(layout));
@@ -167,14 +210,18 @@ fn explicit_time(layout: &Layout) -> Script {
             history_key_is(layout, "h", row),
         )
     };
-    [("INSERT", vec![check("NEW")]), ("UPDATE", vec![check("OLD"), check("NEW")]), ("DELETE", vec![check("OLD")])]
-        .into_iter()
-        .map(|(event, body)| {
-            let what = format!("explicit_{}", event.to_lowercase());
-            let when = "(SELECT at FROM afterimage_state) IS NOT NULL";
-            create_trigger(layout, &what, &format!("AFTER {event}"), Some(when), &body)
-        })
-        .collect()
+    [
+        ("INSERT", vec![check("NEW")]),
+        ("UPDATE", vec![check("OLD"), check("NEW")]),
+        ("DELETE", vec![check("OLD")]),
+    ]
+    .into_iter()
+    .map(|(event, body)| {
+        let what = format!("explicit_{}", event.to_lowercase());
+        let when = "(SELECT at FROM afterimage_state) IS NOT NULL";
+        create_trigger(layout, &what, &format!("AFTER {event}"), Some(when), &body)
+    })
+    .collect()
 }
 
 /// `h.key = row.key`, by the history's own columns. Key columns of the history compare by bytes.
@@ -203,7 +250,13 @@ fn keyless(layout: &Layout, table: &Table) -> Script {
     ["insert", "update"]
         .map(|event| {
             let what = format!("keyless_{event}");
-            create_trigger(layout, &what, &format!("AFTER {}", event.to_uppercase()), Some(&nullable.join(" OR ")), &body)
+            create_trigger(
+                layout,
+                &what,
+                &format!("AFTER {}", event.to_uppercase()),
+                Some(&nullable.join(" OR ")),
+                &body,
+            )
         })
         .to_vec()
 }

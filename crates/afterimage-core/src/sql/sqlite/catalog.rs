@@ -165,7 +165,8 @@ END",
 }
 
 /// The transaction's own row learns where it ended; a context under which nothing was written leaves nothing.
-const ON_DELETE: &str = "CREATE TRIGGER IF NOT EXISTS afterimage_context_delete INSTEAD OF DELETE ON afterimage_context
+const ON_DELETE: &str =
+    "CREATE TRIGGER IF NOT EXISTS afterimage_context_delete INSTEAD OF DELETE ON afterimage_context
 BEGIN
   UPDATE afterimage_scope SET last_id = (SELECT history_id FROM afterimage_state),
     last_date = (SELECT coalesce(at, history_date) FROM afterimage_state)
@@ -185,7 +186,8 @@ pub(super) fn set_context(context: &Context, again: bool) -> Result<String> {
         Some(other) => hex(&other.to_string()),
     };
     let extra = context.extra();
-    let extra = if extra.is_empty() { "NULL".to_owned() } else { hex(&serde_json::Value::Object(extra).to_string()) };
+    let extra =
+        if extra.is_empty() { "NULL".to_owned() } else { hex(&serde_json::Value::Object(extra).to_string()) };
     let named: Vec<String> = crate::context::KEYS.iter().map(|key| text(key)).collect();
     let at = context.explicit_time().map_or_else(|| "NULL".to_owned(), |at| at.as_micros().to_string());
     let values = format!("{}, {extra}, {at}", named.join(", "));

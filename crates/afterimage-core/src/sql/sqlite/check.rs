@@ -26,8 +26,10 @@ fn words(layout: &Layout) -> Vec<String> {
     fields_by_word(layout)
         .into_iter()
         .map(|fields| {
-            let bits: Vec<String> =
-                fields.into_iter().map(|field| format!("{} * {}", field_differs(field), field.word_and_bit().1)).collect();
+            let bits: Vec<String> = fields
+                .into_iter()
+                .map(|field| format!("{} * {}", field_differs(field), field.word_and_bit().1))
+                .collect();
             balanced(&bits, "+", "0")
         })
         .collect()
@@ -64,7 +66,11 @@ pub(super) fn differences(layout: &Layout, sparse: bool) -> String {
 
 pub(super) fn broken_sequences(layout: &Layout) -> String {
     let key = layout.key_fields().map(|field| col("h", &field.history)).collect::<Vec<_>>().join(", ");
-    let names = layout.key_fields().map(|field| Quoted::new(&field.history).to_string()).collect::<Vec<_>>().join(", ");
+    let names = layout
+        .key_fields()
+        .map(|field| Quoted::new(&field.history).to_string())
+        .collect::<Vec<_>>()
+        .join(", ");
     format!(
         "SELECT {names}, history_id, problem FROM (\n  SELECT {names}, history_id, CASE\n    WHEN history_type = '+' AND before IN ('+', '~') THEN 'created while it was there'\n    WHEN history_type IN ('~', '-') AND (before IS NULL OR before = '-') THEN 'changed or deleted while it was not there'\n    WHEN id_before > history_id THEN 'dated before an earlier record'\n  END AS problem\n  FROM (SELECT {key}, h.history_id, h.history_type,\n      lag(h.history_type) OVER w AS before, lag(h.history_id) OVER w AS id_before\n    FROM {} AS h WINDOW w AS (PARTITION BY {key} ORDER BY h.history_date, h.history_id))\n)\nWHERE problem IS NOT NULL",
         layout.history.quoted()
@@ -80,7 +86,9 @@ pub(super) fn resync(layout: &Layout, sparse: bool) -> Script {
     let full = full_mask(layout).join(", ");
     let mut changed = words(layout);
     changed[0] = format!("1 + {}", changed[0]);
-    let number = |order: &str| format!("s.history_id + row_number() OVER (ORDER BY {order}), coalesce(s.at, s.history_date)");
+    let number = |order: &str| {
+        format!("s.history_id + row_number() OVER (ORDER BY {order}), coalesce(s.at, s.history_date)")
+    };
     let kept_already: Vec<String> = layout.fields.iter().map(|field| col("r", &field.name)).collect();
     let order = first_key(layout, "r");
     vec![

@@ -127,7 +127,9 @@ impl Dialect for Sqlite {
 
     fn position_of_tx(&self, _histories: &[&Layout], tx: &str) -> Result<String> {
         let id = check_tx(tx)?;
-        Ok(format!("SELECT last_date, last_id FROM afterimage_scope WHERE id = {id} AND tx = {id} AND last_date IS NOT NULL"))
+        Ok(format!(
+            "SELECT last_date, last_id FROM afterimage_scope WHERE id = {id} AND tx = {id} AND last_date IS NOT NULL"
+        ))
     }
 
     fn count_of_tx(&self, layout: &Layout, tx: &str) -> Result<String> {
@@ -188,7 +190,11 @@ fn same_key(layout: &Layout, left: &str, right: &str) -> String {
         .key_fields()
         .map(|field| {
             let (a, b) = (col(left, &field.name), col(right, &field.name));
-            if field.plain_equality { format!("{a} = {b}") } else { format!("{a} = {b} AND {a} = {b} COLLATE BINARY") }
+            if field.plain_equality {
+                format!("{a} = {b}")
+            } else {
+                format!("{a} = {b} AND {a} = {b} COLLATE BINARY")
+            }
         })
         .collect();
     terms.join(" AND ")

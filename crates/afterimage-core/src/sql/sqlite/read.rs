@@ -106,11 +106,21 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
     let rest: Vec<&Field> = rest.collect();
     let newest: String = rest
         .iter()
-        .map(|field| format!(",\n    max(CASE WHEN {} THEN h.history_id END) AS f{}", mask_names("h", field), field.bit))
+        .map(|field| {
+            format!(
+                ",\n    max(CASE WHEN {} THEN h.history_id END) AS f{}",
+                mask_names("h", field),
+                field.bit
+            )
+        })
         .collect();
     let mut columns = named(layout.key_fields(), |field| col("l", &field.history));
     columns.extend(named(rest.into_iter(), |field| {
-        format!("(SELECT {} FROM {history} AS h WHERE h.history_id = n.f{})", col("h", &field.history), field.bit)
+        format!(
+            "(SELECT {} FROM {history} AS h WHERE h.history_id = n.f{})",
+            col("h", &field.history),
+            field.bit
+        )
     }));
     format!(
         "SELECT {}\nFROM (SELECT max(h.history_id) AS last{newest}\n  FROM {history} AS h WHERE {condition} GROUP BY {key}) AS n\nJOIN {history} AS l ON l.history_id = n.last\nWHERE l.history_type <> '-'\nORDER BY {order}",

@@ -24,7 +24,10 @@ pub(super) fn create_pending(layout: &Layout) -> Script {
         .iter()
         .map(|field| format!(", {} {}", Quoted::new(&field.name), field.sql_type).trim_end().to_owned())
         .collect();
-    vec![format!("CREATE TABLE {} (history_n INTEGER PRIMARY KEY, history_done INTEGER{columns})", pending(layout))]
+    vec![format!(
+        "CREATE TABLE {} (history_n INTEGER PRIMARY KEY, history_done INTEGER{columns})",
+        pending(layout)
+    )]
 }
 
 /// The columns whose update can move a row, or put it where another stands.
@@ -80,7 +83,9 @@ pub(super) fn before(layout: &Layout, table: &Table, then: &[String]) -> Script 
     };
     let any_conflict: String = conflicts
         .iter()
-        .map(|condition| format!("\n  OR EXISTS (SELECT 1 FROM {} AS t WHERE {condition})", layout.table.quoted()))
+        .map(|condition| {
+            format!("\n  OR EXISTS (SELECT 1 FROM {} AS t WHERE {condition})", layout.table.quoted())
+        })
         .collect();
     let when_insert = format!("EXISTS (SELECT 1 FROM {pending}){any_conflict}");
     let mut on_insert = vec![clear.clone()];
@@ -133,8 +138,11 @@ fn conflict(index: &UniqueIndex, table: &Table) -> String {
 
 /// An expression over the table's columns, evaluated for the new row.
 fn of_new(expression: &str, table: &Table) -> String {
-    let columns: Vec<String> =
-        table.columns.iter().map(|c| format!("{} AS {}", col("NEW", &c.name), Quoted::new(&c.name))).collect();
+    let columns: Vec<String> = table
+        .columns
+        .iter()
+        .map(|c| format!("{} AS {}", col("NEW", &c.name), Quoted::new(&c.name)))
+        .collect();
     format!("(SELECT {expression} FROM (SELECT {}))", columns.join(", "))
 }
 
@@ -151,7 +159,9 @@ pub(super) fn record_victims(layout: &Layout) -> Script {
             layout.table.quoted(),
             same_key(layout, "t", "p"),
         ),
-        format!("UPDATE afterimage_state SET history_id = history_id + 1 + (SELECT coalesce(max(history_n), 0) FROM {pending});"),
+        format!(
+            "UPDATE afterimage_state SET history_id = history_id + 1 + (SELECT coalesce(max(history_n), 0) FROM {pending});"
+        ),
     ]
 }
 
@@ -159,7 +169,8 @@ pub(super) fn record_victims(layout: &Layout) -> Script {
 pub(super) fn insert_replacing(layout: &Layout) -> String {
     let pending = pending(layout);
     let same = binary_same_key(layout, "p", "NEW");
-    let changed = if layout.record_unchanged { "1".to_owned() } else { any_differs(&layout.fields, "p", "NEW") };
+    let changed =
+        if layout.record_unchanged { "1".to_owned() } else { any_differs(&layout.fields, "p", "NEW") };
     let victims = record_victims(layout).into_iter().map(|statement| {
         // A row replaced under its own key is an update, not a victim.
         statement.replace(&format!("({same} OR NOT EXISTS"), &format!("(NOT ({same}) AND NOT EXISTS"))
@@ -180,7 +191,13 @@ pub(super) fn insert_replacing(layout: &Layout) -> String {
     let mut body = vec![TICK.to_owned()];
     body.extend(victims);
     body.extend([replaced, created, done(layout)]);
-    create_trigger(layout, "insert_replacing", "AFTER INSERT", Some(&format!("EXISTS (SELECT 1 FROM {pending})")), &body)
+    create_trigger(
+        layout,
+        "insert_replacing",
+        "AFTER INSERT",
+        Some(&format!("EXISTS (SELECT 1 FROM {pending})")),
+        &body,
+    )
 }
 
 /// What is pending has been dealt with. It stays until the next statement, so that the order of our triggers does
