@@ -352,3 +352,17 @@ on_every_database! {
         assert_eq!(db.as_of("doc", PointInTime::Now).await.len(), 1);
     }
 }
+
+#[tokio::test]
+async fn a_masked_value_of_a_row_about_to_be_replaced_is_kept_nowhere_in_clear() {
+    let mut db = TestDb::sqlite().await;
+    docs(&mut db, Tracking::new().mask(["note"])).await;
+    db.run("INSERT INTO doc VALUES (1, 1, 'Sensitive')").await;
+    db.run("INSERT OR IGNORE INTO doc VALUES (1, 2, 'Sensitive too')").await;
+    let pending = db.text("SELECT group_concat(note) FROM afterimage_pending_1").await.unwrap();
+    assert_eq!(pending, "1", "only that it was not NULL");
+    db.run("INSERT OR REPLACE INTO doc VALUES (1, 1, 'Other')").await;
+    assert_eq!(db.signs("doc", "1").await, "+~");
+    assert_eq!(changes(&db.versions("doc", "1").await[1]), ["note: ••• -> •••"]);
+    done(&mut db).await;
+}

@@ -76,7 +76,7 @@ pub(super) fn before(layout: &Layout, table: &Table, then: &[String]) -> Script 
         format!(
             "INSERT INTO {pending} (history_done, {columns})\nSELECT 0, {values} FROM {table} AS t\nWHERE {condition}{but} AND NOT EXISTS (SELECT 1 FROM {pending} AS p WHERE {same});",
             columns = Quoted::list(layout.fields.iter().map(|field| field.name.as_str())),
-            values = layout.fields.iter().map(|field| col("t", &field.name)).collect::<Vec<_>>().join(", "),
+            values = full_row(layout, "t"),
             table = layout.table.quoted(),
             same = same_key(layout, "p", "t"),
         )
