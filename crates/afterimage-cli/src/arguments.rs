@@ -160,7 +160,7 @@ pub(crate) struct Options {
     /// Also record updates that change nothing
     #[arg(long)]
     pub(crate) record_unchanged: bool,
-    /// The name of the history table [default: <table>_history]
+    /// The name of the history table, where it is not the table's with _history behind
     #[arg(long, value_name = "NAME")]
     pub(crate) history: Option<String>,
 }
