@@ -102,6 +102,8 @@ pub struct SqliteShape {
     pub rowid_alias: bool,
     /// Its unique indexes besides the key.
     pub unique: Vec<UniqueIndex>,
+    /// Whether an update of its rows may come back to them by foreign keys, before its own triggers fire.
+    pub overtaken: bool,
 }
 
 /// A unique index of a SQLite table.

@@ -228,8 +228,8 @@ async fn postgres(session: &mut Session, layout: &Layout, table: &Table) -> Resu
 async fn sqlite(session: &mut Session, layout: &Layout, table: &Table, baseline: bool) -> Result<Vec<Fault>> {
     let rows = session
         .rows(
-            "SELECT name, sql, rowid FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?1",
-            &[Cell::Text(table.name.name.clone())],
+            "SELECT name, sql, CASE WHEN tbl_name = ?1 THEN rowid END FROM sqlite_schema WHERE type = 'trigger' AND tbl_name IN (?1, ?2)",
+            &[Cell::Text(table.name.name.clone()), Cell::Text(layout.history.name.clone())],
         )
         .await?;
     let installed: Vec<(String, String, i64)> = rows
@@ -242,6 +242,17 @@ async fn sqlite(session: &mut Session, layout: &Layout, table: &Table, baseline:
         .collect();
     let mut faults = Vec::new();
     let script = session.dialect().install_capture(layout, table, baseline);
+    let of_history = format!(" ON {}", layout.history.quoted());
+    let (guards, script): (Vec<String>, Vec<String>) = script
+        .into_iter()
+        .filter(|statement| statement.starts_with("CREATE TRIGGER "))
+        .partition(|statement| statement.lines().next().is_some_and(|line| line.ends_with(&of_history)));
+    for guard in &guards {
+        if !installed.iter().any(|(_, sql, _)| sql == guard) {
+            faults
+                .push(Fault::Outdated("a guard that keeps records from being changed or deleted".to_owned()));
+        }
+    }
     let expected = script.iter().filter_map(|statement| {
         let name = statement.strip_prefix("CREATE TRIGGER ")?.split_whitespace().next()?;
         Some((name, statement))

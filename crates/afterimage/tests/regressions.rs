@@ -22,7 +22,6 @@ async fn an_added_column_has_its_default_from_the_first_moment_at_which_it_exist
 /// SQLite carries a cascade out before it fires the triggers of the row that caused it: the record of the second
 /// state of the row comes before that of the first (law 6).
 #[tokio::test]
-#[ignore = "SQLite: a row that refers to itself ON UPDATE CASCADE, and changes its key, is recorded in the wrong order"]
 async fn a_row_that_refers_to_itself_may_change_its_key() {
     for storage in [Storage::Snapshot, Storage::Delta] {
         let mut db = TestDb::sqlite().await;
@@ -37,7 +36,6 @@ async fn a_row_that_refers_to_itself_may_change_its_key() {
 }
 
 #[tokio::test]
-#[ignore = "SQLite: REPLACE on a history deletes a record without firing its guard"]
 async fn a_record_cannot_be_replaced() {
     let mut db = TestDb::sqlite().await;
     db.run("CREATE TABLE item (id INTEGER PRIMARY KEY)").await;

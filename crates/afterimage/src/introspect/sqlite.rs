@@ -79,10 +79,36 @@ async fn describe(session: &mut Session, row: Row) -> Result<Found> {
             .filter(|c| key.iter().any(|(_, name)| *name == c.name))
             .for_each(|c| c.nullable = false);
     }
+    if collates(session, &table).await? {
+        // Plain equality would follow a collation, which numbers have none of but a text in their column has.
+        columns.iter_mut().for_each(|column| column.plain_equality = false);
+    }
     let unique = unique_indexes(session, &table).await?;
-    let shape = SqliteShape { without_rowid, rowid_alias, unique };
+    let overtaken = overtaken(session, &table).await?;
+    let shape = SqliteShape { without_rowid, rowid_alias, unique, overtaken };
     let key = key.into_iter().map(|(_, name)| name).collect();
     Ok(Found::Table(Box::new(Table { name: table, columns, key, shape: Shape::Sqlite(shape) })))
+}
+
+/// Whether any column may have a collation of its own: no pragma tells.
+async fn collates(session: &mut Session, table: &TableName) -> Result<bool> {
+    let sql =
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = ?1 AND sql LIKE '%collate%'";
+    Ok(session.int(sql, &[Cell::Text(table.name.clone())]).await?.unwrap_or_default() > 0)
+}
+
+/// Whether the cascades of an update reach the table again, or another one where a trigger may.
+async fn overtaken(session: &mut Session, table: &TableName) -> Result<bool> {
+    let sql = "WITH RECURSIVE acts(child, parent) AS (
+        SELECT lower(m.name), lower(k.\"table\") FROM sqlite_schema AS m, pragma_foreign_key_list(m.name) AS k
+        WHERE m.type = 'table' AND k.on_update NOT IN ('NO ACTION', 'RESTRICT')
+      ), reached(name) AS (
+        SELECT child FROM acts WHERE parent = lower(?1)
+        UNION SELECT acts.child FROM acts JOIN reached ON acts.parent = reached.name
+      )
+      SELECT count(*) FROM reached WHERE name = lower(?1) OR EXISTS (SELECT 1 FROM sqlite_schema AS m
+        WHERE m.type = 'trigger' AND lower(m.tbl_name) = reached.name AND m.name NOT LIKE 'afterimage\\_%' ESCAPE '\\')";
+    Ok(session.int(sql, &[Cell::Text(table.name.clone())]).await?.unwrap_or_default() > 0)
 }
 
 fn column(row: Row, strict: bool) -> (Column, i64) {

@@ -80,14 +80,14 @@ pub(super) fn of_pending(layout: &Layout) -> Script {
     );
     vec![
         format!(
-            "{}\nSELECT b.baseline_next + p.history_n - 1, b.since, '+', NULL, {}, NULL, {}\nFROM {pending} AS p, afterimage_tracked AS b\nWHERE b.id = {} AND p.history_done = 0 AND {missing};",
+            "{}\nSELECT b.baseline_next + row_number() OVER (ORDER BY p.history_n) - 1, b.since, '+', NULL, {}, NULL, {}\nFROM {pending} AS p, afterimage_tracked AS b\nWHERE b.id = {} AND p.history_done = 0 AND {missing};",
             insert_into(layout),
             full_mask(layout).join(", "),
             full_row(layout, "p"),
             layout.id,
         ),
         format!(
-            "UPDATE afterimage_tracked SET baseline_next = baseline_next + (SELECT coalesce(max(history_n), 0) FROM {pending}) WHERE id = {};",
+            "UPDATE afterimage_tracked SET baseline_next = baseline_next + (SELECT count(*) FROM {pending}) WHERE id = {};",
             layout.id
         ),
     ]
@@ -113,7 +113,7 @@ pub fn set_numbers_aside(layout: &Layout, table: &Table) -> Script {
 }
 
 /// The name under which the rowid can be had, where there is one.
-fn rowid(table: &Table) -> Option<&'static str> {
+pub(super) fn rowid(table: &Table) -> Option<&'static str> {
     if table.sqlite().is_some_and(|shape| shape.without_rowid) {
         return None;
     }

@@ -4,7 +4,7 @@
 //! writes the same row again finds the outer change recorded already.
 
 use super::history::{full_row, insert_into};
-use super::{TICK, baseline, differs, kept, replaced, table_literal, trigger_name};
+use super::{TICK, baseline, differs, kept, overtaken, replaced, table_literal, trigger_name};
 use crate::layout::{Field, Layout};
 use crate::name::literal;
 use crate::schema::Table;
@@ -42,7 +42,7 @@ pub(super) fn triggers(layout: &Layout, table: &Table, baseline: bool) -> Script
     script.extend(explicit_time(layout));
     script.extend(keyless(layout, table));
     script.extend([
-        delete(layout),
+        delete(layout, table),
         update_moving(layout, table),
         update(layout, table),
         replaced::insert_replacing(layout),
@@ -84,17 +84,23 @@ fn insert(layout: &Layout) -> String {
     create_trigger(layout, "insert", "AFTER INSERT", Some(&nothing_replaced), &body)
 }
 
-fn delete(layout: &Layout) -> String {
-    let body = [
-        // With recursive_triggers on, REPLACE deletes aloud: then there is nothing left to find out afterwards.
-        format!(
-            "DELETE FROM {0} WHERE {1};",
-            replaced::pending(layout),
-            super::same_key(layout, &replaced::pending(layout), "OLD")
-        ),
+fn delete(layout: &Layout, table: &Table) -> String {
+    let pending = replaced::pending(layout);
+    let same = super::same_key(layout, &pending, "OLD");
+    let mut body = vec![
+        // With recursive_triggers on, REPLACE deletes aloud: then there is nothing left to find out afterwards,
+        // unless a cascade of that very deletion has found it out already.
+        format!("DELETE FROM {pending} WHERE history_done = 0 AND {same};"),
         TICK.to_owned(),
-        record_full(layout, "-", "OLD", "NULL", ""),
     ];
+    body.extend(overtaken::catch_up(layout, table));
+    body.push(record_full(
+        layout,
+        "-",
+        "OLD",
+        "NULL",
+        &format!("\nWHERE NOT EXISTS (SELECT 1 FROM {pending} WHERE history_done = 2 AND {same})"),
+    ));
     create_trigger(layout, "delete", "AFTER DELETE", None, &body)
 }
 
@@ -126,25 +132,27 @@ pub(super) fn any_differs<'a>(
     balanced(&terms, "OR", "0")
 }
 
+/// The values that the record of an update keeps: the key, and what changed.
+pub(super) fn changed_row(layout: &Layout, before: &str, after: &str) -> Vec<String> {
+    let full = layout.storage == crate::Storage::Snapshot;
+    let value = |field: &Field| {
+        if full || layout.is_key(field) {
+            kept(field, after)
+        } else {
+            format!("CASE WHEN {} THEN {} END", differs(field, before, after), kept(field, after))
+        }
+    };
+    layout.fields.iter().map(value).collect()
+}
+
 /// A record of an update that leaves the key as it is.
 pub(super) fn record_update(layout: &Layout, condition: &str) -> String {
     let full = layout.storage == crate::Storage::Snapshot;
-    let values: Vec<String> = layout
-        .fields
-        .iter()
-        .map(|field| {
-            if full || layout.is_key(field) {
-                kept(field, "NEW")
-            } else {
-                format!("CASE WHEN {} THEN {} END", differs(field, "OLD", "NEW"), kept(field, "NEW"))
-            }
-        })
-        .collect();
     format!(
         "{}\nSELECT s.history_id, coalesce(s.at, s.history_date), '~', s.scope, {}, NULL, {}\nFROM afterimage_state AS s{condition};",
         insert_into(layout),
         update_mask(layout, "OLD", "NEW", full).join(", "),
-        values.join(", "),
+        changed_row(layout, "OLD", "NEW").join(", "),
     )
 }
 
@@ -156,13 +164,10 @@ fn update(layout: &Layout, table: &Table) -> String {
         let rest = layout.fields.iter().filter(|field| !replaced::is_deciding(layout, table, field));
         format!("{} AND NOT {moving}", any_differs(rest, "OLD", "NEW"))
     };
-    create_trigger(
-        layout,
-        "update",
-        "AFTER UPDATE",
-        Some(&when),
-        &[TICK.to_owned(), record_update(layout, "")],
-    )
+    let mut body = vec![TICK.to_owned()];
+    body.extend(overtaken::catch_up(layout, table));
+    body.push(record_update(layout, ""));
+    create_trigger(layout, "update", "AFTER UPDATE", Some(&when), &body)
 }
 
 /// An update that touches the key or another unique column: it may move the row, and replace others.
@@ -173,14 +178,17 @@ fn update_moving(layout: &Layout, table: &Table) -> String {
         if layout.record_unchanged { "1".to_owned() } else { any_differs(&layout.fields, "OLD", "NEW") };
     let next = "UPDATE afterimage_state SET history_id = history_id + 1;".to_owned();
     let mut body = vec![TICK.to_owned()];
-    body.extend(replaced::record_victims(layout));
+    body.extend(replaced::record_victims_of_update(layout));
+    let not_yet =
+        overtaken::recorded(layout, table).map(|done| format!(" AND NOT {done}")).unwrap_or_default();
     body.extend([
-        record_full(layout, "-", "OLD", "NULL", &format!(" WHERE {moved}")),
+        record_full(layout, "-", "OLD", "NULL", &format!(" WHERE {moved}{not_yet}")),
         next,
-        record_full(layout, "+", "NEW", &key_json(layout, "OLD"), &format!(" WHERE {moved}")),
-        record_update(layout, &format!(" WHERE NOT {moved} AND {changed}")),
-        replaced::done(layout),
+        record_full(layout, "+", "NEW", &key_json(layout, "OLD"), &format!(" WHERE {moved}{not_yet}")),
+        record_update(layout, &format!(" WHERE NOT {moved} AND {changed}{not_yet}")),
+        replaced::done(layout, "NEW"),
     ]);
+    body.extend(overtaken::forget(layout, table));
     create_trigger(layout, "update_moving", "AFTER UPDATE", Some(&when), &body)
 }
 

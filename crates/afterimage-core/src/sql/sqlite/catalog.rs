@@ -85,11 +85,16 @@ VALUES ('version', '1'), ('incarnation', lower(hex(randomblob(16)))), ('explicit
 )",
 ];
 
-const GUARDS: [&str; 3] = [
+const GUARDS: [&str; 4] = [
     "CREATE INDEX IF NOT EXISTS afterimage_scope_lasting ON afterimage_scope (last_date) WHERE last_date > began",
     "CREATE TRIGGER IF NOT EXISTS afterimage_scope_update BEFORE UPDATE ON afterimage_scope
 WHEN OLD.last_date IS NOT NULL OR NEW.id IS NOT OLD.id OR NEW.tx IS NOT OLD.tx OR NEW.actor IS NOT OLD.actor
   OR NEW.reason IS NOT OLD.reason OR NEW.context IS NOT OLD.context
+BEGIN
+  SELECT RAISE(ABORT, 'afterimage: a context cannot be changed once it is written');
+END",
+    "CREATE TRIGGER IF NOT EXISTS afterimage_scope_replace BEFORE INSERT ON afterimage_scope
+WHEN EXISTS (SELECT 1 FROM afterimage_scope AS c WHERE c.id = NEW.id)
 BEGIN
   SELECT RAISE(ABORT, 'afterimage: a context cannot be changed once it is written');
 END",
@@ -111,9 +116,21 @@ SELECT c.actor,
 FROM afterimage_state AS s JOIN afterimage_scope AS c ON c.id = s.scope";
 
 /// What a context's row becomes: `extra` with the named columns in it, and the real time where another is asked for.
-const CONTEXT_JSON: &str = "nullif(json_patch(coalesce(NEW.extra, '{}'), json_object(
+fn context_json(extra: &str) -> String {
+    format!(
+        "nullif(json_patch({extra}, json_patch('{{}}', json_object(
       'label', NEW.label, 'remote_addr', NEW.remote_addr, 'correlation_id', NEW.correlation_id,
-      'recorded_at', CASE WHEN NEW.at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END)), '{}')";
+      'recorded_at', CASE WHEN NEW.at IS NOT NULL THEN strftime('%Y-%m-%dT%H:%M:%fZ', 'now') END))), '{{}}')"
+    )
+}
+
+/// `extra` of a context that is set anew: it holds the named columns too, of which one set to NULL has to go.
+fn extra_of_update() -> String {
+    let gone = ["label", "remote_addr", "correlation_id"].map(|name| {
+        format!("CASE WHEN NEW.{name} IS NULL AND OLD.{name} IS NOT NULL THEN '$.{name}' ELSE '$.\"\"' END")
+    });
+    format!("json_remove(coalesce(NEW.extra, '{{}}'), {})", gone.join(", "))
+}
 
 /// An explicit time as microseconds, whether given so or as ISO 8601.
 const AT: &str = "CASE typeof(NEW.at) WHEN 'text' THEN CAST(round((julianday(NEW.at) - 2440587.5) * 86400000.0) AS INTEGER) * 1000 ELSE NEW.at END";
@@ -141,11 +158,12 @@ BEGIN
   UPDATE afterimage_state SET history_date = max(history_date + 1, {CLOCK}), last_scope = last_scope + 1,
     scope = last_scope + 1, at = {AT}, the_context_must_be_deleted_before_commit = 1;
   INSERT INTO afterimage_scope (id, tx, actor, reason, context, began, first_id)
-  SELECT s.scope, s.scope, NEW.actor, NEW.reason, {CONTEXT_JSON},
+  SELECT s.scope, s.scope, NEW.actor, NEW.reason, {},
     coalesce(s.at, s.history_date), s.history_id + 1
   FROM afterimage_state AS s;
 END",
-        checks()
+        checks(),
+        context_json("coalesce(NEW.extra, '{}')")
     )
 }
 
@@ -156,11 +174,12 @@ fn on_update() -> String {
 BEGIN
 {}
   INSERT INTO afterimage_scope (id, tx, actor, reason, context, began, first_id)
-  SELECT s.last_scope + 1, c.tx, NEW.actor, NEW.reason, {CONTEXT_JSON}, c.began, s.history_id + 1
+  SELECT s.last_scope + 1, c.tx, NEW.actor, NEW.reason, {}, c.began, s.history_id + 1
   FROM afterimage_state AS s JOIN afterimage_scope AS c ON c.id = s.scope;
   UPDATE afterimage_state SET last_scope = last_scope + 1, scope = last_scope + 1, at = {AT};
 END",
-        checks()
+        checks(),
+        context_json(&extra_of_update())
     )
 }
 

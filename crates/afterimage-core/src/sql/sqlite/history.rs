@@ -23,21 +23,32 @@ pub(super) fn create(layout: &Layout) -> Script {
         Quoted::new(&format!("{}_key", layout.history.name)),
         Quoted::list(layout.key_fields().map(|field| field.history.as_str())),
     ));
-    script.extend(guards(layout));
     script
 }
 
-/// Records can be added, and that is all.
-fn guards(layout: &Layout) -> Script {
-    ["UPDATE", "DELETE"]
-        .map(|operation| {
+/// Records can be added, and that is all. `OR REPLACE` deletes without a word, so what it would replace is refused
+/// before: no record's number is given twice.
+pub(super) fn guards(layout: &Layout) -> Script {
+    let table = layout.history.quoted();
+    let guard = |what: &str, when: &str, message: &str| {
+        let name = format!("{}_no_{}", layout.history.name, what.to_lowercase());
+        let name = Quoted::new(&name);
+        let event = if what == "REPLACE" { "INSERT" } else { what };
+        [
+            format!("DROP TRIGGER IF EXISTS {name}"),
             format!(
-                "CREATE TRIGGER {} BEFORE {operation} ON {}\nBEGIN\n  SELECT RAISE(ABORT, 'afterimage: records cannot be changed or deleted');\nEND",
-                Quoted::new(&format!("{}_no_{}", layout.history.name, operation.to_lowercase())),
-                layout.history.quoted()
-            )
-        })
-        .to_vec()
+                "CREATE TRIGGER {name} BEFORE {event} ON {table}{when}\nBEGIN\n  SELECT RAISE(ABORT, 'afterimage: {message}');\nEND"
+            ),
+        ]
+    };
+    let taken = format!("\nWHEN EXISTS (SELECT 1 FROM {table} AS h WHERE h.history_id = NEW.history_id)");
+    let unchanging = "records cannot be changed or deleted";
+    [
+        guard("UPDATE", "", unchanging),
+        guard("DELETE", "", unchanging),
+        guard("REPLACE", &taken, "a record of that number is there already"),
+    ]
+    .concat()
 }
 
 fn column(field: &Field) -> String {

@@ -12,6 +12,7 @@ mod capture;
 mod catalog;
 mod check;
 mod history;
+mod overtaken;
 mod read;
 mod replaced;
 
@@ -82,7 +83,8 @@ impl Dialect for Sqlite {
 
     fn install_capture(&self, layout: &Layout, table: &Table, baseline: bool) -> Script {
         let mut script = self.remove_capture(layout);
-        script.extend(replaced::create_pending(layout));
+        script.extend(history::guards(layout));
+        script.extend(replaced::create_pending(layout, table));
         script.extend(capture::triggers(layout, table, baseline));
         script
     }

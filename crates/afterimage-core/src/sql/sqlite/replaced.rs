@@ -3,10 +3,16 @@
 //! Before such a statement the rows it may replace are copied into a pending table; afterwards those that are gone
 //! get their record, and a row replaced under its own key becomes an update. Whether the statement replaces, ignores
 //! or fails is not known before, which is why nothing is recorded then.
+//!
+//! What is pending is not simply cleared before a statement: that statement may be one of a cascade, or of a user's
+//! trigger, in the middle of another whose rows are pending still. What a finished statement left there does no harm:
+//! its rows are there, so they are not taken for replaced, and are copied anew before they can be. The oldest of it
+//! goes, so that it stays a handful.
 
+use super::baseline::rowid;
 use super::capture::{any_differs, create_trigger, record_full, update_mask};
 use super::history::{full_row, insert_into};
-use super::{TICK, differs, same_key};
+use super::{TICK, differs, overtaken, same_key};
 use crate::layout::{Field, Layout};
 use crate::name::Quoted;
 use crate::schema::{IndexPart, Table, UniqueIndex};
@@ -18,14 +24,17 @@ pub(super) fn pending(layout: &Layout) -> String {
     format!("afterimage_pending_{}", layout.id)
 }
 
-pub(super) fn create_pending(layout: &Layout) -> Script {
+/// What `history_done` says of a row: 0 it may be replaced, 1 it was dealt with, 2 its deletion is recorded;
+/// of a row that is being updated see `overtaken`.
+pub(super) fn create_pending(layout: &Layout, table: &Table) -> Script {
     let columns: String = layout
         .fields
         .iter()
         .map(|field| format!(", {} {}", Quoted::new(&field.name), field.sql_type).trim_end().to_owned())
         .collect();
+    let arrivals = overtaken::arrival_columns(layout, table);
     vec![format!(
-        "CREATE TABLE {} (history_n INTEGER PRIMARY KEY, history_done INTEGER{columns})",
+        "CREATE TABLE {} (history_n INTEGER PRIMARY KEY, history_done INTEGER{columns}{arrivals})",
         pending(layout)
     )]
 }
@@ -53,7 +62,7 @@ pub(super) fn is_deciding(layout: &Layout, table: &Table, field: &Field) -> bool
 
 /// Whether an update may move or replace a row; columns that are not tracked may decide too.
 pub(super) fn may_replace(layout: &Layout, table: &Table) -> String {
-    let terms: Vec<String> = deciding_columns(layout, table)
+    let mut terms: Vec<String> = deciding_columns(layout, table)
         .map(|column| match layout.field(column) {
             Some(field) => differs(field, "OLD", "NEW"),
             None => {
@@ -62,7 +71,13 @@ pub(super) fn may_replace(layout: &Layout, table: &Table) -> String {
             }
         })
         .collect();
+    terms.extend(hidden_rowid(table).map(|name| format!("OLD.{name} <> NEW.{name}")));
     balanced(&terms, "OR", "0")
+}
+
+/// The rowid of a table whose key is another: it can be written by name, and so replace a row.
+fn hidden_rowid(table: &Table) -> Option<&'static str> {
+    rowid(table).filter(|_| !table.sqlite().is_some_and(|shape| shape.rowid_alias))
 }
 
 /// The triggers that copy what may be replaced.
@@ -70,30 +85,39 @@ pub(super) fn may_replace(layout: &Layout, table: &Table) -> String {
 /// `then` is what else has to happen before the statement goes on.
 pub(super) fn before(layout: &Layout, table: &Table, then: &[String]) -> Script {
     let pending = pending(layout);
-    let clear = format!("DELETE FROM {pending};");
-    let conflicts = conflicts(layout, table);
+    let alias = alias(layout, table);
+    let from = format!("{} AS {alias}", layout.table.quoted());
+    let conflicts = conflicts(&alias, layout, table);
+    let clear = format!(
+        "DELETE FROM {pending} WHERE history_done IN (1, 2) OR history_n <= (SELECT max(history_n) FROM {pending}) - {};",
+        2 * conflicts.len() + 2
+    );
     let copy = |condition: &str, but: &str| {
-        format!(
-            "INSERT INTO {pending} (history_done, {columns})\nSELECT 0, {values} FROM {table} AS t\nWHERE {condition}{but} AND NOT EXISTS (SELECT 1 FROM {pending} AS p WHERE {same});",
-            columns = Quoted::list(layout.fields.iter().map(|field| field.name.as_str())),
-            values = full_row(layout, "t"),
-            table = layout.table.quoted(),
-            same = same_key(layout, "p", "t"),
-        )
+        [
+            format!(
+                "DELETE FROM {pending} WHERE history_done = 0 AND EXISTS (SELECT 1 FROM {from} WHERE {condition}{but} AND {same});",
+                same = same_key(layout, &alias, &pending),
+            ),
+            format!(
+                "INSERT INTO {pending} (history_done, {columns})\nSELECT 0, {values} FROM {from}\nWHERE {condition}{but};",
+                columns = Quoted::list(layout.fields.iter().map(|field| field.name.as_str())),
+                values = full_row(layout, &alias),
+            ),
+        ]
     };
     let any_conflict: String = conflicts
         .iter()
-        .map(|condition| {
-            format!("\n  OR EXISTS (SELECT 1 FROM {} AS t WHERE {condition})", layout.table.quoted())
-        })
+        .map(|condition| format!("\n  OR EXISTS (SELECT 1 FROM {from} WHERE {condition})"))
         .collect();
     let when_insert = format!("EXISTS (SELECT 1 FROM {pending}){any_conflict}");
     let mut on_insert = vec![clear.clone()];
-    on_insert.extend(conflicts.iter().map(|condition| copy(condition, "")));
+    on_insert.extend(conflicts.iter().flat_map(|condition| copy(condition, "")));
     on_insert.extend_from_slice(then);
-    let not_itself = format!(" AND {}", any_differs(layout.key_fields(), "t", "OLD"));
-    let mut on_update = vec![clear];
-    on_update.extend(conflicts.iter().map(|condition| copy(condition, &not_itself)));
+    let not_itself = format!(" AND {}", any_differs(layout.key_fields(), &alias, "OLD"));
+    let mut on_update = overtaken::catch_up_before(layout, table);
+    on_update.push(clear);
+    on_update.extend(overtaken::remember(layout, table));
+    on_update.extend(conflicts.iter().flat_map(|condition| copy(condition, &not_itself)));
     on_update.extend_from_slice(then);
     vec![
         create_trigger(layout, "before_insert", "BEFORE INSERT", Some(&when_insert), &on_insert),
@@ -107,62 +131,87 @@ pub(super) fn before(layout: &Layout, table: &Table, then: &[String]) -> Script 
     ]
 }
 
-/// One condition per unique index, the key first: that row `t` stands where `NEW` wants to be.
-fn conflicts(layout: &Layout, table: &Table) -> Vec<String> {
-    let key = layout
-        .key_fields()
-        .map(|field| format!("{} = {}", col("t", &field.name), col("NEW", &field.name)))
-        .collect::<Vec<_>>()
-        .join(" AND ");
+/// What the table is called where its rows are looked through: a partial index may name it in its condition.
+fn alias(layout: &Layout, table: &Table) -> String {
     let unique = table.sqlite().map(|shape| shape.unique.as_slice()).unwrap_or_default();
-    std::iter::once(key).chain(unique.iter().map(|index| conflict(index, table))).collect()
+    let named = unique.iter().any(|index| index.predicate.as_ref().is_some_and(|text| text.contains('.')));
+    if named { layout.table.quoted().to_string() } else { "t".to_owned() }
 }
 
-fn conflict(index: &UniqueIndex, table: &Table) -> String {
+/// One condition per unique index, the key first: that row `t` stands where `NEW` wants to be.
+fn conflicts(t: &str, layout: &Layout, table: &Table) -> Vec<String> {
+    let key = layout
+        .key_fields()
+        .map(|field| format!("{} = {}", col(t, &field.name), col("NEW", &field.name)))
+        .collect::<Vec<_>>()
+        .join(" AND ");
+    let rowid = hidden_rowid(table).map(|name| format!("{t}.{name} = NEW.{name}"));
+    let unique = table.sqlite().map(|shape| shape.unique.as_slice()).unwrap_or_default();
+    std::iter::once(key).chain(rowid).chain(unique.iter().map(|index| conflict(t, index, table))).collect()
+}
+
+/// Whether the new row is in a partial index does not matter: to copy a row too many is harmless.
+fn conflict(t: &str, index: &UniqueIndex, table: &Table) -> String {
     let mut terms: Vec<String> = index
         .parts
         .iter()
         .map(|part| match part {
             IndexPart::Column { name, collation } => {
-                format!("{} = {} COLLATE {collation}", col("t", name), col("NEW", name))
+                format!("{} = {} COLLATE {collation}", col(t, name), col("NEW", name))
             }
             IndexPart::Expression(expression) => format!("({expression}) = {}", of_new(expression, table)),
         })
         .collect();
-    if let Some(predicate) = &index.predicate {
-        terms.push(format!("({predicate})"));
-        terms.push(of_new(predicate, table));
-    }
+    terms.extend(index.predicate.as_ref().map(|predicate| format!("({predicate})")));
     terms.join(" AND ")
 }
 
-/// An expression over the table's columns, evaluated for the new row.
+/// An expression over the table's columns, evaluated for the new row. The columns of NEW have no affinity; below the
+/// table's own they take theirs.
 fn of_new(expression: &str, table: &Table) -> String {
-    let columns: Vec<String> = table
-        .columns
-        .iter()
-        .map(|c| format!("{} AS {}", col("NEW", &c.name), Quoted::new(&c.name)))
-        .collect();
-    format!("(SELECT {expression} FROM (SELECT {}))", columns.join(", "))
+    let columns: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
+    let new: Vec<String> = columns.iter().map(|name| col("NEW", name)).collect();
+    format!(
+        "(SELECT {expression} FROM (SELECT {} FROM {} WHERE 0 UNION ALL SELECT {}))",
+        Quoted::list(columns),
+        table.name.quoted(),
+        new.join(", ")
+    )
 }
 
-/// Records what was replaced under another key. The numbers follow the state's, which then moves past them.
-pub(super) fn record_victims(layout: &Layout) -> Script {
+/// Records what was replaced: what is pending and fulfils the condition made of its being gone. The numbers follow
+/// the state's, which then moves past them.
+pub(super) fn record_victims(layout: &Layout, condition: impl Fn(&str) -> String) -> Script {
     let pending = pending(layout);
+    let gone = format!(
+        "NOT EXISTS (SELECT 1 FROM {} AS t WHERE {})",
+        layout.table.quoted(),
+        same_key(layout, "t", "p")
+    );
     vec![
         format!(
-            "{}\nSELECT s.history_id + p.history_n, coalesce(s.at, s.history_date), '-', s.scope, {}, NULL, {}\nFROM {pending} AS p, afterimage_state AS s\nWHERE p.history_done = 0 AND ({} OR NOT EXISTS (SELECT 1 FROM {} AS t WHERE {}));",
+            "{}\nSELECT s.history_id + row_number() OVER (ORDER BY p.history_n), coalesce(s.at, s.history_date), '-', s.scope, {}, NULL, {}\nFROM {pending} AS p, afterimage_state AS s\nWHERE p.history_done = 0 AND {};",
             insert_into(layout),
             full_mask(layout).join(", "),
             full_row(layout, "p"),
-            binary_same_key(layout, "p", "NEW"),
-            layout.table.quoted(),
-            same_key(layout, "t", "p"),
+            condition(&gone),
         ),
         format!(
-            "UPDATE afterimage_state SET history_id = history_id + 1 + (SELECT coalesce(max(history_n), 0) FROM {pending});"
+            "UPDATE afterimage_state SET history_id = history_id + 1 + (SELECT count(*) FROM {pending} WHERE history_done = 0);"
         ),
     ]
+}
+
+/// An update that moves a row onto another replaces that one, whose key is then there still.
+pub(super) fn record_victims_of_update(layout: &Layout) -> Script {
+    let pending = pending(layout);
+    let mut script = vec![format!(
+        "DELETE FROM {pending} WHERE history_done = 0 AND {};",
+        same_key(layout, &pending, "OLD")
+    )];
+    let same = binary_same_key(layout, "p", "NEW");
+    script.extend(record_victims(layout, |gone| format!("({same} OR {gone})")));
+    script
 }
 
 /// An insert after which rows may be gone: those get their deletion first, then the new row its record.
@@ -171,10 +220,8 @@ pub(super) fn insert_replacing(layout: &Layout) -> String {
     let same = binary_same_key(layout, "p", "NEW");
     let changed =
         if layout.record_unchanged { "1".to_owned() } else { any_differs(&layout.fields, "p", "NEW") };
-    let victims = record_victims(layout).into_iter().map(|statement| {
-        // A row replaced under its own key is an update, not a victim.
-        statement.replace(&format!("({same} OR NOT EXISTS"), &format!("(NOT ({same}) AND NOT EXISTS"))
-    });
+    // A row replaced under its own key is an update, not a victim.
+    let victims = record_victims(layout, |gone| format!("NOT ({same}) AND {gone}"));
     let replaced = format!(
         "{}\nSELECT s.history_id, coalesce(s.at, s.history_date), '~', s.scope, {}, NULL, {}\nFROM {pending} AS p, afterimage_state AS s\nWHERE p.history_done = 0 AND {same} AND {changed};",
         insert_into(layout),
@@ -190,7 +237,7 @@ pub(super) fn insert_replacing(layout: &Layout) -> String {
     );
     let mut body = vec![TICK.to_owned()];
     body.extend(victims);
-    body.extend([replaced, created, done(layout)]);
+    body.extend([replaced, created, done(layout, "NEW")]);
     create_trigger(
         layout,
         "insert_replacing",
@@ -200,13 +247,19 @@ pub(super) fn insert_replacing(layout: &Layout) -> String {
     )
 }
 
-/// What is pending has been dealt with. It stays until the next statement, so that the order of our triggers does
-/// not matter.
-pub(super) fn done(layout: &Layout) -> String {
-    format!("UPDATE {} SET history_done = 1;", pending(layout))
+/// What is pending has been dealt with, as far as it concerns this row or is gone. It stays until the next statement,
+/// so that the order of our triggers does not matter.
+pub(super) fn done(layout: &Layout, row: &str) -> String {
+    let pending = pending(layout);
+    let same = binary_same_key(layout, &pending, row);
+    format!(
+        "UPDATE {pending} SET history_done = CASE WHEN {same} THEN 1 ELSE 2 END\nWHERE history_done = 0 AND ({same} OR NOT EXISTS (SELECT 1 FROM {} AS t WHERE {}));",
+        layout.table.quoted(),
+        same_key(layout, "t", &pending),
+    )
 }
 
-fn binary_same_key(layout: &Layout, a: &str, b: &str) -> String {
+pub(super) fn binary_same_key(layout: &Layout, a: &str, b: &str) -> String {
     layout
         .key_fields()
         .map(|field| format!("{} IS {} COLLATE BINARY", col(a, &field.name), col(b, &field.name)))
