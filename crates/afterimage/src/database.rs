@@ -147,14 +147,49 @@ impl Afterimage {
 
     /// Runs `work` in a transaction that only reads, and sees one moment.
     pub(crate) async fn reading<T>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
-        let open = self.dialect().open(false);
-        self.session().await?.transaction(&open, work).await
+        self.inside(self.dialect().open(false), work).await
     }
 
     /// Runs `work` in a transaction of the engine's own.
     pub(crate) async fn writing<T>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
-        let open = self.dialect().open(true);
-        self.session().await?.transaction(&open, work).await
+        self.inside(self.dialect().open(true), work).await
+    }
+
+    /// Runs `work` in a transaction that rolls back by itself when the caller is cancelled.
+    async fn inside<T>(&self, open: String, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
+        let mut session = self.open(open).await?;
+        match work(&mut session).await {
+            Ok(value) => {
+                session.commit().await?;
+                Ok(value)
+            }
+            Err(error) => {
+                // The first error is the one to tell; a connection that is gone has rolled back by itself.
+                let _ = session.rollback().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens a transaction on a task of its own: a caller that is cancelled while it waits leaves none half-open to
+    /// the pool's next borrower.
+    pub(crate) async fn open(&self, begin: String) -> Result<Session> {
+        let begin = sqlx::AssertSqlSafe(begin);
+        let stopped = |error: tokio::task::JoinError| {
+            Error::new(ErrorKind::Connection, format!("the transaction could not begin: {error}"))
+        };
+        Ok(match self.pools.clone() {
+            #[cfg(feature = "postgres")]
+            Pools::Postgres(pool) => {
+                let begun = tokio::spawn(async move { pool.begin_with(begin).await }).await;
+                Session::Postgres(Lent::InTransaction(begun.map_err(stopped)??))
+            }
+            #[cfg(feature = "sqlite")]
+            Pools::Sqlite(pool) => {
+                let begun = tokio::spawn(async move { pool.begin_with(begin).await }).await;
+                Session::Sqlite(Lent::InTransaction(begun.map_err(stopped)??))
+            }
+        })
     }
 }
 

@@ -179,27 +179,30 @@ impl Session {
         Ok(())
     }
 
-    /// Runs `work` inside a transaction that `begin` opens; rolls back when it fails.
-    pub(crate) async fn transaction<T>(
-        &mut self,
-        begin: &str,
-        work: impl AsyncFnOnce(&mut Self) -> Result<T>,
-    ) -> Result<T> {
-        self.run(begin).await?;
-        match work(self).await {
-            Ok(value) => match self.run("COMMIT").await {
-                Ok(_) => Ok(value),
-                Err(error) => {
-                    let _ = self.run("ROLLBACK").await;
-                    Err(error)
-                }
-            },
-            Err(error) => {
-                // The first error is the one to tell; a connection that is gone has rolled back by itself.
-                let _ = self.run("ROLLBACK").await;
-                Err(error)
-            }
+    /// Commits the transaction it is in.
+    pub(crate) async fn commit(self) -> Result<()> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(Lent::InTransaction(transaction)) => transaction.commit().await?,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(Lent::InTransaction(transaction)) => transaction.commit().await?,
+            #[allow(unreachable_patterns)]
+            _ => {}
         }
+        Ok(())
+    }
+
+    /// Rolls the transaction back that it is in.
+    pub(crate) async fn rollback(self) -> Result<()> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(Lent::InTransaction(transaction)) => transaction.rollback().await?,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(Lent::InTransaction(transaction)) => transaction.rollback().await?,
+            #[allow(unreachable_patterns)]
+            _ => {}
+        }
+        Ok(())
     }
 }
 
