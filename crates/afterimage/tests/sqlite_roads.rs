@@ -292,3 +292,18 @@ async fn a_users_trigger_that_writes_the_same_row_again_comes_second() {
         }
     }
 }
+
+#[tokio::test]
+async fn whatever_the_text_of_a_key_its_arrival_names_it() {
+    let mut db = tracked("CREATE TABLE item (id TEXT PRIMARY KEY, n)", Storage::Delta, &["item"]).await;
+    let key = (1..0x20_u8).map(char::from).collect::<String>() + "\"\\\u{7f}é\u{1f980}'";
+    let hex: String = key.bytes().map(|byte| format!("{byte:02x}")).collect();
+    db.run(&format!("INSERT INTO item VALUES (CAST(x'{hex}' AS TEXT), 1); UPDATE item SET id = 'b'")).await;
+    let old: serde_json::Value = serde_json::from_str(
+        db.versions("item", "b").await.last().unwrap().header.old_key.as_deref().unwrap(),
+    )
+    .unwrap();
+    assert_eq!(old, json!({ "id": key }));
+    assert_eq!(db.signs("item", "b").await, "++");
+    db.verify().await;
+}

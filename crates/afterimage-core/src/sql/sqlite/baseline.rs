@@ -78,17 +78,18 @@ pub(super) fn of_pending(layout: &Layout) -> Script {
         layout.history.quoted(),
         history_key_is(layout, "h", "p")
     );
+    // Not one more than are written: the range holds as many as there are rows.
     vec![
         format!(
-            "{}\nSELECT b.baseline_next + row_number() OVER (ORDER BY p.history_n) - 1, b.since, '+', NULL, {}, NULL, {}\nFROM {pending} AS p, afterimage_tracked AS b\nWHERE b.id = {} AND p.history_done = 0 AND {missing};",
+            "UPDATE afterimage_tracked SET baseline_next = baseline_next + (SELECT count(*) FROM {pending} AS p WHERE p.history_done = 0 AND {missing}) WHERE id = {};",
+            layout.id
+        ),
+        format!(
+            "{}\nSELECT b.baseline_next - row_number() OVER (ORDER BY p.history_n), b.since, '+', NULL, {}, NULL, {}\nFROM {pending} AS p, afterimage_tracked AS b\nWHERE b.id = {} AND p.history_done = 0 AND {missing};",
             insert_into(layout),
             full_mask(layout).join(", "),
             full_row(layout, "p"),
             layout.id,
-        ),
-        format!(
-            "UPDATE afterimage_tracked SET baseline_next = baseline_next + (SELECT count(*) FROM {pending}) WHERE id = {};",
-            layout.id
         ),
     ]
 }

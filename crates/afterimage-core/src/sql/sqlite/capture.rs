@@ -193,18 +193,36 @@ fn update_moving(layout: &Layout, table: &Table) -> String {
 }
 
 /// A key as JSON, exact for every storage class also where the writer's SQLite rounds reals in JSON (before 3.43).
+/// Without SQLite's JSON functions, which an old one refuses in a trigger where `trusted_schema` is off.
 pub(super) fn key_json(layout: &Layout, row: &str) -> String {
     let members: Vec<String> = layout
         .key_fields()
         .map(|field| {
             let value = col(row, &field.name);
-            let exact = format!(
-                "CASE typeof({value}) WHEN 'blob' THEN json_object('$bytes', hex({value})) WHEN 'real' THEN json(quote({value})) ELSE json_quote({value}) END"
-            );
-            format!("{}, json({exact})", literal(&field.name))
+            let text = json_text(&value);
+            let name = serde_json::Value::from(field.name.as_str()).to_string();
+            format!(
+                "{} || CASE typeof({value}) WHEN 'blob' THEN '{{\"$bytes\":\"' || hex({value}) || '\"}}' WHEN 'text' THEN CASE WHEN instr(CAST({value} AS BLOB), X'00') THEN '{{\"$bytes\":\"' || hex({value}) || '\"}}' ELSE {text} END ELSE quote({value}) END",
+                literal(&format!("{name}:"))
+            )
         })
         .collect();
-    format!("json_object({})", members.join(", "))
+    format!("'{{' || {} || '}}'", members.join(" || ',' || "))
+}
+
+/// Text as JSON, without NUL, which SQLite's `replace` cannot find: what must be escaped, a few characters at a time, since an old SQLite's parser nests no deeper.
+fn json_text(value: &str) -> String {
+    let mut escapes = vec![("'\\'".to_owned(), "\\\\".to_owned()), ("'\"'".to_owned(), "\\\"".to_owned())];
+    escapes.extend((1..0x20).map(|control| (format!("char({control})"), format!("\\u{control:04x}"))));
+    let mut stages = format!("s0(x) AS (SELECT {value})");
+    let mut last = 0;
+    for some in escapes.chunks(6) {
+        let replaced =
+            some.iter().fold("x".to_owned(), |x, (from, to)| format!("replace({x}, {from}, '{to}')"));
+        stages.push_str(&format!(", s{}(x) AS (SELECT {replaced} FROM s{last})", last + 1));
+        last += 1;
+    }
+    format!("'\"' || (WITH {stages} SELECT x FROM s{last}) || '\"'")
 }
 
 /// A record dated by hand is refused when its row has a newer one. Three triggers of their own, so that nobody else
