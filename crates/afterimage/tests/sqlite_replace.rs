@@ -264,6 +264,35 @@ async fn ignored_and_failing_rows_leave_nothing() {
 }
 
 #[tokio::test]
+async fn upserts() {
+    let cases: [(&'static str, Signs); 5] = [
+        (
+            "INSERT INTO item VALUES (1, 'z', 1), (8, 'y', 1) ON CONFLICT DO NOTHING",
+            &[("1", "+", "+"), ("8", "+", "+")],
+        ),
+        (
+            "INSERT INTO item VALUES (1, 'z', 1), (8, 'y', 1) ON CONFLICT (id) DO UPDATE SET n = n + 1",
+            &[("1", "+~", "+~"), ("8", "+", "+")],
+        ),
+        (
+            "INSERT INTO item VALUES (8, 'a', 1) ON CONFLICT (code) DO UPDATE SET n = excluded.n WHERE n = 5",
+            &[("1", "+", "+"), ("8", "", "")],
+        ),
+        (
+            "INSERT INTO item VALUES (8, 'a', 1) ON CONFLICT (code) DO UPDATE SET id = 70",
+            &[("70", "++", "++"), ("8", "", "")],
+        ),
+        (
+            "REPLACE INTO item VALUES (1, 'b', 1); INSERT INTO item VALUES (3, 'z', 1) ON CONFLICT (id) DO UPDATE SET code = 'a', n = 3; REPLACE INTO item VALUES (3, 'b', 1)",
+            &[("1", "+~-", "+-+-"), ("2", "+-", "+-"), ("3", "+~~", "+~-+")],
+        ),
+    ];
+    for (write, signs) in cases {
+        check(Case { schema: CODES, before: ABC, write, signs }).await;
+    }
+}
+
+#[tokio::test]
 async fn a_conflict_clause_of_the_table_itself() {
     let schema = "CREATE TABLE item (id INTEGER PRIMARY KEY ON CONFLICT REPLACE, code TEXT UNIQUE ON CONFLICT REPLACE, n INTEGER NOT NULL ON CONFLICT REPLACE DEFAULT 4)";
     let write = "INSERT INTO item VALUES (1, 'b', NULL); UPDATE item SET code = 'c' WHERE id = 1";
