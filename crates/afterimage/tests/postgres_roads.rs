@@ -43,7 +43,8 @@ async fn check(roads: &[Road<'_>]) {
             db.run(surroundings).await;
             db.track("item", Tracking::new().storage(storage)).await;
             for (write, signs) in roads {
-                db.run("TRUNCATE item; INSERT INTO item VALUES (1, 10, 'a'), (2, 20, 'b'), (3, 30, 'c')").await;
+                db.run("TRUNCATE item; INSERT INTO item VALUES (1, 10, 'a'), (2, 20, 'b'), (3, 30, 'c')")
+                    .await;
                 let past = db.text("SELECT coalesce(max(history_id), 0) FROM item_history").await.unwrap();
                 db.run(write).await;
                 for (key, expected) in *signs {
@@ -106,7 +107,8 @@ async fn merges() {
         "MERGE INTO item {source} WHEN MATCHED AND what = 'del' THEN DELETE WHEN MATCHED THEN UPDATE SET n = 0 WHEN NOT MATCHED THEN INSERT VALUES (s.id, 0, what)"
     );
     let again = "MERGE INTO item USING (VALUES (1, 1), (NULL, 1)) AS s (old, id) ON s.old = item.id WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT VALUES (s.id, 0, 'again')";
-    let nothing = format!("MERGE INTO item {source} WHEN MATCHED THEN DO NOTHING WHEN NOT MATCHED THEN DO NOTHING");
+    let nothing =
+        format!("MERGE INTO item {source} WHEN MATCHED THEN DO NOTHING WHEN NOT MATCHED THEN DO NOTHING");
     check(&[
         (merge.as_str(), &[("1", "-"), ("2", "~"), ("9", "+")]),
         (again, &[("1", "-+")]),
@@ -170,7 +172,10 @@ async fn everything_goes_at_once() {
     db.run_as("ann", "spring cleaning", "TRUNCATE item CASCADE").await;
     assert_eq!(db.signs("part", "5").await, "+-");
     let last = db.versions("item", "1").await.pop().unwrap();
-    assert_eq!((last.header.user.as_deref(), last.header.reason.as_deref()), (Some("ann"), Some("spring cleaning")));
+    assert_eq!(
+        (last.header.user.as_deref(), last.header.reason.as_deref()),
+        (Some("ann"), Some("spring cleaning"))
+    );
     db.verify().await;
 }
 
@@ -179,16 +184,24 @@ async fn deferred_keys_shift_and_swap() {
     for storage in STORAGES {
         for more in ["", "; CREATE TABLE heir () INHERITS (item)"] {
             let mut db = TestDb::postgres().await;
-            db.run(&format!("CREATE TABLE item (a int, b text, n int, PRIMARY KEY (b, a) DEFERRABLE){more}")).await;
+            db.run(&format!("CREATE TABLE item (a int, b text, n int, PRIMARY KEY (b, a) DEFERRABLE){more}"))
+                .await;
             db.track("item", Tracking::new().storage(storage)).await;
             db.run("INSERT INTO item SELECT i, 'x', 10 * i FROM generate_series(1, 50) AS i").await;
             let swapped = db.try_run("UPDATE item SET a = 3 - a WHERE a < 3").await;
             if more.is_empty() {
                 swapped.unwrap();
                 db.run("UPDATE item SET a = a + 1").await;
-                assert_eq!(db.as_of("item", now()).await[..3].iter().map(|row| row["n"].as_i64().unwrap()).collect::<Vec<_>>(), [20, 10, 30]);
-                let life = db.versions("item", "b=x,a=3").await;
-                assert_eq!(life.iter().map(|version| row(version)["a"].as_i64().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
+                assert_eq!(
+                    db.as_of("item", now()).await[..3]
+                        .iter()
+                        .map(|row| row["n"].as_i64().unwrap())
+                        .collect::<Vec<_>>(),
+                    [20, 10, 30]
+                );
+                assert_eq!(db.signs("item", "b=x,a=3").await, "+-+", "one went on to 4, another came from 2");
+                let last = db.versions("item", "b=x,a=3").await.pop().unwrap();
+                assert_eq!(last.header.old_key.as_deref(), Some(r#"{"a": 2, "b": "x"}"#));
             }
             db.verify().await;
         }
@@ -234,7 +247,11 @@ async fn cascades_of_two_levels_set_null_set_default_and_of_keys() {
         ] {
             assert_eq!(db.signs(table, key).await, signs, "{table} {key}");
         }
-        assert_eq!(db.versions("c", "200").await[1].header.user.as_deref(), Some("ann"), "of the writer, though the cascade runs as the owner");
+        assert_eq!(
+            db.versions("c", "200").await[1].header.user.as_deref(),
+            Some("ann"),
+            "of the writer, though the cascade runs as the owner"
+        );
         assert!(db.try_run("DELETE FROM a WHERE id = 1").await.is_err());
         assert_eq!(db.signs("a", "1").await, "+", "one refers to it, and the statement failed");
         db.verify().await;
@@ -305,7 +322,7 @@ async fn what_triggers_before_the_row_make_of_it_is_what_is_recorded() {
                IF NEW.n = 13 THEN RETURN NULL; END IF; NEW.t := upper(NEW.t); RETURN NEW; END $$;
              CREATE TRIGGER tidy BEFORE INSERT OR UPDATE OR DELETE ON item FOR EACH ROW EXECUTE FUNCTION tidy();
              CREATE FUNCTION reckon() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-               UPDATE item SET t = t || '!' WHERE n = 7 AND t NOT LIKE '%!'; RETURN NULL; END $$;
+               IF pg_trigger_depth() = 1 THEN UPDATE item SET t = t || '!' WHERE n = 7; END IF; RETURN NULL; END $$;
              CREATE TRIGGER reckon AFTER UPDATE ON item FOR EACH STATEMENT EXECUTE FUNCTION reckon()",
         )
         .await;
@@ -316,7 +333,11 @@ async fn what_triggers_before_the_row_make_of_it_is_what_is_recorded() {
         let told: Vec<String> = db.versions("item", "1").await.iter().skip(1).flat_map(changes).collect();
         assert_eq!(told, ["n: 1 -> 7", "twice: 2 -> 14", "t: A -> A!"]);
         db.run("UPDATE item SET n = 13; DELETE FROM item").await;
-        assert_eq!(db.signs("item", "1").await, "+~~-");
+        assert_eq!(
+            db.signs("item", "1").await,
+            "+~~~-",
+            "the statement's own trigger fires though no row was updated"
+        );
         db.verify().await;
     }
 }
@@ -326,10 +347,12 @@ async fn what_triggers_before_the_row_make_of_it_is_what_is_recorded() {
 async fn a_large_statement_after_small_ones_is_not_slow() {
     for storage in STORAGES {
         let mut db = TestDb::postgres().await;
-        db.run("CREATE TABLE item (id int PRIMARY KEY, n int); SET plan_cache_mode = force_generic_plan").await;
+        db.run("CREATE TABLE item (id int PRIMARY KEY, n int); SET plan_cache_mode = force_generic_plan")
+            .await;
         db.track("item", Tracking::new().storage(storage)).await;
         for key in 0..8 {
-            db.run(&format!("INSERT INTO item VALUES ({key}, 0); UPDATE item SET n = 1 WHERE id = {key}")).await;
+            db.run(&format!("INSERT INTO item VALUES ({key}, 0); UPDATE item SET n = 1 WHERE id = {key}"))
+                .await;
         }
         db.run("INSERT INTO item SELECT i, 0 FROM generate_series(100, 20000) AS i").await;
         let started = std::time::Instant::now();
