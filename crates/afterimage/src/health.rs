@@ -215,7 +215,7 @@ async fn postgres(session: &mut Session, layout: &Layout, table: &Table) -> Resu
             &id,
         )
         .await?;
-    for function in sql::functions(layout, sql::level(table)) {
+    for function in sql::functions(layout, table) {
         let installed = bodies.iter().find(|row| format!("afterimage.{}", text(row, 0)) == function.name);
         if installed.is_none_or(|row| text(row, 1) != function.body) {
             faults.push(Fault::Outdated(format!("the function {}", function.name)));

@@ -136,7 +136,7 @@ pub trait Dialect: Debug + Send + Sync {
     fn differences(&self, layout: &Layout, sparse: bool) -> String;
 
     /// Records that do not follow one another: the key's columns, `history_id`, and what is wrong.
-    fn broken_sequences(&self, layout: &Layout) -> String;
+    fn broken_sequences(&self, layout: &Layout, table: &Table) -> String;
 
     /// Writes a record for every difference between the records and the live table.
     fn resync(&self, layout: &Layout, sparse: bool, table: &Table) -> Script;

@@ -82,12 +82,9 @@ async fn describe(session: &mut Session, row: Row) -> Result<Found> {
     let columns = session.rows(COLUMNS, &id).await?.into_iter().map(column).collect();
     let restore = path.and_then(|mut row| row.pop()).unwrap_or(Cell::Null);
     session.rows("SELECT pg_catalog.set_config('search_path', $1, true)", &[restore]).await?;
-    let key = session
-        .rows(KEY, &id)
-        .await?
-        .into_iter()
-        .filter_map(|mut row| row.pop().and_then(Cell::text))
-        .collect();
+    let key = session.rows(KEY, &id).await?;
+    let deferrable_key = key.first().is_some_and(|row| row[0].int() == Some(0));
+    let key = key.into_iter().filter_map(|mut row| row.pop().and_then(Cell::text)).collect();
     let partitions = session
         .rows(PARTITIONS, &id)
         .await?
@@ -103,6 +100,7 @@ async fn describe(session: &mut Session, row: Row) -> Result<Found> {
         partitioned: kind == "p",
         inherits: session.int(INHERITS, &id).await?.unwrap_or_default() > 0,
         written_again: session.int(WRITTEN_AGAIN, &id).await?.unwrap_or_default() > 0,
+        deferrable_key,
         bytes,
     };
     Ok(Found::Table(Box::new(Table { name, columns, key, shape: Shape::Postgres(shape) })))
@@ -128,11 +126,11 @@ const COLUMNS: &str = "WITH RECURSIVE base AS ( \
 
 /// The primary key, or else a unique index whose columns cannot be NULL.
 const KEY: &str = "WITH chosen AS ( \
-    SELECT i.indexrelid, i.indrelid, i.indkey, i.indnkeyatts FROM pg_catalog.pg_index AS i \
+    SELECT i.indexrelid, i.indrelid, i.indkey, i.indnkeyatts, i.indimmediate FROM pg_catalog.pg_index AS i \
     WHERE i.indrelid = $1::bigint::oid AND i.indisunique AND i.indpred IS NULL AND i.indexprs IS NULL AND (i.indisprimary OR (i.indimmediate AND i.indisvalid \
       AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) AND NOT a.attnotnull))) \
     ORDER BY i.indisprimary DESC, i.indisreplident DESC, i.indexrelid LIMIT 1) \
-  SELECT a.attname::text FROM chosen AS c, pg_catalog.generate_series(0, c.indnkeyatts - 1) AS n \
+  SELECT c.indimmediate::int, a.attname::text FROM chosen AS c, pg_catalog.generate_series(0, c.indnkeyatts - 1) AS n \
   JOIN pg_catalog.pg_attribute AS a ON true WHERE a.attrelid = c.indrelid AND a.attnum = c.indkey[n] ORDER BY n";
 
 const PARTITIONS: &str = "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_partition_tree($1::bigint::oid) AS p \

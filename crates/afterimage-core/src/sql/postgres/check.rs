@@ -68,12 +68,15 @@ pub(super) fn differences(layout: &Layout, sparse: bool) -> String {
     )
 }
 
-pub(super) fn broken_sequences(layout: &Layout) -> String {
+/// Where the key is deferrable, two rows may share it until their transaction ends, so that one is created while the
+/// other is there.
+pub(super) fn broken_sequences(layout: &Layout, shared_key: bool) -> String {
+    let alone = if shared_key { "false AND " } else { "" };
     let key = Quoted::list(layout.key_fields().map(|field| field.history.as_str()));
     let shown: Vec<String> =
         layout.key_fields().map(|field| format!("{}::text", Quoted::new(&field.history))).collect();
     format!(
-        "SELECT {}, history_id, problem FROM (\n  SELECT {key}, history_id, CASE\n    WHEN history_type = '+' AND before IN ('+', '~') THEN 'created while it was there'\n    WHEN history_type IN ('~', '-') AND (before IS NULL OR before = '-') THEN 'changed or deleted while it was not there'\n    WHEN id_before > history_id AND NOT baseline THEN 'dated before an earlier record'\n  END AS problem\n  FROM (SELECT {key}, history_id, history_type, lag(history_type) OVER w AS before, lag(history_id) OVER w AS id_before,\n      row_number() OVER w = 2 AND lag(history_type) OVER w = '+' AS baseline\n    FROM {} WINDOW w AS (PARTITION BY {key} ORDER BY history_date, history_id)) AS s\n) AS p\nWHERE problem IS NOT NULL",
+        "SELECT {}, history_id, problem FROM (\n  SELECT {key}, history_id, CASE\n    WHEN {alone}history_type = '+' AND before IN ('+', '~') THEN 'created while it was there'\n    WHEN history_type IN ('~', '-') AND (before IS NULL OR before = '-') THEN 'changed or deleted while it was not there'\n    WHEN id_before > history_id AND NOT baseline THEN 'dated before an earlier record'\n  END AS problem\n  FROM (SELECT {key}, history_id, history_type, lag(history_type) OVER w AS before, lag(history_id) OVER w AS id_before,\n      row_number() OVER w = 2 AND lag(history_type) OVER w = '+' AS baseline\n    FROM {} WINDOW w AS (PARTITION BY {key} ORDER BY history_date, history_id)) AS s\n) AS p\nWHERE problem IS NOT NULL",
         shown.join(", "),
         layout.history.quoted()
     )

@@ -91,7 +91,7 @@ pub(super) fn alter(old: &Layout, new: &Layout, fills: &[(u16, String)]) -> Scri
 pub(super) fn kept(field: &Field, row: &str) -> String {
     match field.keeping {
         Keeping::Stored => col(row, &field.name),
-        Keeping::Masked => format!("CASE WHEN {} IS NOT NULL THEN true END", col(row, &field.name)),
+        Keeping::Masked => format!("CASE WHEN {} IS DISTINCT FROM NULL THEN true END", col(row, &field.name)),
     }
 }
 

@@ -6,7 +6,9 @@
 mod capture;
 mod catalog;
 mod check;
+mod header;
 mod history;
+mod image;
 mod read;
 mod trigger;
 
@@ -80,7 +82,7 @@ impl Dialect for Postgres {
 
     fn install_capture(&self, layout: &Layout, table: &Table, _baseline: bool) -> Script {
         let mut script: Script =
-            capture::functions(layout, level(table)).into_iter().map(|function| function.create()).collect();
+            capture::functions(layout, table).into_iter().map(|function| function.create()).collect();
         script.extend(trigger::create(layout, table));
         script
     }
@@ -160,8 +162,8 @@ impl Dialect for Postgres {
         check::differences(layout, sparse)
     }
 
-    fn broken_sequences(&self, layout: &Layout) -> String {
-        check::broken_sequences(layout)
+    fn broken_sequences(&self, layout: &Layout, table: &Table) -> String {
+        check::broken_sequences(layout, table.postgres().is_some_and(|shape| shape.deferrable_key))
     }
 
     fn resync(&self, layout: &Layout, sparse: bool, _table: &Table) -> Script {

@@ -156,7 +156,7 @@ impl Dialect for Sqlite {
         check::differences(layout, sparse)
     }
 
-    fn broken_sequences(&self, layout: &Layout) -> String {
+    fn broken_sequences(&self, layout: &Layout, _table: &Table) -> String {
         check::broken_sequences(layout)
     }
 

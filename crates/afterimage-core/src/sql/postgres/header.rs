@@ -1,0 +1,88 @@
+//! What every record of a statement says: who, why and when.
+
+use super::history::insert_columns;
+use super::image::same;
+use crate::layout::Layout;
+use crate::name::literal;
+use crate::sql::expression::col;
+
+/// What a trigger function declares.
+pub(super) const VARIABLES: &str = "  moment pg_catalog.timestamptz := pg_catalog.clock_timestamp();
+  tx bigint := pg_catalog.pg_current_xact_id()::pg_catalog.text::bigint;
+  began pg_catalog.timestamptz;
+  who pg_catalog.text;
+  reason pg_catalog.text;
+  context pg_catalog.jsonb;
+  explicit pg_catalog.text;
+  setting pg_catalog.text;";
+
+/// Who, why and when: once a statement. `rows` are the transition tables or rows whose keys an explicit time concerns.
+pub(super) fn context(layout: &Layout, rows: &[&str]) -> String {
+    let checks: Vec<String> = rows
+        .iter()
+        .map(|rows| {
+            let same: Vec<String> = layout
+                .key_fields()
+                .map(|field| same(field, &col("h", &field.history), &col("c", &field.name)))
+                .collect();
+            format!(
+                "      OR EXISTS (SELECT 1 FROM {rows} AS c JOIN {} AS h ON {} WHERE h.history_date OPERATOR(pg_catalog.>) moment)",
+                layout.history.quoted(),
+                same.join(" AND ")
+            )
+        })
+        .collect();
+    format!(
+        "  IF moment OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.+) interval '1 second') THEN
+    began := pg_catalog.now();
+  END IF;
+  setting := pg_catalog.current_setting('afterimage.context', true);
+  IF setting OPERATOR(pg_catalog.<>) '' THEN
+    context := setting::pg_catalog.jsonb;
+    who := context OPERATOR(pg_catalog.->>) 'actor';
+    reason := context OPERATOR(pg_catalog.->>) 'reason';
+    explicit := context OPERATOR(pg_catalog.->>) 'at';
+    IF context OPERATOR(pg_catalog.?) 'skip' THEN
+      RAISE feature_not_supported USING MESSAGE = 'afterimage: skip is not available';
+    END IF;
+    context := context OPERATOR(pg_catalog.-) '{{actor,reason,at}}'::pg_catalog.text[];
+    IF context OPERATOR(pg_catalog.=) '{{}}'::pg_catalog.jsonb THEN context := NULL; END IF;
+    IF explicit IS NOT NULL THEN
+      context := COALESCE(context, '{{}}'::pg_catalog.jsonb) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('recorded_at', pg_catalog.to_char(moment OPERATOR(pg_catalog.||) '', ''));
+      moment := afterimage.explicit_moment(explicit);
+      began := NULL;
+      IF false
+{}
+      THEN
+        RAISE invalid_parameter_value USING MESSAGE = {} OPERATOR(pg_catalog.||) ' has a newer record of this row than the explicit time';
+      END IF;
+    END IF;
+  ELSE
+    context := pg_catalog.jsonb_build_object('session_user', session_user, 'application_name', pg_catalog.current_setting('application_name'), 'client_addr', pg_catalog.inet_client_addr());
+  END IF;",
+        checks.join("\n"),
+        literal(&format!("afterimage: {}", layout.table)),
+    )
+    .replace(
+        "pg_catalog.to_char(moment OPERATOR(pg_catalog.||) '', '')",
+        "pg_catalog.to_char(pg_catalog.timezone('UTC', moment), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
+    )
+}
+
+/// The moment of the records: never before the newest one, should the clock have gone back. The look-up asks for
+/// records of the future, so that it meets none.
+pub(super) fn date(layout: &Layout) -> String {
+    format!(
+        "CASE WHEN explicit IS NOT NULL THEN moment ELSE GREATEST(moment, (SELECT f.history_date FROM {} AS f WHERE f.history_date OPERATOR(pg_catalog.>) moment ORDER BY f.history_date DESC LIMIT 1)) END",
+        layout.history.quoted()
+    )
+}
+
+/// The header's values, in the order of `insert_columns`.
+pub(super) fn header(layout: &Layout, sign: &str, old_key: &str) -> String {
+    format!("{}, tx, began, '{sign}'::pg_catalog.\"char\", who, reason, context, {old_key}", date(layout))
+}
+
+pub(super) fn insert_into(layout: &Layout) -> String {
+    format!("INSERT INTO {} ({})", layout.history.quoted(), insert_columns(layout))
+}
