@@ -277,7 +277,7 @@ fn each_row(layout: &Layout, shared: bool) -> String {
     let skip = if layout.record_unchanged {
         String::new()
     } else {
-        format!("    IF {} THEN\n      RETURN NULL;\n    END IF;\n", balanced(&unchanged, "AND", "true"))
+        format!("    IF ({}) THEN\n      RETURN NULL;\n    END IF;\n", balanced(&unchanged, "AND", "true"))
     };
     format!(
         "DECLARE\n{VARIABLES}\nBEGIN\n  IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN\n{context_new}\n    {inserted}\n  ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN\n{context_old}\n    {deleted}{others}\n  ELSE\n{skip}{context_both}\n    IF {same_key} THEN\n    {updated}\n    ELSE\n    {departed}{others}\n    {arrived}\n    END IF;\n  END IF;\n  RETURN NULL;\nEND",

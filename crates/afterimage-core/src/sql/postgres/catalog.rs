@@ -45,22 +45,26 @@ ON CONFLICT DO NOTHING",
     "CREATE OR REPLACE FUNCTION afterimage.explicit_time() RETURNS void
 LANGUAGE sql AS ''",
     "REVOKE EXECUTE ON FUNCTION afterimage.explicit_time() FROM PUBLIC",
+    // Capture calls it with the owner's rights, so that it asks for those of the role that the session has taken on.
     "CREATE OR REPLACE FUNCTION afterimage.explicit_moment(asked text) RETURNS timestamptz
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  role pg_catalog.text := pg_catalog.current_setting('role');
 BEGIN
-  IF NOT pg_catalog.has_function_privilege(session_user, 'afterimage.explicit_time()', 'EXECUTE') THEN
+  IF role OPERATOR(pg_catalog.=) 'none' THEN role := session_user; END IF;
+  IF NOT pg_catalog.has_function_privilege(role, 'afterimage.explicit_time()', 'EXECUTE') THEN
     RAISE insufficient_privilege USING MESSAGE = 'afterimage: an explicit time needs EXECUTE on afterimage.explicit_time()';
   END IF;
-  IF asked::timestamptz > pg_catalog.clock_timestamp() THEN
+  IF asked::pg_catalog.timestamptz OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN
     RAISE invalid_parameter_value USING MESSAGE = 'afterimage: the explicit time is in the future';
   END IF;
-  RETURN asked::timestamptz;
+  RETURN asked::pg_catalog.timestamptz;
 END $$",
     "CREATE OR REPLACE FUNCTION afterimage.append_only() RETURNS trigger
-LANGUAGE plpgsql AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  RAISE insufficient_privilege USING MESSAGE = 'afterimage: records of ' || TG_RELID::regclass::text || ' cannot be changed or deleted';
+  RAISE insufficient_privilege USING MESSAGE = 'afterimage: records of ' OPERATOR(pg_catalog.||) TG_RELID::pg_catalog.regclass::pg_catalog.text OPERATOR(pg_catalog.||) ' cannot be changed or deleted';
 END $$",
-    // Everyone may see what is tracked; nobody else may change it.
+    // So that the right can be asked for by its name; what is in here stays closed.
     "GRANT USAGE ON SCHEMA afterimage TO PUBLIC",
 ];
