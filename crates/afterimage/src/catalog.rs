@@ -6,6 +6,7 @@ use afterimage_core::{Layout, Moment, Storage, TableName, Tracking, suggest};
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::introspect;
 use crate::session::{Cell, Row, Session};
 
 /// How far tracking of a table has come.
@@ -165,6 +166,16 @@ pub(crate) async fn find(session: &mut Session, name: &str) -> Result<Entry> {
     let mut found: Vec<&Entry> = entries.iter().filter(|entry| matches(entry)).collect();
     if found.is_empty() {
         found = entries.iter().filter(|entry| loosely(entry)).collect();
+    }
+    if found.len() > 1 {
+        // As everywhere else, a bare name means the table in the connection's own schema.
+        let mut here = Vec::new();
+        for entry in &found {
+            if introspect::seen(session, &entry.table).await?.schema.is_none() {
+                here.push(*entry);
+            }
+        }
+        found = if here.is_empty() { found } else { here };
     }
     match found.as_slice() {
         [one] => Ok((*one).clone()),

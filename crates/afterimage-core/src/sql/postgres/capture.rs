@@ -30,7 +30,8 @@ pub struct Function {
 
 impl Function {
     fn new(name: String, settings: &'static str, body: &str) -> Self {
-        let body = format!("\n-- afterimage {:08x}\n{body}\n", fingerprint(body));
+        let body =
+            format!("\n#variable_conflict use_variable\n-- afterimage {:08x}\n{body}\n", fingerprint(body));
         Self { name, body, settings }
     }
 
@@ -76,9 +77,14 @@ pub fn functions(layout: &Layout, table: &Table) -> Vec<Function> {
     functions
 }
 
-/// The columns of a rows' subquery: those that are recorded.
-fn columns(layout: &Layout) -> String {
-    Quoted::list(layout.fields.iter().map(|field| field.name.as_str()))
+/// The rows of a transition table, numbered. (A column may be called like a variable: so they are qualified. What we
+/// add begins with `history_`, as no column of a tracked table does.)
+fn numbered(layout: &Layout, rows: &str) -> String {
+    let columns: Vec<String> = layout.fields.iter().map(|field| col("r", &field.name)).collect();
+    format!(
+        "(SELECT pg_catalog.row_number() OVER () AS history_position, {} FROM {rows} AS r)",
+        columns.join(", ")
+    )
 }
 
 /// Settings under which a statement for many rows is planned, and their restoration.
@@ -177,24 +183,25 @@ fn one_update(layout: &Layout) -> String {
 
 /// Old and new rows, paired by position: the tables are filled row by row, in step.
 fn pairs(layout: &Layout) -> String {
-    let columns = columns(layout);
     format!(
-        "(SELECT pg_catalog.row_number() OVER () AS position, {columns} FROM old_rows) AS o\n    JOIN (SELECT pg_catalog.row_number() OVER () AS position, {columns} FROM new_rows) AS n ON o.position OPERATOR(pg_catalog.=) n.position"
+        "{} AS o\n    JOIN {} AS n ON o.history_position OPERATOR(pg_catalog.=) n.history_position",
+        numbered(layout, "old_rows"),
+        numbered(layout, "new_rows"),
     )
 }
 
 fn many_updates(layout: &Layout) -> String {
-    let words: Vec<String> = (0..layout.words()).map(|word| format!("p.m{word}")).collect();
+    let words: Vec<String> = (0..layout.words()).map(|word| format!("p.history_mask{word}")).collect();
     let sparse = |field: &Field, value: &str| {
         let (word, bit) = field.word_and_bit();
         format!(
-            "CASE WHEN (p.m{word} OPERATOR(pg_catalog.&) {bit}::bigint) OPERATOR(pg_catalog.<>) 0::bigint THEN {value} END"
+            "CASE WHEN (p.history_mask{word} OPERATOR(pg_catalog.&) {bit}::bigint) OPERATOR(pg_catalog.<>) 0::bigint THEN {value} END"
         )
     };
     let masks: Vec<String> = mask(layout, "o", "n")
         .into_iter()
         .enumerate()
-        .map(|(word, mask)| format!("{mask} AS m{word}"))
+        .map(|(word, mask)| format!("{mask} AS history_mask{word}"))
         .collect();
     let values: Vec<String> = layout
         .fields
@@ -210,7 +217,7 @@ fn many_updates(layout: &Layout) -> String {
     };
     // OFFSET 0 keeps the masks from being computed again for every column.
     format!(
-        "{}\n  SELECT {}, {}, {}\n  FROM (SELECT {}, {}\n    FROM {}\n    WHERE {}\n    ORDER BY n.position OFFSET 0) AS p{changed};",
+        "{}\n  SELECT {}, {}, {}\n  FROM (SELECT {}, {}\n    FROM {}\n    WHERE {}\n    ORDER BY n.history_position OFFSET 0) AS p{changed};",
         insert_into(layout),
         header(layout, "~", "NULL"),
         stored_mask(layout, words.clone()),
@@ -229,16 +236,17 @@ fn old_key(layout: &Layout, row: &str) -> String {
 fn update(layout: &Layout, first: bool, shared: bool) -> String {
     // Of the rows whose key changed, all departures, then all arrivals, so that a swap is exact.
     let moved = format!("{}\n  WHERE NOT {}", pairs(layout), key_is_same(layout, "o", "n"));
-    let ordered = format!("{moved}\n  ORDER BY o.position");
+    let ordered = format!("{moved}\n  ORDER BY o.history_position");
     let departures = whole(layout, "-", "o", "NULL", &ordered);
     let arrivals = whole(layout, "+", "n", &old_key(layout, "o"), &ordered);
     let others =
         if shared { format!("\n  {}", still_there(layout, &moved, Some(&moved))) } else { String::new() };
     // One row touched twice by one statement (two cascades), of which one changes its key: no order of ours is right.
     let tangled = format!(
-        "SELECT FROM {p}\n    JOIN (SELECT pg_catalog.row_number() OVER () AS position, {c} FROM new_rows) AS a ON a.position OPERATOR(pg_catalog.<) o.position AND {same}\n    JOIN (SELECT pg_catalog.row_number() OVER () AS position, {c} FROM old_rows) AS b ON b.position OPERATOR(pg_catalog.=) a.position AND NOT {moved}\n    WHERE {image}",
+        "SELECT FROM {p}\n    JOIN {news} AS a ON a.history_position OPERATOR(pg_catalog.<) o.history_position AND {same}\n    JOIN {olds} AS b ON b.history_position OPERATOR(pg_catalog.=) a.history_position AND NOT {moved}\n    WHERE {image}",
         p = pairs(layout),
-        c = columns(layout),
+        news = numbered(layout, "new_rows"),
+        olds = numbered(layout, "old_rows"),
         same = key_is_same(layout, "a", "o"),
         moved = key_is_same(layout, "b", "a"),
         image = layout

@@ -129,6 +129,11 @@ pub(super) fn count_as_of(as_of: &AsOf<'_>) -> String {
 }
 
 pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
+    format!("{}\nORDER BY {}", state(as_of), order_by_key(as_of.layout, "n"))
+}
+
+/// The table as of a time, in no order.
+fn state(as_of: &AsOf<'_>) -> String {
     let AsOf { layout, fields, sparse, bound, unfinished } = as_of;
     let history = layout.history.quoted();
     let condition = condition(*bound, unfinished);
@@ -144,42 +149,47 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
         // The newest record of each key from the key's index, in key order, and then its row, one by one: so that a
         // limit stops early. A join would be planned for a whole table, and read all of the history for it.
         return format!(
-            "SELECT {}\nFROM (SELECT DISTINCT ON ({key}) {key}, h.history_date, h.history_id, h.history_type\n  FROM {history} AS h WHERE {condition}\n  ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS n\nCROSS JOIN LATERAL (SELECT * FROM {history} AS x\n  WHERE x.history_date = n.history_date AND x.history_id = n.history_id LIMIT 1) AS l\nWHERE n.history_type <> '-'\nORDER BY {}",
+            "SELECT {}\nFROM (SELECT DISTINCT ON ({key}) {key}, h.history_date, h.history_id, h.history_type\n  FROM {history} AS h WHERE {condition}\n  ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS n\nCROSS JOIN LATERAL (SELECT * FROM {history} AS x\n  WHERE x.history_date = n.history_date AND x.history_id = n.history_id LIMIT 1) AS l\nWHERE n.history_type <> '-'",
             columns.join(", "),
-            order_by_key(layout, "n"),
         );
     }
     let newest = |expression: &str, filter: &str| {
         format!("(array_agg({expression} ORDER BY h.history_date DESC, h.history_id DESC){filter})[1]")
     };
     let mut inner: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
-    let mut outer: Vec<String> = layout
-        .key_fields()
-        .map(|field| format!("{} AS {}", col("n", &field.history), Quoted::new(&field.name)))
-        .collect();
+    let mut outer: Vec<String> = Vec::new();
+    for field in layout.key_fields() {
+        let name = Quoted::new(&field.name);
+        if field.plain_equality || is_array(field) {
+            outer.push(format!("{} AS {name}", col("n", &field.history)));
+        } else {
+            // Of keys that are equal and look different, 1.0 and 1.00, the newest.
+            inner.push(format!("{} AS history_k{}", newest(&col("h", &field.history), ""), field.bit));
+            outer.push(format!("n.history_k{} AS {name}", field.bit));
+        }
+    }
     for field in rest {
         let filter = format!(" FILTER (WHERE {})", mask_names("h", field));
         let name = Quoted::new(&field.name);
         if is_array(field) {
             // An array of arrays would become one array: find the record, then its value.
-            inner.push(format!("{} AS d{}", newest("h.history_date", &filter), field.bit));
-            inner.push(format!("{} AS i{}", newest("h.history_id", &filter), field.bit));
+            inner.push(format!("{} AS history_d{}", newest("h.history_date", &filter), field.bit));
+            inner.push(format!("{} AS history_i{}", newest("h.history_id", &filter), field.bit));
             outer.push(format!(
-                "(SELECT {} FROM {history} AS x WHERE x.history_date = n.d{bit} AND x.history_id = n.i{bit}) AS {name}",
+                "(SELECT {} FROM {history} AS x WHERE x.history_date = n.history_d{bit} AND x.history_id = n.history_i{bit}) AS {name}",
                 col("x", &field.history),
                 bit = field.bit
             ));
         } else {
-            inner.push(format!("{} AS f{}", newest(&col("h", &field.history), &filter), field.bit));
-            outer.push(format!("n.f{} AS {name}", field.bit));
+            inner.push(format!("{} AS history_f{}", newest(&col("h", &field.history), &filter), field.bit));
+            outer.push(format!("n.history_f{} AS {name}", field.bit));
         }
     }
     format!(
-        "SELECT {}\nFROM (SELECT {}\n  FROM {history} AS h WHERE {condition} GROUP BY {key}\n  HAVING {} <> '-') AS n\nORDER BY {}",
+        "SELECT {}\nFROM (SELECT {}\n  FROM {history} AS h WHERE {condition} GROUP BY {key}\n  HAVING {} <> '-') AS n",
         outer.join(", "),
         inner.join(",\n    "),
         newest("h.history_type", ""),
-        order_by_key(layout, "n"),
     )
 }
 
@@ -189,7 +199,5 @@ fn order_by_key(layout: &Layout, alias: &str) -> String {
 
 /// The state of now from the records, for comparing with the live table.
 pub(super) fn replay(layout: &Layout, sparse: bool) -> String {
-    let all = AsOf { layout, fields: &layout.fields, sparse, bound: Bound::Now, unfinished: &[] };
-    let ordered = self::as_of(&all);
-    ordered.rsplit_once("\nORDER BY ").map(|(query, _)| query.to_owned()).unwrap_or(ordered)
+    state(&AsOf { layout, fields: &layout.fields, sparse, bound: Bound::Now, unfinished: &[] })
 }

@@ -72,7 +72,7 @@ pub(super) fn broken_sequences(layout: &Layout) -> String {
         .collect::<Vec<_>>()
         .join(", ");
     format!(
-        "SELECT {names}, history_id, problem FROM (\n  SELECT {names}, history_id, CASE\n    WHEN history_type = '+' AND before IN ('+', '~') THEN 'created while it was there'\n    WHEN history_type IN ('~', '-') AND (before IS NULL OR before = '-') THEN 'changed or deleted while it was not there'\n    WHEN id_before > history_id THEN 'dated before an earlier record'\n  END AS problem\n  FROM (SELECT {key}, h.history_id, h.history_type,\n      lag(h.history_type) OVER w AS before, lag(h.history_id) OVER w AS id_before\n    FROM {} AS h WINDOW w AS (PARTITION BY {key} ORDER BY h.history_date, h.history_id))\n)\nWHERE problem IS NOT NULL",
+        "SELECT {names}, history_id, history_problem FROM (\n  SELECT {names}, history_id, CASE\n    WHEN history_type = '+' AND history_before IN ('+', '~') THEN 'created while it was there'\n    WHEN history_type IN ('~', '-') AND (history_before IS NULL OR history_before = '-') THEN 'changed or deleted while it was not there'\n    WHEN history_id_before > history_id THEN 'dated before an earlier record'\n  END AS history_problem\n  FROM (SELECT {key}, h.history_id, h.history_type,\n      lag(h.history_type) OVER w AS history_before, lag(h.history_id) OVER w AS history_id_before\n    FROM {} AS h WINDOW w AS (PARTITION BY {key} ORDER BY h.history_date, h.history_id))\n)\nWHERE history_problem IS NOT NULL",
         layout.history.quoted()
     )
 }
