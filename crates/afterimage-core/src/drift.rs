@@ -72,9 +72,22 @@ pub struct Followed {
 pub struct Renames {
     /// Old and new names somebody told us.
     pub told: Vec<(String, String)>,
-    /// Whether a column's number proves that it is the same column: always on PostgreSQL; on SQLite only while our
-    /// triggers stand, since SQLite refuses to drop a column that they name.
-    pub by_number: bool,
+    /// What a column's number says.
+    pub numbers: Numbers,
+}
+
+/// What it means that a column has the number of an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Numbers {
+    /// Nothing: SQLite's are positions, and another column may have taken the place.
+    #[default]
+    Nothing,
+    /// That it is the same column under another name, unless there still is one of the old name. So on PostgreSQL,
+    /// where a restored table may be numbered anew; and on SQLite while our triggers stand, since it refuses to drop
+    /// a column that they name.
+    Rename,
+    /// That it is the same column, whatever its name: on PostgreSQL within one transaction.
+    Identity,
 }
 
 /// Follows the table: what a layout must become to record the table of today.
@@ -227,14 +240,19 @@ fn same_column<'t>(
     if let Some((_, to)) = renames.told.iter().find(|(from, _)| from == name) {
         return table.column(to);
     }
+    let numbered = || table.columns.iter().find(|column| column.number == number);
     let known = |column: &Column| {
         old.fields.iter().any(|field| field.name == column.name)
             || old.left_out.iter().any(|c| c.name == column.name)
     };
-    table.column(name).or_else(|| {
-        let told = |column: &Column| renames.told.iter().any(|(_, to)| *to == column.name);
-        table.columns.iter().find(|c| renames.by_number && c.number == number && !known(c) && !told(c))
-    })
+    let told = |column: &Column| renames.told.iter().any(|(_, to)| *to == column.name);
+    match renames.numbers {
+        Numbers::Nothing => table.column(name),
+        Numbers::Rename => {
+            table.column(name).or_else(|| numbered().filter(|column| !known(column) && !told(column)))
+        }
+        Numbers::Identity => numbered(),
+    }
 }
 
 fn rename_option(tracking: &mut Tracking, from: &str, to: &str) {

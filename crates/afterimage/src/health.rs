@@ -1,6 +1,6 @@
 //! Whether what is installed is what should be, and whether the table is what the catalogue says.
 
-use afterimage_core::drift::{self, Change, Renames};
+use afterimage_core::drift::{self, Change, Numbers, Renames};
 use afterimage_core::{Layout, Table, TableName};
 use serde::Serialize;
 
@@ -140,12 +140,17 @@ pub(crate) async fn faults(session: &mut Session, entry: &Entry, table: &Table) 
         Session::Sqlite(_) => sqlite(session, layout, table, entry.stage == Stage::Baseline).await?,
     };
     let captured = !faults.iter().any(Fault::loses_changes);
-    let known = Renames { told: Vec::new(), by_number: table.postgres().is_some() || captured };
+    let known = Renames { told: Vec::new(), numbers: numbers(table, captured) };
     match drift::follow(layout, &entry.tracking, table, &known) {
         Ok(followed) => faults.extend(followed.changes.into_iter().map(Fault::Changed)),
         Err(error) => faults.push(Fault::Unfollowable(error.to_string())),
     }
     Ok(faults)
+}
+
+/// What the numbers of a table's columns say, if nothing was lost since it was last followed (`captured`).
+pub(crate) fn numbers(table: &Table, captured: bool) -> Numbers {
+    if table.postgres().is_some() || captured { Numbers::Rename } else { Numbers::Nothing }
 }
 
 /// The statements that remove triggers of ours which should not be there any more.

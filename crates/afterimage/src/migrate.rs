@@ -1,6 +1,6 @@
 //! `migrate`: follows a table whose columns, name or options changed.
 
-use afterimage_core::drift::{self, Change, Renames};
+use afterimage_core::drift::{self, Change, Numbers, Renames};
 use afterimage_core::sql::{Script, catalog as sql};
 use afterimage_core::{Context, Layout, Moment, Table, TableName, Tracking};
 
@@ -9,7 +9,7 @@ use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::{self, Fault};
 use crate::introspect;
-use crate::session::Session;
+use crate::session::{Cell, Session};
 use crate::transaction::Tx;
 
 /// What `migrate` did to one table.
@@ -38,22 +38,30 @@ pub(crate) struct FollowedTable {
 #[derive(Debug)]
 pub(crate) struct Following {
     pub(crate) table: TableName,
-    pub(crate) script: Script,
+    before: Script,
+    resync: Script,
+    after: Script,
     layout: Layout,
     changes: Vec<Change>,
     gap: bool,
 }
 
 impl Following {
+    /// Every statement, in order.
+    pub(crate) fn script(self) -> Script {
+        [self.before, self.resync, self.after].concat()
+    }
+
     async fn run(self, session: &mut Session) -> Result<FollowedTable> {
+        session.run_all(&self.before).await?;
         let mut resynced = 0;
-        let records = format!("INSERT INTO {}", self.layout.history.quoted());
-        for statement in &self.script {
+        for statement in &self.resync {
             let rows = session.run(statement).await?;
-            if statement.contains(&records) {
+            if !statement.starts_with("UPDATE") {
                 resynced += rows;
             }
         }
+        session.run_all(&self.after).await?;
         Ok(FollowedTable { layout: self.layout, changes: self.changes, gap: self.gap, resynced })
     }
 }
@@ -85,6 +93,9 @@ impl Afterimage {
 impl Tx {
     /// Changes the schema of a tracked table, and follows it, in this transaction: runs `statements` (an `ALTER
     /// TABLE`, or several statements) with capture out of the way, then brings the history along.
+    ///
+    /// On SQLite a column renamed by statements that also drop something counts as a new one: rename it in a call of
+    /// its own.
     pub async fn alter(&mut self, table: &str, statements: &str) -> Result<Migrated> {
         let session = &mut self.session;
         let entry = catalog::find(session, table).await?;
@@ -114,13 +125,46 @@ pub(crate) async fn alter_script(
     at: Option<Moment>,
 ) -> Result<(Script, Following)> {
     let before = removable(session, entry)?;
+    let page = root_page(session, &entry.table.name).await?;
     session.run_all(&before).await?;
     session.run(statements).await.map_err(|error| error.on(&entry.table))?;
+    let mut entry = entry.clone();
+    if let Some(name) = name_of_page(session, page, &entry.table.name).await? {
+        entry.table.name = name;
+    }
+    let entry = &entry;
     let table = find_today(session, entry).await?;
-    let renamed = statements.to_ascii_lowercase().contains("rename");
-    let known = Renames { told: Vec::new(), by_number: table.postgres().is_some() || renamed };
+    let says = |word: &str| statements.to_ascii_lowercase().contains(word);
+    let numbers = match (table.postgres(), says("rename") && !says("drop")) {
+        (Some(_), _) => Numbers::Identity,
+        (None, true) => Numbers::Rename,
+        (None, false) => Numbers::Nothing,
+    };
+    let known = Renames { told: Vec::new(), numbers };
     let following = following(session, entry, &table, &entry.tracking, &known, at, false).await?;
     Ok((before, following))
+}
+
+/// Where SQLite keeps a table: inside a transaction it stays there whatever it is called, and our triggers, by which a
+/// renamed table is found at other times, are out of the way.
+async fn root_page(session: &mut Session, table: &str) -> Result<Option<i64>> {
+    match session {
+        #[cfg(feature = "sqlite")]
+        Session::Sqlite(_) => {
+            let sql = "SELECT rootpage FROM sqlite_schema WHERE type = 'table' AND lower(name) = lower(?1)";
+            session.int(sql, &[Cell::Text(table.to_owned())]).await
+        }
+        #[cfg(feature = "postgres")]
+        Session::Postgres(_) => Ok(None),
+    }
+}
+
+/// What the table of a root page is called, where nothing has its old name any more.
+async fn name_of_page(session: &mut Session, page: Option<i64>, old: &str) -> Result<Option<String>> {
+    let (Some(page), None) = (page, root_page(session, old).await?) else { return Ok(None) };
+    let sql = "SELECT name FROM sqlite_schema WHERE type = 'table' AND rootpage = ?1";
+    let row = session.row(sql, &[Cell::Int(page)]).await?;
+    Ok(row.and_then(|mut row| row.pop()).and_then(Cell::text))
 }
 
 /// On SQLite our triggers name the columns, and so stand in the way of an ALTER; PostgreSQL's do not.
@@ -187,8 +231,7 @@ pub(crate) async fn follow_in(
 ) -> Result<FollowedTable> {
     let faults = health::faults(session, entry, table).await?;
     let captured = !stopped && !faults.iter().any(Fault::loses_changes);
-    let by_number = table.postgres().is_some() || captured;
-    let known = Renames { told: renames.to_vec(), by_number };
+    let known = Renames { told: renames.to_vec(), numbers: health::numbers(table, captured) };
     let up_to_date = faults.is_empty() && !stopped && *tracking == entry.tracking && renames.is_empty();
     if up_to_date {
         return Ok(FollowedTable {
@@ -226,6 +269,7 @@ pub(crate) async fn following(
         .filter(|field| field.bit >= old.next_bit)
         .filter_map(|field| Some((field.bit, table.column(&field.name)?.fill.clone()?)))
         .collect();
+    let new_epoch = layout != *old;
     let mut script = dialect.alter_history(old, &layout, &fills);
     script.extend(health::stale(session, &layout, table).await?);
     script.extend(dialect.install_capture(&layout, table, entry.stage == Stage::Baseline));
@@ -235,21 +279,23 @@ pub(crate) async fn following(
     if entry.stage == Stage::Stopped {
         script.push(sql::set_state(dialect, entry.id, Stage::Active.as_str()));
     }
-    if layout != *old {
+    if new_epoch {
         script.push(sql::insert_epoch(dialect, entry.next_epoch(), &layout, &from));
     }
-    if entry.stage != Stage::Baseline {
-        let sparse = entry.sparse() || layout.storage == afterimage_core::Storage::Delta;
-        script.extend(dialect.resync(&layout, sparse, table));
-    }
+    let sparse = entry.sparse() || layout.storage == afterimage_core::Storage::Delta;
+    let resync = match entry.stage {
+        Stage::Baseline => Script::new(),
+        _ => dialect.resync(&layout, sparse, new_epoch),
+    };
+    let mut after = Script::new();
     if lost && entry.gaps.iter().any(|gap| gap.to.is_none() && gap.key.is_none()) {
-        script.push(sql::close_gaps(dialect, entry.id, &from));
+        after.push(sql::close_gaps(dialect, entry.id, &from));
     } else if lost {
         let since = dialect.moment(last_known(session, entry).await?);
         let cause = "its triggers were missing";
-        script.push(sql::insert_gap(dialect, entry.id, None, &since, &from, cause, "migrate"));
+        after.push(sql::insert_gap(dialect, entry.id, None, &since, &from, cause, "migrate"));
     }
-    Ok(Following { table: table.name.clone(), script, layout, changes, gap: lost })
+    Ok(Following { table: table.name.clone(), before: script, resync, after, layout, changes, gap: lost })
 }
 
 /// The moment up to which the records are known to be whole: that of the newest record, or of the newest epoch.

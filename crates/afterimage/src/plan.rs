@@ -1,6 +1,6 @@
 //! `plan`: the SQL that `track` or `migrate` would run, for any migration tool.
 
-use afterimage_core::drift::Renames;
+use afterimage_core::drift::{Numbers, Renames};
 use afterimage_core::sql::{Dialect, catalog as sql};
 use afterimage_core::{Layout, TableName, Tracking};
 use serde::Serialize;
@@ -104,13 +104,13 @@ async fn follow(session: &mut Session, entry: &Entry, statements: Option<&str>) 
         }
         None => {
             let table = migrate::find_today(session, entry).await?;
-            let known = Renames { told: Vec::new(), by_number: true };
+            let known = Renames { told: Vec::new(), numbers: Numbers::Rename };
             migrate::following(session, entry, &table, &entry.tracking, &known, None, false).await?
         }
     };
-    up.extend(following.script);
+    let table = introspect::seen(session, &following.table).await?;
+    up.extend(following.script());
     // A history is never narrowed: what is recorded stays. The way back is to follow the table back.
     let down = vec!["-- take the schema change back, then: afterimage migrate".to_owned()];
-    let table = introspect::seen(session, &following.table).await?;
     Ok(PlannedTable { table, plan: Plan { up, down } })
 }

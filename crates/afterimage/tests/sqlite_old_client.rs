@@ -116,10 +116,14 @@ async fn what_plan_prints_runs_there_and_the_library_reads_it() {
 }
 
 #[tokio::test]
-#[ignore = "a plan with the table's own rename: without its triggers, which went first, the table is not found again"]
 async fn a_plan_follows_the_tables_own_rename() {
     let mut db = TestDb::sqlite().await;
     db.run(SCHEMA).await;
     db.track("item", Tracking::new()).await;
-    db.audit.plan_after("item", "ALTER TABLE item RENAME TO thing").await.unwrap();
+    let plan = db.audit.plan_after("item", "ALTER TABLE item RENAME TO thing").await.unwrap();
+    db.run("INSERT INTO item (id) VALUES (1)").await;
+    shell(&db.file(), &format!("BEGIN;\n{};\nCOMMIT;\n", plan.plan.up.join(";\n"))).await.unwrap();
+    shell(&db.file(), "DELETE FROM thing;").await.unwrap();
+    assert_eq!(db.signs("thing", "1").await, "+-");
+    db.verify().await;
 }

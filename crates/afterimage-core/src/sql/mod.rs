@@ -138,8 +138,10 @@ pub trait Dialect: Debug + Send + Sync {
     /// Records that do not follow one another: the key's columns, `history_id`, and what is wrong.
     fn broken_sequences(&self, layout: &Layout, table: &Table) -> String;
 
-    /// Writes a record for every difference between the records and the live table.
-    fn resync(&self, layout: &Layout, sparse: bool, table: &Table) -> Script;
+    /// Writes a record for every difference between the records and the live table; dated at the beginning of the
+    /// newest epoch, where the same transaction began it: were they any later, an as-of in between would show the
+    /// columns of the one without the values of the other.
+    fn resync(&self, layout: &Layout, sparse: bool, new_epoch: bool) -> Script;
 
     /// A query that gives one row, how many rows a table has.
     fn count(&self, table: &TableName) -> String {

@@ -142,11 +142,7 @@ async fn conclude(session: &mut Session, entry: &Entry, resumed: bool) -> Result
             let cause =
                 format!("the baseline was interrupted, and {lost} rows changed before they were in it");
             let (from, to) = (dialect::Postgres.moment(entry.since), "clock_timestamp()");
-            for statement in
-                dialect::Postgres.resync(layout, true, &crate::migrate::find_today(session, entry).await?)
-            {
-                session.run(&statement).await?;
-            }
+            session.run_all(&dialect::late(layout, &from)).await?;
             session
                 .run(&sql::insert_gap(&dialect::Postgres, entry.id, None, &from, to, &cause, "track"))
                 .await?;

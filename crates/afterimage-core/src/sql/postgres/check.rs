@@ -83,7 +83,15 @@ pub(super) fn broken_sequences(layout: &Layout, shared_key: bool) -> String {
 }
 
 /// One statement, so that all its records share one moment and one look at the table.
-pub(super) fn resync(layout: &Layout, sparse: bool) -> Script {
+pub(super) fn resync(layout: &Layout, sparse: bool, new_epoch: bool) -> Script {
+    let at = if new_epoch {
+        format!(
+            "(SELECT from_date FROM afterimage.epoch WHERE table_id = {} ORDER BY number DESC LIMIT 1)",
+            layout.id
+        )
+    } else {
+        "clock_timestamp()".to_owned()
+    };
     let full = full_mask(layout).join(", ");
     let mut changed = words(layout);
     changed[0] = format!("1 + {}", changed[0]);
@@ -94,7 +102,7 @@ pub(super) fn resync(layout: &Layout, sparse: bool) -> Script {
     let live = live(layout);
     let exists = |there: bool, what: &str| format!("{}EXISTS ({what})", if there { "" } else { "NOT " });
     vec![format!(
-        "WITH r AS MATERIALIZED (\n{replay}\n), m AS MATERIALIZED (\n  SELECT greatest(clock_timestamp(), (SELECT max(history_date) FROM {history})) AS at, pg_current_xact_id()::text::bigint AS tx,\n    c ->> 'actor' AS who, c ->> 'reason' AS reason, nullif(c - '{{actor,reason}}'::text[], '{{}}') AS rest\n  FROM (SELECT nullif(current_setting('afterimage.context', true), '')::jsonb AS c) AS c\n)\nINSERT INTO {history} ({columns})\nSELECT {gone}, {full}, {recorded} FROM r, m WHERE {not_live}\nUNION ALL\nSELECT {differ}, {changed}, {row} FROM {live} AS t JOIN r ON {joined}, m WHERE {any}\nUNION ALL\nSELECT {new}, {full}, {row} FROM {live} AS t, m WHERE {not_recorded}",
+        "WITH r AS MATERIALIZED (\n{replay}\n), m AS MATERIALIZED (\n  SELECT greatest({at}, (SELECT max(history_date) FROM {history})) AS at, pg_current_xact_id()::text::bigint AS tx,\n    c ->> 'actor' AS who, c ->> 'reason' AS reason, nullif(c - '{{actor,reason}}'::text[], '{{}}') AS rest\n  FROM (SELECT nullif(current_setting('afterimage.context', true), '')::jsonb AS c) AS c\n)\nINSERT INTO {history} ({columns})\nSELECT {gone}, {full}, {recorded} FROM r, m WHERE {not_live}\nUNION ALL\nSELECT {differ}, {changed}, {row} FROM {live} AS t JOIN r ON {joined}, m WHERE {any}\nUNION ALL\nSELECT {new}, {full}, {row} FROM {live} AS t, m WHERE {not_recorded}",
         replay = replay(layout, sparse),
         history = layout.history.quoted(),
         columns = insert_columns(layout),

@@ -155,3 +155,35 @@ pub fn interrupted(layout: &Layout) -> String {
         history.quoted()
     )
 }
+
+/// The rows that changed between the install and an interrupted baseline: each is created where its history begins, by
+/// what is known of it today, and says that this is not what it was.
+pub fn late(layout: &Layout, since: &str) -> Script {
+    let key = layout.key_fields().map(|field| col("h", &field.history)).collect::<Vec<_>>().join(", ");
+    let history = layout.history.quoted();
+    let live = live(layout);
+    let known = |values: &str, from: &str| {
+        format!(
+            "INSERT INTO {history} ({})\nSELECT {since}, pg_current_xact_id()::text::bigint, NULL::timestamptz, '+'::\"char\", NULL::text, 'its first state is not known: the baseline was interrupted', NULL::jsonb, NULL::jsonb, {}, {values}\nFROM (SELECT DISTINCT ON ({key}) h.* FROM {history} AS h ORDER BY {key}, h.history_date, h.history_id) AS f\n{from}",
+            insert_columns(layout),
+            full_mask(layout).join(", "),
+        )
+    };
+    let is_live = history_key_is(layout, "t", "f");
+    let deleted: Vec<String> = layout.fields.iter().map(|field| col("d", &field.history)).collect();
+    let same_key: Vec<String> = layout
+        .key_fields()
+        .map(|field| format!("{} = {}", col("x", &field.history), col("f", &field.history)))
+        .collect();
+    vec![
+        known(&full_row(layout, "t"), &format!("JOIN {live} AS t ON {is_live}\nWHERE f.history_type <> '+'")),
+        // Gone meanwhile: its deletion holds it whole.
+        known(
+            &deleted.join(", "),
+            &format!(
+                "CROSS JOIN LATERAL (SELECT * FROM {history} AS x WHERE {} AND x.history_type = '-' ORDER BY x.history_date DESC, x.history_id DESC LIMIT 1) AS d\nWHERE f.history_type <> '+' AND NOT EXISTS (SELECT 1 FROM {live} AS t WHERE {is_live})",
+                same_key.join(" AND "),
+            ),
+        ),
+    ]
+}

@@ -20,7 +20,7 @@ use crate::time::Moment;
 use crate::{Context, Database, Result};
 
 pub use capture::functions;
-pub use history::{baseline_columns, baseline_source, interrupted};
+pub use history::{baseline_columns, baseline_source, interrupted, late};
 pub use trigger::{Level, Trigger, level, triggers};
 
 /// The SQL of PostgreSQL.
@@ -166,8 +166,8 @@ impl Dialect for Postgres {
         check::broken_sequences(layout, table.postgres().is_some_and(|shape| shape.deferrable_key))
     }
 
-    fn resync(&self, layout: &Layout, sparse: bool, _table: &Table) -> Script {
-        check::resync(layout, sparse)
+    fn resync(&self, layout: &Layout, sparse: bool, new_epoch: bool) -> Script {
+        check::resync(layout, sparse, new_epoch)
     }
 }
 

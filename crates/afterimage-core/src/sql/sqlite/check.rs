@@ -77,8 +77,7 @@ pub(super) fn broken_sequences(layout: &Layout) -> String {
     )
 }
 
-/// Its records are dated by the tick that dated the epoch or the end of the gap before it: were they any later, an
-/// as-of in between would show the columns of the one without the values of the other.
+/// Its records are dated by the tick that dated the epoch or the end of the gap before it.
 pub(super) fn resync(layout: &Layout, sparse: bool) -> Script {
     let live = layout.table.quoted();
     let replay = replay(layout, sparse);

@@ -160,7 +160,7 @@ impl Dialect for Sqlite {
         check::broken_sequences(layout)
     }
 
-    fn resync(&self, layout: &Layout, sparse: bool, _table: &Table) -> Script {
+    fn resync(&self, layout: &Layout, sparse: bool, _new_epoch: bool) -> Script {
         check::resync(layout, sparse)
     }
 }
