@@ -19,8 +19,7 @@ async fn an_added_column_has_its_default_from_the_first_moment_at_which_it_exist
     assert_eq!(state.rows, [[afterimage::Value::Number("1".into()), afterimage::Value::Bytes(vec![0])]]);
 }
 
-/// SQLite carries a cascade out before it fires the triggers of the row that caused it: the record of the second
-/// state of the row comes before that of the first (law 6).
+/// SQLite carries a cascade out before it fires the triggers of the row that caused it (law 6).
 #[tokio::test]
 async fn a_row_that_refers_to_itself_may_change_its_key() {
     for storage in [Storage::Snapshot, Storage::Delta] {
