@@ -95,6 +95,17 @@ impl Bench {
         Ok((rows, begun.elapsed().as_secs_f64()))
     }
 
+    /// Fetches by one key given as text; gives how long it took.
+    pub(crate) async fn fetch_row(&mut self, sql: &str, key: &str) -> Outcome<f64> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        let begun = Instant::now();
+        match &mut self.connection {
+            Connection::Postgres(c) => sqlx::query(sql).bind(key).fetch_all(c).await.map(drop)?,
+            Connection::Sqlite(c) => sqlx::query(sql).bind(key).fetch_all(c).await.map(drop)?,
+        }
+        Ok(begun.elapsed().as_secs_f64())
+    }
+
     /// One value, as text.
     pub(crate) async fn text(&mut self, sql: &str) -> Outcome<String> {
         let sql = AssertSqlSafe(format!("SELECT CAST(({sql}) AS TEXT)"));

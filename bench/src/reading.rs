@@ -8,6 +8,9 @@ use crate::{Outcome, Size, median};
 
 const VERSIONS: u32 = 10;
 
+/// How often one row is asked for in each round.
+const ROWS_A_ROUND: usize = 20;
+
 pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
     bench.fresh_tables().await?;
     let mut middle = Moment::now();
@@ -33,9 +36,14 @@ pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
     }
     let mut rows = Vec::new();
     for (side, table) in SIDES {
-        let [mut fetch, mut count, mut one] = [const { Vec::new() }; 3];
-        let (fetch_sql, count_sql) = if side == "plain" {
-            (format!("SELECT * FROM {table} ORDER BY id"), format!("SELECT count(*) FROM {table}"))
+        let [mut fetch, mut count, mut one, mut row] = [const { Vec::new() }; 4];
+        let (fetch_sql, count_sql, row_sql) = if side == "plain" {
+            let parameter = if bench.is_postgres() { "$1::text::bigint" } else { "?1" };
+            (
+                format!("SELECT * FROM {table} ORDER BY id"),
+                format!("SELECT count(*) FROM {table}"),
+                format!("SELECT * FROM {table} WHERE id = {parameter}"),
+            )
         } else {
             let layout = bench.layout(table).await?;
             let bound = Bound::Time(middle);
@@ -46,7 +54,8 @@ pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
                 bound,
                 unfinished: &[],
             };
-            (sql.as_of(&as_of), sql.count_as_of(&as_of))
+            let row_sql = sql.records_of_key(&layout, &layout.fields, bound);
+            (sql.as_of(&as_of), sql.count_as_of(&as_of), row_sql)
         };
         for round in 0..size.rounds {
             let (found, seconds) = bench.fetch(&fetch_sql).await?;
@@ -55,24 +64,34 @@ pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
             }
             fetch.push(seconds);
             count.push(bench.fetch(&count_sql).await?.1);
-            if side != "plain" {
-                let key = (round * 977 % size.rows as usize + 1).to_string();
-                let begun = std::time::Instant::now();
-                bench.audit.show(table, &key, &PointInTime::At(middle)).await?;
-                one.push(begun.elapsed().as_secs_f64());
+            for n in 0..ROWS_A_ROUND {
+                let key = (round * 977 + n * 331) % size.rows as usize + 1;
+                row.push(bench.fetch_row(&row_sql, &key.to_string()).await?);
+                if side != "plain" {
+                    let begun = std::time::Instant::now();
+                    bench.audit.show(table, &key.to_string(), &PointInTime::At(middle)).await?;
+                    one.push(begun.elapsed().as_secs_f64());
+                }
             }
         }
-        rows.push((side, median(fetch), median(count), median(one)));
+        rows.push((side, median(fetch), median(count), median(row), median(one)));
     }
     println!(
         "{} rows with {VERSIONS} versions each, as of the middle; plain is the live table.\n",
         size.rows
     );
-    println!("| | whole table | count | one row, through the library |\n| --- | --- | --- | --- |");
-    for (side, fetch, count, one) in &rows {
+    println!(
+        "| | whole table | count | one row | one row, through the library |\n| --- | --- | --- | --- | --- |"
+    );
+    for (side, fetch, count, row, one) in &rows {
         let ratio = fetch / rows[0].1;
         let one = if one.is_nan() { String::new() } else { format!("{:.2} ms", one * 1e3) };
-        println!("| {side} | {:.0} ms ({ratio:.2}) | {:.1} ms | {one} |", fetch * 1e3, count * 1e3);
+        println!(
+            "| {side} | {:.0} ms ({ratio:.2}) | {:.1} ms | {:.2} ms | {one} |",
+            fetch * 1e3,
+            count * 1e3,
+            row * 1e3
+        );
     }
     println!();
     Ok(())

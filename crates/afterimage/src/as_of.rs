@@ -2,7 +2,7 @@
 
 use afterimage_core::record::epoch_at;
 use afterimage_core::sql::{AsOf, Bound};
-use afterimage_core::{Field, Layout, Moment, Value};
+use afterimage_core::{Database, Field, Layout, Moment, Value};
 
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
@@ -70,15 +70,13 @@ impl Afterimage {
             answerable(&entry, point.bound, None)?;
             let (sql, fields) = self.as_of_sql(&entry, &point, query)?;
             let columns: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
-            let guarded = guard(session, query.filter.is_some()).await?;
-            let read = session
+            session
                 .each(&sql, &[], |row| {
                     let row = fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect();
                     Ok(take(&columns, row))
                 })
-                .await;
-            unguard(session, guarded).await?;
-            read.map_err(|error| error.on(&entry.table))?;
+                .await
+                .map_err(|error| error.on(&entry.table))?;
             Ok(columns)
         })
         .await
@@ -116,6 +114,7 @@ impl Afterimage {
         let mut sql = self.dialect().as_of(&as_of);
         let alias = afterimage_core::Quoted::new(&entry.table.name);
         if let Some(filter) = &query.filter {
+            check_filter(self.database(), filter)?;
             let order = afterimage_core::Quoted::list(layout.key.iter().map(String::as_str));
             sql = format!("SELECT * FROM (\n{sql}\n) AS {alias}\nWHERE ({filter}\n)\nORDER BY {order}");
         }
@@ -127,21 +126,19 @@ impl Afterimage {
     }
 }
 
-/// A condition that somebody typed must not write. PostgreSQL's transaction is read-only already.
-async fn guard(session: &mut Session, needed: bool) -> Result<bool> {
+/// A condition that somebody typed must not write. PostgreSQL's transaction is read-only, and takes one statement at a
+/// time; on SQLite a SELECT cannot write, so that it is enough that the condition stays inside ours.
+fn check_filter(database: Database, filter: &str) -> Result<()> {
     #[cfg(feature = "sqlite")]
-    if let (Session::Sqlite(_), true) = (&*session, needed) {
-        session.run("PRAGMA query_only = 1").await?;
-        return Ok(true);
+    if database == Database::Sqlite && !crate::introspect::sqlite_text::is_one_expression(filter) {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "{filter:?} is not one condition: its parentheses or quotes do not close, or it goes on after them"
+            ),
+        ));
     }
-    let _ = (session, needed);
-    Ok(false)
-}
-
-async fn unguard(session: &mut Session, guarded: bool) -> Result<()> {
-    if guarded {
-        session.run("PRAGMA query_only = 0").await?;
-    }
+    let _ = (database, filter);
     Ok(())
 }
 

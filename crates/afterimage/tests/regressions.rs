@@ -11,12 +11,12 @@ async fn an_added_column_has_its_default_from_the_first_moment_at_which_it_exist
     db.run("CREATE TABLE item (id INTEGER PRIMARY KEY); INSERT INTO item VALUES (1)").await;
     db.track("item", Tracking::new()).await;
     // No literal that the history could take for its own default: each row gets a record.
-    db.run("ALTER TABLE item ADD COLUMN added BLOB DEFAULT X'00'").await;
+    db.run("ALTER TABLE item ADD COLUMN added INTEGER DEFAULT 0x10").await;
     db.audit.migrate(&[], &[]).await.unwrap();
     let from = db.text("SELECT max(from_date) FROM afterimage_epoch").await.unwrap().parse().unwrap();
     let at = PointInTime::At(afterimage::Moment::from_micros(from));
     let state = db.audit.as_of(&AsOfQuery::new("item", at)).await.unwrap();
-    assert_eq!(state.rows, [[afterimage::Value::Number("1".into()), afterimage::Value::Bytes(vec![0])]]);
+    assert_eq!(state.rows, [[afterimage::Value::Number("1".into()), afterimage::Value::Number("16".into())]]);
 }
 
 /// SQLite carries a cascade out before it fires the triggers of the row that caused it (law 6).
@@ -65,4 +65,29 @@ async fn a_row_that_two_cascades_touch_in_one_statement_is_recorded_once_each_al
         assert_eq!(told, ["a: 1 -> ∅", "b: 1 -> 2", "touched: 0 -> 1", "touched: 1 -> 2"]);
         db.verify().await;
     }
+}
+
+/// SQLite was once told to refuse writes while a filter ran, on a connection that a cancelled caller gave back so.
+#[tokio::test]
+async fn a_filter_cannot_write_and_leaves_the_connection_as_it_was() {
+    let mut db = TestDb::sqlite().await;
+    db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, t TEXT)").await;
+    db.track("item", Tracking::new()).await;
+    db.run("INSERT INTO item VALUES (1, 'a;)'), (2, 'b')").await;
+    let mut query = AsOfQuery::new("item", PointInTime::Now);
+    query.filter = Some("t = 'a;)' -- the first".into());
+    assert_eq!(db.audit.as_of(&query).await.unwrap().rows.len(), 1);
+    for filter in ["1); DELETE FROM item; --", "1; DELETE FROM item", "id = 1) UNION SELECT (1", "t = 'a"] {
+        query.filter = Some(filter.into());
+        assert!(message(db.audit.as_of(&query).await).contains("not one condition"), "{filter}");
+    }
+    let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect(&db.url).await.unwrap();
+    let audit = afterimage::Afterimage::from_sqlite(pool.clone());
+    query.filter = Some("id > 0".into());
+    for wait in 0..60 {
+        let limit = std::time::Duration::from_micros(wait * 50);
+        let _ = tokio::time::timeout(limit, audit.as_of(&query)).await;
+        sqlx::query("UPDATE item SET t = t || 'x'").execute(&pool).await.unwrap();
+    }
+    db.verify().await;
 }

@@ -1,5 +1,7 @@
 //! The text of a `CREATE INDEX`: its parts and its condition, which no pragma tells.
 
+use super::sqlite_text::{Piece, pieces};
+
 /// The parts of an index as SQL, and the condition of a partial one.
 #[derive(Debug, PartialEq)]
 pub(super) struct Definition {
@@ -13,39 +15,29 @@ pub(super) fn parse(sql: &str) -> Definition {
     let mut parts = Vec::new();
     let mut current = String::new();
     let mut rest = String::new();
-    let mut characters = sql.chars().peekable();
     let mut listed = false;
-    while let Some(c) = characters.next() {
+    for piece in pieces(sql) {
         let target = if listed { &mut rest } else { &mut current };
-        match c {
-            '\'' | '"' | '`' | '[' => {
-                let close = if c == '[' { ']' } else { c };
-                target.push(c);
-                for inner in characters.by_ref() {
-                    target.push(inner);
-                    if inner == close {
-                        break;
-                    }
-                }
-            }
-            '(' if !listed => {
+        match piece {
+            Piece::Quoted(text) => target.push_str(text),
+            Piece::Comment | Piece::Unended => target.push(' '),
+            Piece::Plain('(') if !listed => {
                 depth += 1;
-                if depth == 1 { current.clear() } else { current.push(c) }
+                if depth == 1 { current.clear() } else { current.push('(') }
             }
-            ')' if !listed => {
-                depth -= 1;
-                if depth == 0 {
-                    parts.push(part(&current));
-                    listed = true;
-                } else {
-                    current.push(c);
-                }
+            Piece::Plain(')') if !listed && depth == 1 => {
+                parts.push(part(&current));
+                listed = true;
             }
-            ',' if !listed && depth == 1 => {
+            Piece::Plain(')') if !listed => {
+                depth = depth.saturating_sub(1);
+                current.push(')');
+            }
+            Piece::Plain(',') if !listed && depth == 1 => {
                 parts.push(part(&current));
                 current.clear();
             }
-            _ => target.push(c),
+            Piece::Plain(c) => target.push(c),
         }
     }
     let rest = rest.trim();
@@ -69,10 +61,11 @@ fn part(text: &str) -> String {
 /// Whether a default is a literal, so that a column added with it is the same in every row.
 pub(super) fn is_constant(text: &str) -> bool {
     let text = text.trim();
-    let quoted = text.len() >= 2
-        && text.starts_with('\'')
-        && text.ends_with('\'')
-        && !text[1..text.len() - 1].replace("''", "").contains('\'');
+    let digits = text.strip_prefix(['x', 'X']).unwrap_or(text);
+    let quoted = !digits.is_empty()
+        && pieces(digits)
+            .iter()
+            .all(|piece| matches!(piece, Piece::Quoted(quoted) if quoted.starts_with('\'')));
     let number = text.trim_start_matches(['+', '-']).parse::<f64>().is_ok()
         && text.contains(|c: char| c.is_ascii_digit());
     quoted || number || ["true", "false"].iter().any(|word| word.eq_ignore_ascii_case(text))
@@ -90,11 +83,15 @@ mod tests {
         assert_eq!(definition.parts, ["lower(name)", "\"odd,)\""]);
         assert_eq!(definition.predicate.as_deref(), Some("deleted IS NULL"));
         assert_eq!(parse("CREATE UNIQUE INDEX i ON t(a)").predicate, None);
+        let commented =
+            parse("CREATE UNIQUE INDEX i -- don't (\nON t /* ) */ (a, b /*,*/) WHERE a /* it's */ > 0");
+        assert_eq!(commented.parts, ["a", "b"]);
+        assert_eq!(commented.predicate.as_deref(), Some("a   > 0"));
     }
 
     #[test]
     fn constants_are_literals_only() {
-        for text in ["'x'", "'it''s'", "1", "-1.5", "TRUE"] {
+        for text in ["'x'", "'it''s'", "1", "-1.5", "TRUE", "X'00ff'", "''"] {
             assert!(is_constant(text), "{text}");
         }
         for text in ["CURRENT_TIMESTAMP", "(1+1)", "'a' || 'b'", "NULL", "", "inf"] {

@@ -58,7 +58,9 @@ pub(super) fn context(layout: &Layout, rows: &[&str]) -> String {
       END IF;
     END IF;
   ELSE
-    context := pg_catalog.jsonb_build_object('session_user', session_user, 'application_name', pg_catalog.current_setting('application_name'), 'client_addr', pg_catalog.inet_client_addr());
+    setting := pg_catalog.current_setting('application_name');
+    IF setting OPERATOR(pg_catalog.=) '' THEN setting := NULL; END IF;
+    context := pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('session_user', session_user, 'application_name', setting, 'client_addr', pg_catalog.inet_client_addr()));
   END IF;",
         checks.join("\n"),
         literal(&format!("afterimage: {}", layout.table)),
