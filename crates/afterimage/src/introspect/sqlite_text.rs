@@ -19,8 +19,8 @@ pub(crate) fn pieces(mut sql: &str) -> Vec<Piece<'_>> {
     while let Some(first) = sql.chars().next() {
         let (length, piece) = if sql.starts_with("--") {
             (sql.find('\n').unwrap_or(sql.len()), Piece::Comment)
-        } else if sql.starts_with("/*") {
-            match sql[2..].find("*/") {
+        } else if let Some(comment) = sql.strip_prefix("/*") {
+            match comment.find("*/") {
                 Some(at) => (at + 4, Piece::Comment),
                 None => (sql.len(), Piece::Unended),
             }
