@@ -30,8 +30,14 @@ pub struct Function {
 
 impl Function {
     fn new(name: String, settings: &'static str, body: &str) -> Self {
-        let body =
-            format!("\n#variable_conflict use_variable\n-- afterimage {:08x}\n{body}\n", fingerprint(body));
+        let body = format!(
+            "
+#variable_conflict use_variable
+-- afterimage {:08x}
+{body}
+",
+            fingerprint(body)
+        );
         Self { name, body, settings }
     }
 
@@ -109,7 +115,13 @@ fn first_row_only(rows: &[(&str, &str)], first: bool) -> String {
         .iter()
         .map(|(rows, row)| format!("EXISTS (SELECT FROM (SELECT * FROM {rows} LIMIT 1) AS first WHERE ROW(first.*)::pg_catalog.record OPERATOR(pg_catalog.*=) ROW({row}.*)::pg_catalog.record)"))
         .collect();
-    format!("  IF NOT ({}) THEN\n    RETURN NULL;\n  END IF;\n", same.join(" AND "))
+    format!(
+        "  IF NOT ({}) THEN
+    RETURN NULL;
+  END IF;
+",
+        same.join(" AND ")
+    )
 }
 
 /// A full record of each row that `from` gives under the name `row`.
@@ -154,7 +166,21 @@ fn whole_rows(layout: &Layout, sign: &str, (rows, row): (&str, &str), first: boo
     let one =
         format!("(SELECT * FROM {rows} LIMIT 1) AS r\n  WHERE NOT EXISTS (SELECT FROM {rows} OFFSET 1)");
     format!(
-        "DECLARE\n{VARIABLES}\n  saved pg_catalog.text[];\n  recorded bigint;\nBEGIN\n{guard}{context}\n  {one}\n  GET DIAGNOSTICS recorded = ROW_COUNT;\n  IF recorded OPERATOR(pg_catalog.<>) 1 AND EXISTS (SELECT FROM {rows}) THEN\n{MANY}\n  {many}\n{RESTORED}\n  END IF;{then}\n  RETURN NULL;\nEND",
+        "DECLARE
+{VARIABLES}
+  saved pg_catalog.text[];
+  recorded bigint;
+BEGIN
+{guard}{context}
+  {one}
+  GET DIAGNOSTICS recorded = ROW_COUNT;
+  IF recorded OPERATOR(pg_catalog.<>) 1 AND EXISTS (SELECT FROM {rows}) THEN
+{MANY}
+  {many}
+{RESTORED}
+  END IF;{then}
+  RETURN NULL;
+END",
         guard = first_row_only(&[(rows, row)], first),
         context = context(layout, &[rows]),
         one = whole(layout, sign, "r", "NULL", &one),
@@ -172,7 +198,10 @@ fn one_update(layout: &Layout) -> String {
         format!(" AND NOT {}", balanced(&same, "AND", "true"))
     };
     format!(
-        "{}\n  SELECT {}, {}, {}\n  FROM (SELECT * FROM old_rows LIMIT 1) AS o, (SELECT * FROM new_rows LIMIT 1) AS n\n  WHERE NOT EXISTS (SELECT FROM new_rows OFFSET 1) AND {}{changed};",
+        "{}
+  SELECT {}, {}, {}
+  FROM (SELECT * FROM old_rows LIMIT 1) AS o, (SELECT * FROM new_rows LIMIT 1) AS n
+  WHERE NOT EXISTS (SELECT FROM new_rows OFFSET 1) AND {}{changed};",
         insert_into(layout),
         header(layout, "~", "NULL"),
         stored_mask(layout, mask(layout, "o", "n")),
@@ -217,7 +246,12 @@ fn many_updates(layout: &Layout) -> String {
     };
     // OFFSET 0 keeps the masks from being computed again for every column.
     format!(
-        "{}\n  SELECT {}, {}, {}\n  FROM (SELECT {}, {}\n    FROM {}\n    WHERE {}\n    ORDER BY n.history_position OFFSET 0) AS p{changed};",
+        "{}
+  SELECT {}, {}, {}
+  FROM (SELECT {}, {}
+    FROM {}
+    WHERE {}
+    ORDER BY n.history_position OFFSET 0) AS p{changed};",
         insert_into(layout),
         header(layout, "~", "NULL"),
         stored_mask(layout, words.clone()),
@@ -243,7 +277,10 @@ fn update(layout: &Layout, first: bool, shared: bool) -> String {
         if shared { format!("\n  {}", still_there(layout, &moved, Some(&moved))) } else { String::new() };
     // One row touched twice by one statement (two cascades), of which one changes its key: no order of ours is right.
     let tangled = format!(
-        "SELECT FROM {p}\n    JOIN {news} AS a ON a.history_position OPERATOR(pg_catalog.<) o.history_position AND {same}\n    JOIN {olds} AS b ON b.history_position OPERATOR(pg_catalog.=) a.history_position AND NOT {moved}\n    WHERE {image}",
+        "SELECT FROM {p}
+    JOIN {news} AS a ON a.history_position OPERATOR(pg_catalog.<) o.history_position AND {same}
+    JOIN {olds} AS b ON b.history_position OPERATOR(pg_catalog.=) a.history_position AND NOT {moved}
+    WHERE {image}",
         p = pairs(layout),
         news = numbered(layout, "new_rows"),
         olds = numbered(layout, "old_rows"),
@@ -258,7 +295,42 @@ fn update(layout: &Layout, first: bool, shared: bool) -> String {
     );
     let name = message_name(&layout.table);
     format!(
-        "DECLARE\n{VARIABLES}\n  saved pg_catalog.text[];\n  recorded bigint;\n  olds bigint;\n  news bigint;\nBEGIN\n{guard}{context}\n  {one}\n  GET DIAGNOSTICS recorded = ROW_COUNT;\n  IF recorded OPERATOR(pg_catalog.=) 1 THEN\n    RETURN NULL;\n  END IF;\n  olds := (SELECT pg_catalog.count(*) FROM old_rows);\n  news := (SELECT pg_catalog.count(*) FROM new_rows);\n  IF olds OPERATOR(pg_catalog.<>) news THEN\n    RAISE internal_error USING MESSAGE = 'afterimage: the old and new rows of ' OPERATOR(pg_catalog.||) {name} OPERATOR(pg_catalog.||) ' do not pair';\n  END IF;\n  IF news OPERATOR(pg_catalog.=) 0 THEN\n    RETURN NULL;\n  END IF;\n{MANY}\n  IF news OPERATOR(pg_catalog.>) 1 THEN\n  {many}\n  GET DIAGNOSTICS recorded = ROW_COUNT;\n  END IF;\n  IF recorded OPERATOR(pg_catalog.<) news AND EXISTS (SELECT FROM {moved}) THEN\n    IF EXISTS ({tangled}) THEN\n      RAISE feature_not_supported USING MESSAGE = 'afterimage: this statement changes a row of ' OPERATOR(pg_catalog.||) {name} OPERATOR(pg_catalog.||) ' twice, and its key with it: split it in two';\n    END IF;\n  {departures}\n  {arrivals}{others}\n  END IF;\n{RESTORED}\n  RETURN NULL;\nEND",
+        "DECLARE
+{VARIABLES}
+  saved pg_catalog.text[];
+  recorded bigint;
+  olds bigint;
+  news bigint;
+BEGIN
+{guard}{context}
+  {one}
+  GET DIAGNOSTICS recorded = ROW_COUNT;
+  IF recorded OPERATOR(pg_catalog.=) 1 THEN
+    RETURN NULL;
+  END IF;
+  olds := (SELECT pg_catalog.count(*) FROM old_rows);
+  news := (SELECT pg_catalog.count(*) FROM new_rows);
+  IF olds OPERATOR(pg_catalog.<>) news THEN
+    RAISE internal_error USING MESSAGE = 'afterimage: the old and new rows of ' OPERATOR(pg_catalog.||) {name} OPERATOR(pg_catalog.||) ' do not pair';
+  END IF;
+  IF news OPERATOR(pg_catalog.=) 0 THEN
+    RETURN NULL;
+  END IF;
+{MANY}
+  IF news OPERATOR(pg_catalog.>) 1 THEN
+  {many}
+  GET DIAGNOSTICS recorded = ROW_COUNT;
+  END IF;
+  IF recorded OPERATOR(pg_catalog.<) news AND EXISTS (SELECT FROM {moved}) THEN
+    IF EXISTS ({tangled}) THEN
+      RAISE feature_not_supported USING MESSAGE = 'afterimage: this statement changes a row of ' OPERATOR(pg_catalog.||) {name} OPERATOR(pg_catalog.||) ' twice, and its key with it: split it in two';
+    END IF;
+  {departures}
+  {arrivals}{others}
+  END IF;
+{RESTORED}
+  RETURN NULL;
+END",
         guard = first_row_only(&[("old_rows", "OLD"), ("new_rows", "NEW")], first),
         context = context(layout, &["old_rows", "new_rows"]),
         one = one_update(layout),
@@ -285,10 +357,35 @@ fn each_row(layout: &Layout, shared: bool) -> String {
     let skip = if layout.record_unchanged {
         String::new()
     } else {
-        format!("    IF ({}) THEN\n      RETURN NULL;\n    END IF;\n", balanced(&unchanged, "AND", "true"))
+        format!(
+            "    IF ({}) THEN
+      RETURN NULL;
+    END IF;
+",
+            balanced(&unchanged, "AND", "true")
+        )
     };
     format!(
-        "DECLARE\n{VARIABLES}\nBEGIN\n  IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN\n{context_new}\n    {inserted}\n  ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN\n{context_old}\n    {deleted}{others}\n  ELSE\n{skip}{context_both}\n    IF {same_key} THEN\n    {updated}\n    ELSE\n    {departed}{others}\n    {arrived}\n    END IF;\n  END IF;\n  RETURN NULL;\nEND",
+        "DECLARE
+{VARIABLES}
+BEGIN
+  IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
+{context_new}
+    {inserted}
+  ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
+{context_old}
+    {deleted}{others}
+  ELSE
+{skip}{context_both}
+    IF {same_key} THEN
+    {updated}
+    ELSE
+    {departed}{others}
+    {arrived}
+    END IF;
+  END IF;
+  RETURN NULL;
+END",
         context_new = context(layout, &[&of("NEW")]),
         context_old = context(layout, &[&of("OLD")]),
         context_both = context(layout, &[&of("OLD"), &of("NEW")]),
@@ -318,7 +415,17 @@ fn truncate(layout: &Layout) -> String {
     .replace('%', "%%")
     .replace("ONLY %%s", "ONLY %s");
     format!(
-        "DECLARE\n{VARIABLES}\nBEGIN\n  IF pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.<>) 'read committed' AND pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.<>) 'read uncommitted' THEN\n    RAISE feature_not_supported USING MESSAGE = 'afterimage: TRUNCATE of ' OPERATOR(pg_catalog.||) {name} OPERATOR(pg_catalog.||) ' can be recorded under READ COMMITTED only';\n  END IF;\n{context}\n  EXECUTE pg_catalog.format('{record}', TG_RELID::pg_catalog.regclass)\n  USING {date}, tx, who, reason, context;\n  RETURN NULL;\nEND",
+        "DECLARE
+{VARIABLES}
+BEGIN
+  IF pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.<>) 'read committed' AND pg_catalog.current_setting('transaction_isolation') OPERATOR(pg_catalog.<>) 'read uncommitted' THEN
+    RAISE feature_not_supported USING MESSAGE = 'afterimage: TRUNCATE of ' OPERATOR(pg_catalog.||) {name} OPERATOR(pg_catalog.||) ' can be recorded under READ COMMITTED only';
+  END IF;
+{context}
+  EXECUTE pg_catalog.format('{record}', TG_RELID::pg_catalog.regclass)
+  USING {date}, tx, who, reason, context;
+  RETURN NULL;
+END",
         name = message_name(&layout.table),
         context = context(layout, &[]),
         date = date(layout),

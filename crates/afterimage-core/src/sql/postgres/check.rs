@@ -58,7 +58,12 @@ pub(super) fn differences(layout: &Layout, sparse: bool) -> String {
         .map(|field| format!("coalesce({}::text, {}::text)", col("t", &field.name), col("r", &field.name)))
         .collect();
     format!(
-        "SELECT {}, {}, (t.history_present IS NOT NULL)::int, (r.history_present IS NOT NULL)::int\nFROM (SELECT true AS history_present, t.* FROM {} AS t) AS t\nFULL JOIN (SELECT true AS history_present, r.* FROM (\n{}\n) AS r) AS r ON {}\nWHERE t.history_present IS NULL OR r.history_present IS NULL OR {}",
+        "SELECT {}, {}, (t.history_present IS NOT NULL)::int, (r.history_present IS NOT NULL)::int
+FROM (SELECT true AS history_present, t.* FROM {} AS t) AS t
+FULL JOIN (SELECT true AS history_present, r.* FROM (
+{}
+) AS r) AS r ON {}
+WHERE t.history_present IS NULL OR r.history_present IS NULL OR {}",
         keys.join(", "),
         words(layout).join(", "),
         live(layout),
@@ -76,7 +81,17 @@ pub(super) fn broken_sequences(layout: &Layout, shared_key: bool) -> String {
     let shown: Vec<String> =
         layout.key_fields().map(|field| format!("{}::text", Quoted::new(&field.history))).collect();
     format!(
-        "SELECT {}, history_id, history_problem FROM (\n  SELECT {key}, history_id, CASE\n    WHEN {alone}history_type = '+' AND history_before IN ('+', '~') THEN 'created while it was there'\n    WHEN history_type IN ('~', '-') AND (history_before IS NULL OR history_before = '-') THEN 'changed or deleted while it was not there'\n    WHEN history_id_before > history_id AND NOT history_baseline THEN 'dated before an earlier record'\n  END AS history_problem\n  FROM (SELECT {key}, history_id, history_type, lag(history_type) OVER w AS history_before, lag(history_id) OVER w AS history_id_before,\n      row_number() OVER w = 2 AND lag(history_type) OVER w = '+' AS history_baseline\n    FROM {} WINDOW w AS (PARTITION BY {key} ORDER BY history_date, history_id)) AS s\n) AS p\nWHERE history_problem IS NOT NULL",
+        "SELECT {}, history_id, history_problem FROM (
+  SELECT {key}, history_id, CASE
+    WHEN {alone}history_type = '+' AND history_before IN ('+', '~') THEN 'created while it was there'
+    WHEN history_type IN ('~', '-') AND (history_before IS NULL OR history_before = '-') THEN 'changed or deleted while it was not there'
+    WHEN history_id_before > history_id AND NOT history_baseline THEN 'dated before an earlier record'
+  END AS history_problem
+  FROM (SELECT {key}, history_id, history_type, lag(history_type) OVER w AS history_before, lag(history_id) OVER w AS history_id_before,
+      row_number() OVER w = 2 AND lag(history_type) OVER w = '+' AS history_baseline
+    FROM {} WINDOW w AS (PARTITION BY {key} ORDER BY history_date, history_id)) AS s
+) AS p
+WHERE history_problem IS NOT NULL",
         shown.join(", "),
         layout.history.quoted()
     )
@@ -102,7 +117,19 @@ pub(super) fn resync(layout: &Layout, sparse: bool, new_epoch: bool) -> Script {
     let live = live(layout);
     let exists = |there: bool, what: &str| format!("{}EXISTS ({what})", if there { "" } else { "NOT " });
     vec![format!(
-        "WITH r AS MATERIALIZED (\n{replay}\n), m AS MATERIALIZED (\n  SELECT greatest({at}, (SELECT max(history_date) FROM {history})) AS at, pg_current_xact_id()::text::bigint AS tx,\n    c ->> 'actor' AS who, c ->> 'reason' AS reason, nullif(c - '{{actor,reason}}'::text[], '{{}}') AS rest\n  FROM (SELECT nullif(current_setting('afterimage.context', true), '')::jsonb AS c) AS c\n)\nINSERT INTO {history} ({columns})\nSELECT {gone}, {full}, {recorded} FROM r, m WHERE {not_live}\nUNION ALL\nSELECT {differ}, {changed}, {row} FROM {live} AS t JOIN r ON {joined}, m WHERE {any}\nUNION ALL\nSELECT {new}, {full}, {row} FROM {live} AS t, m WHERE {not_recorded}",
+        "WITH r AS MATERIALIZED (
+{replay}
+), m AS MATERIALIZED (
+  SELECT greatest({at}, (SELECT max(history_date) FROM {history})) AS at, pg_current_xact_id()::text::bigint AS tx,
+    c ->> 'actor' AS who, c ->> 'reason' AS reason, nullif(c - '{{actor,reason}}'::text[], '{{}}') AS rest
+  FROM (SELECT nullif(current_setting('afterimage.context', true), '')::jsonb AS c) AS c
+)
+INSERT INTO {history} ({columns})
+SELECT {gone}, {full}, {recorded} FROM r, m WHERE {not_live}
+UNION ALL
+SELECT {differ}, {changed}, {row} FROM {live} AS t JOIN r ON {joined}, m WHERE {any}
+UNION ALL
+SELECT {new}, {full}, {row} FROM {live} AS t, m WHERE {not_recorded}",
         replay = replay(layout, sparse),
         history = layout.history.quoted(),
         columns = insert_columns(layout),

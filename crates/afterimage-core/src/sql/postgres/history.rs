@@ -164,7 +164,10 @@ pub fn late(layout: &Layout, since: &str) -> Script {
     let live = live(layout);
     let known = |values: &str, from: &str| {
         format!(
-            "INSERT INTO {history} ({})\nSELECT {since}, pg_current_xact_id()::text::bigint, NULL::timestamptz, '+'::\"char\", NULL::text, 'its first state is not known: the baseline was interrupted', NULL::jsonb, NULL::jsonb, {}, {values}\nFROM (SELECT DISTINCT ON ({key}) h.* FROM {history} AS h ORDER BY {key}, h.history_date, h.history_id) AS f\n{from}",
+            "INSERT INTO {history} ({})
+SELECT {since}, pg_current_xact_id()::text::bigint, NULL::timestamptz, '+'::\"char\", NULL::text, 'its first state is not known: the baseline was interrupted', NULL::jsonb, NULL::jsonb, {}, {values}
+FROM (SELECT DISTINCT ON ({key}) h.* FROM {history} AS h ORDER BY {key}, h.history_date, h.history_id) AS f
+{from}",
             insert_columns(layout),
             full_mask(layout).join(", "),
         )

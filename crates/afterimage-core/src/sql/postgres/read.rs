@@ -53,7 +53,10 @@ pub(super) fn records_of_key(layout: &Layout, fields: &[Field], bound: Bound) ->
         .map(|(n, field)| format!("{} = {}", col("h", &field.history), key_parameter(field, n + 1)))
         .collect();
     format!(
-        "SELECT h.history_id, {}, h.history_type::text, h.history_user, h.history_change_reason, h.history_context::text, h.history_tx::text, h.history_old_key::text, {}{columns}\nFROM {} AS h\nWHERE {} AND {}\nORDER BY h.history_date, h.history_id",
+        "SELECT h.history_id, {}, h.history_type::text, h.history_user, h.history_change_reason, h.history_context::text, h.history_tx::text, h.history_old_key::text, {}{columns}
+FROM {} AS h
+WHERE {} AND {}
+ORDER BY h.history_date, h.history_id",
         super::Postgres.micros("h.history_date"),
         words.join(", "),
         layout.history.quoted(),
@@ -102,7 +105,10 @@ pub(super) fn unfinished(histories: &[&Layout], at: Moment) -> String {
         return "SELECT NULL::text WHERE false".to_owned();
     }
     format!(
-        "SELECT history_tx::text FROM (\n(({}) INTERSECT ({}))\nUNION {}\n) AS x",
+        "SELECT history_tx::text FROM (
+(({}) INTERSECT ({}))
+UNION {}
+) AS x",
         union(&format!("history_date > {at} AND history_date <= {at} + interval '1 second'")),
         union(&format!("history_date <= {at} AND history_date >= {at} - interval '1 second'")),
         union(&format!("history_tx_start <= {at} AND history_date > {at}")),
@@ -149,7 +155,13 @@ fn state(as_of: &AsOf<'_>) -> String {
         // The newest record of each key from the key's index, in key order, and then its row, one by one: so that a
         // limit stops early. A join would be planned for a whole table, and read all of the history for it.
         return format!(
-            "SELECT {}\nFROM (SELECT DISTINCT ON ({key}) {key}, h.history_date, h.history_id, h.history_type\n  FROM {history} AS h WHERE {condition}\n  ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS n\nCROSS JOIN LATERAL (SELECT * FROM {history} AS x\n  WHERE x.history_date = n.history_date AND x.history_id = n.history_id LIMIT 1) AS l\nWHERE n.history_type <> '-'",
+            "SELECT {}
+FROM (SELECT DISTINCT ON ({key}) {key}, h.history_date, h.history_id, h.history_type
+  FROM {history} AS h WHERE {condition}
+  ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS n
+CROSS JOIN LATERAL (SELECT * FROM {history} AS x
+  WHERE x.history_date = n.history_date AND x.history_id = n.history_id LIMIT 1) AS l
+WHERE n.history_type <> '-'",
             columns.join(", "),
         );
     }
@@ -186,7 +198,11 @@ fn state(as_of: &AsOf<'_>) -> String {
         }
     }
     format!(
-        "SELECT {}\nFROM (SELECT {}\n  FROM (SELECT * FROM {history} AS h WHERE {condition}\n    ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS h GROUP BY {key}\n  HAVING {} <> '-') AS n",
+        "SELECT {}
+FROM (SELECT {}
+  FROM (SELECT * FROM {history} AS h WHERE {condition}
+    ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS h GROUP BY {key}
+  HAVING {} <> '-') AS n",
         outer.join(", "),
         inner.join(",\n    "),
         newest("h.history_type", ""),

@@ -19,7 +19,10 @@ pub(super) fn whole(layout: &Layout) -> Script {
     vec![
         format!("UPDATE afterimage_state SET history_date = max(history_date, {CLOCK})"),
         format!(
-            "{}\nSELECT s.history_id + row_number() OVER (ORDER BY {order}), coalesce(s.at, s.history_date), '+', s.scope, {}, NULL, {}\nFROM {} AS t, afterimage_state AS s\nWHERE NOT EXISTS (SELECT 1 FROM {} AS h WHERE {})",
+            "{}
+SELECT s.history_id + row_number() OVER (ORDER BY {order}), coalesce(s.at, s.history_date), '+', s.scope, {}, NULL, {}
+FROM {} AS t, afterimage_state AS s
+WHERE NOT EXISTS (SELECT 1 FROM {} AS h WHERE {})",
             insert_into(layout),
             full_mask(layout).join(", "),
             full_row(layout, "t"),
@@ -85,7 +88,10 @@ pub(super) fn of_pending(layout: &Layout) -> Script {
             layout.id
         ),
         format!(
-            "{}\nSELECT b.baseline_next - row_number() OVER (ORDER BY p.history_n), b.since, '+', NULL, {}, NULL, {}\nFROM {pending} AS p, afterimage_tracked AS b\nWHERE b.id = {} AND p.history_done = 0 AND {missing};",
+            "{}
+SELECT b.baseline_next - row_number() OVER (ORDER BY p.history_n), b.since, '+', NULL, {}, NULL, {}
+FROM {pending} AS p, afterimage_tracked AS b
+WHERE b.id = {} AND p.history_done = 0 AND {missing};",
             insert_into(layout),
             full_mask(layout).join(", "),
             full_row(layout, "p"),
@@ -158,7 +164,11 @@ pub fn batch(layout: &Layout, table: &Table) -> Batch {
             width + 1
         ),
         write: format!(
-            "{}\nSELECT b.baseline_next + row_number() OVER () - 1, b.since, '+', NULL, {}, NULL, {}\nFROM {from} AS t, afterimage_tracked AS b\nWHERE b.id = {} AND {after_start} AND ({row}) <= ({})\nAND NOT EXISTS (SELECT 1 FROM {} AS h WHERE {})",
+            "{}
+SELECT b.baseline_next + row_number() OVER () - 1, b.since, '+', NULL, {}, NULL, {}
+FROM {from} AS t, afterimage_tracked AS b
+WHERE b.id = {} AND {after_start} AND ({row}) <= ({})
+AND NOT EXISTS (SELECT 1 FROM {} AS h WHERE {})",
             insert_into(layout),
             full_mask(layout).join(", "),
             full_row(layout, "t"),

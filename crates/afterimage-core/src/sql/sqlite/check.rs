@@ -52,9 +52,13 @@ pub(super) fn differences(layout: &Layout, sparse: bool) -> String {
     let replay = replay(layout, sparse);
     let nothing = vec!["0"; layout.words()].join(", ");
     format!(
-        "WITH r AS MATERIALIZED (\n{replay}\n)\n\
-         SELECT {live_keys}, {words}, 1, r.{present} IS NOT NULL FROM {live} AS t LEFT JOIN (SELECT 1 AS {present}, r.* FROM r) AS r ON {on}\nWHERE r.{present} IS NULL OR {differs}\n\
-         UNION ALL\nSELECT {recorded_keys}, {nothing}, 0, 1 FROM r WHERE NOT EXISTS (SELECT 1 FROM {live} AS t WHERE {on})",
+        "WITH r AS MATERIALIZED (
+{replay}
+)
+SELECT {live_keys}, {words}, 1, r.{present} IS NOT NULL FROM {live} AS t LEFT JOIN (SELECT 1 AS {present}, r.* FROM r) AS r ON {on}
+WHERE r.{present} IS NULL OR {differs}
+UNION ALL
+SELECT {recorded_keys}, {nothing}, 0, 1 FROM r WHERE NOT EXISTS (SELECT 1 FROM {live} AS t WHERE {on})",
         live_keys = keys(layout, "t"),
         recorded_keys = keys(layout, "r"),
         words = words(layout).join(", "),
@@ -72,7 +76,17 @@ pub(super) fn broken_sequences(layout: &Layout) -> String {
         .collect::<Vec<_>>()
         .join(", ");
     format!(
-        "SELECT {names}, history_id, history_problem FROM (\n  SELECT {names}, history_id, CASE\n    WHEN history_type = '+' AND history_before IN ('+', '~') THEN 'created while it was there'\n    WHEN history_type IN ('~', '-') AND (history_before IS NULL OR history_before = '-') THEN 'changed or deleted while it was not there'\n    WHEN history_id_before > history_id THEN 'dated before an earlier record'\n  END AS history_problem\n  FROM (SELECT {key}, h.history_id, h.history_type,\n      lag(h.history_type) OVER w AS history_before, lag(h.history_id) OVER w AS history_id_before\n    FROM {} AS h WINDOW w AS (PARTITION BY {key} ORDER BY h.history_date, h.history_id))\n)\nWHERE history_problem IS NOT NULL",
+        "SELECT {names}, history_id, history_problem FROM (
+  SELECT {names}, history_id, CASE
+    WHEN history_type = '+' AND history_before IN ('+', '~') THEN 'created while it was there'
+    WHEN history_type IN ('~', '-') AND (history_before IS NULL OR history_before = '-') THEN 'changed or deleted while it was not there'
+    WHEN history_id_before > history_id THEN 'dated before an earlier record'
+  END AS history_problem
+  FROM (SELECT {key}, h.history_id, h.history_type,
+      lag(h.history_type) OVER w AS history_before, lag(h.history_id) OVER w AS history_id_before
+    FROM {} AS h WINDOW w AS (PARTITION BY {key} ORDER BY h.history_date, h.history_id))
+)
+WHERE history_problem IS NOT NULL",
         layout.history.quoted()
     )
 }
@@ -92,14 +106,24 @@ pub(super) fn resync(layout: &Layout, sparse: bool) -> Script {
     let order = first_key(layout, "r");
     vec![
         format!(
-            "{}\nSELECT {}, '-', s.scope, {full}, NULL, {}\nFROM (\n{replay}\n) AS r, afterimage_state AS s\nWHERE NOT EXISTS (SELECT 1 FROM {live} AS t WHERE {on})",
+            "{}
+SELECT {}, '-', s.scope, {full}, NULL, {}
+FROM (
+{replay}
+) AS r, afterimage_state AS s
+WHERE NOT EXISTS (SELECT 1 FROM {live} AS t WHERE {on})",
             insert_into(layout),
             number(&order),
             kept_already.join(", "),
         ),
         adopt_numbers(layout),
         format!(
-            "{}\nSELECT {}, '~', s.scope, {}, NULL, {}\nFROM {live} AS t JOIN (\n{replay}\n) AS r ON {on}, afterimage_state AS s\nWHERE {}",
+            "{}
+SELECT {}, '~', s.scope, {}, NULL, {}
+FROM {live} AS t JOIN (
+{replay}
+) AS r ON {on}, afterimage_state AS s
+WHERE {}",
             insert_into(layout),
             number(&order),
             changed.join(", "),
@@ -108,7 +132,12 @@ pub(super) fn resync(layout: &Layout, sparse: bool) -> Script {
         ),
         adopt_numbers(layout),
         format!(
-            "{}\nSELECT {}, '+', s.scope, {full}, NULL, {}\nFROM {live} AS t, afterimage_state AS s\nWHERE NOT EXISTS (SELECT 1 FROM (\n{replay}\n) AS r WHERE {on})",
+            "{}
+SELECT {}, '+', s.scope, {full}, NULL, {}
+FROM {live} AS t, afterimage_state AS s
+WHERE NOT EXISTS (SELECT 1 FROM (
+{replay}
+) AS r WHERE {on})",
             insert_into(layout),
             number(&first_key(layout, "t")),
             full_row(layout, "t"),

@@ -37,7 +37,10 @@ pub(super) fn guards(layout: &Layout) -> Script {
         [
             format!("DROP TRIGGER IF EXISTS {name}"),
             format!(
-                "CREATE TRIGGER {name} BEFORE {event} ON {table}{when}\nBEGIN\n  SELECT RAISE(ABORT, 'afterimage: {message}');\nEND"
+                "CREATE TRIGGER {name} BEFORE {event} ON {table}{when}
+BEGIN
+  SELECT RAISE(ABORT, 'afterimage: {message}');
+END"
             ),
         ]
     };

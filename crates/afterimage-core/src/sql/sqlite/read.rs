@@ -49,7 +49,10 @@ fn key_is_parameter(layout: &Layout) -> String {
 pub(super) fn records_of_key(layout: &Layout, fields: &[Field], bound: Bound) -> String {
     let columns: String = fields.iter().map(|field| format!(", {}", col("h", &field.history))).collect();
     format!(
-        "SELECT {}{columns}\nFROM {} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope\nWHERE {} AND {}\nORDER BY h.history_date, h.history_id",
+        "SELECT {}{columns}
+FROM {} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope
+WHERE {} AND {}
+ORDER BY h.history_date, h.history_id",
         header("h", layout),
         layout.history.quoted(),
         key_is_parameter(layout),
@@ -99,7 +102,11 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
     if !sparse {
         let columns: Vec<String> = named(layout.key_fields().chain(rest), |field| col("l", &field.history));
         return format!(
-            "SELECT {}\nFROM (SELECT max(h.history_id) AS last FROM {history} AS h WHERE {condition} GROUP BY {key}) AS n\nJOIN {history} AS l ON l.history_id = n.last\nWHERE l.history_type <> '-'\nORDER BY {order}",
+            "SELECT {}
+FROM (SELECT max(h.history_id) AS last FROM {history} AS h WHERE {condition} GROUP BY {key}) AS n
+JOIN {history} AS l ON l.history_id = n.last
+WHERE l.history_type <> '-'
+ORDER BY {order}",
             columns.join(", ")
         );
     }
@@ -123,7 +130,12 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
         )
     }));
     format!(
-        "SELECT {}\nFROM (SELECT max(h.history_id) AS last{newest}\n  FROM {history} AS h WHERE {condition} GROUP BY {key}) AS n\nJOIN {history} AS l ON l.history_id = n.last\nWHERE l.history_type <> '-'\nORDER BY {order}",
+        "SELECT {}
+FROM (SELECT max(h.history_id) AS last{newest}
+  FROM {history} AS h WHERE {condition} GROUP BY {key}) AS n
+JOIN {history} AS l ON l.history_id = n.last
+WHERE l.history_type <> '-'
+ORDER BY {order}",
         columns.join(", ")
     )
 }

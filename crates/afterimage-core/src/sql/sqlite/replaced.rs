@@ -190,7 +190,10 @@ pub(super) fn record_victims(layout: &Layout, condition: impl Fn(&str) -> String
     );
     vec![
         format!(
-            "{}\nSELECT s.history_id + row_number() OVER (ORDER BY p.history_n), coalesce(s.at, s.history_date), '-', s.scope, {}, NULL, {}\nFROM {pending} AS p, afterimage_state AS s\nWHERE p.history_done = 0 AND {};",
+            "{}
+SELECT s.history_id + row_number() OVER (ORDER BY p.history_n), coalesce(s.at, s.history_date), '-', s.scope, {}, NULL, {}
+FROM {pending} AS p, afterimage_state AS s
+WHERE p.history_done = 0 AND {};",
             insert_into(layout),
             full_mask(layout).join(", "),
             full_row(layout, "p"),
@@ -223,7 +226,10 @@ pub(super) fn insert_replacing(layout: &Layout) -> String {
     // A row replaced under its own key is an update, not a victim.
     let victims = record_victims(layout, |gone| format!("NOT ({same}) AND {gone}"));
     let replaced = format!(
-        "{}\nSELECT s.history_id, coalesce(s.at, s.history_date), '~', s.scope, {}, NULL, {}\nFROM {pending} AS p, afterimage_state AS s\nWHERE p.history_done = 0 AND {same} AND {changed};",
+        "{}
+SELECT s.history_id, coalesce(s.at, s.history_date), '~', s.scope, {}, NULL, {}
+FROM {pending} AS p, afterimage_state AS s
+WHERE p.history_done = 0 AND {same} AND {changed};",
         insert_into(layout),
         update_mask(layout, "p", "NEW", true).join(", "),
         full_row(layout, "NEW"),
