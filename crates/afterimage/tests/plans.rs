@@ -84,3 +84,20 @@ async fn a_page_of_a_table_as_of_a_time_stops_early() {
         .unwrap();
     assert!(most <= 20, "it read {most} rows of some step for five:\n{plan}");
 }
+
+/// What somebody asks of some rows by their key reads their records only.
+#[tokio::test]
+async fn a_condition_on_the_key_reaches_the_index() {
+    for storage in [Storage::Snapshot, Storage::Delta] {
+        let mut db = TestDb::postgres().await;
+        let layout = filled(&mut db, storage).await;
+        let bound = Bound::Time(Moment::now());
+        let sparse = storage == Storage::Delta;
+        let as_of = AsOf { layout: &layout, fields: &layout.fields, sparse, bound, unfinished: &[] };
+        let sql = dialect(db.audit.database()).as_of(&as_of);
+        let sql = format!("SELECT * FROM (\n{sql}\n) AS doc WHERE id BETWEEN 5 AND 7 ORDER BY id");
+        let plan = db.lines(&format!("EXPLAIN {sql}")).await.join("\n");
+        let conditions: Vec<&str> = plan.lines().filter(|line| line.contains("Index Cond")).collect();
+        assert!(conditions.iter().any(|line| line.contains(">= 5")), "{plan}");
+    }
+}

@@ -147,10 +147,12 @@ fn state(as_of: &AsOf<'_>) -> String {
     let key = key.join(", ");
     let rest: Vec<&Field> = fields.iter().filter(|field| !layout.is_key(field)).collect();
     if !sparse {
+        // A condition on the key can reach the index only by way of `n`, which holds it as it is if equal keys look equal.
+        let alias = |field: &Field| if layout.is_key(field) && field.plain_equality { "n" } else { "l" };
         let columns: Vec<String> = layout
             .key_fields()
             .chain(rest)
-            .map(|field| format!("{} AS {}", col("l", &field.history), Quoted::new(&field.name)))
+            .map(|field| format!("{} AS {}", col(alias(field), &field.history), Quoted::new(&field.name)))
             .collect();
         // The newest record of each key from the key's index, in key order, and then its row, one by one: so that a
         // limit stops early. A join would be planned for a whole table, and read all of the history for it.
