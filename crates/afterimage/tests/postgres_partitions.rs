@@ -108,6 +108,21 @@ async fn partitions_come_and_go() {
     assert_eq!(verdict.difference_count, 2);
 }
 
+/// Created and followed in one transaction, nothing can be written in between: no gap.
+#[tokio::test]
+async fn a_partition_with_a_plan() {
+    let mut db = TestDb::postgres().await;
+    db.run(TREE).await;
+    db.track("item", Tracking::new()).await;
+    let plan =
+        db.audit.plan_after("item", "CREATE TABLE west PARTITION OF item FOR VALUES IN ('w')").await.unwrap();
+    db.run(&format!("BEGIN; {}; COMMIT", plan.plan.up.join(";\n"))).await;
+    db.run("INSERT INTO west VALUES ('w', 2, 0)").await;
+    assert_eq!(db.signs("item", "region=w,id=2").await, "+");
+    let verdict = db.audit.verify(&[]).await.unwrap().remove(0);
+    assert!(verdict.is_whole() && verdict.gaps.is_empty(), "{verdict:?}");
+}
+
 #[tokio::test]
 async fn a_partition_by_itself_is_refused_and_a_root_without_partitions_is_not() {
     let mut db = TestDb::postgres().await;
