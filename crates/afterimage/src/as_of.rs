@@ -172,8 +172,7 @@ pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTi
             Bound::Position(Moment::from_micros(date), id)
         }
     };
-    let moment = bound.moment().unwrap_or_else(Moment::now);
-    let rows = session.rows(&dialect.unfinished(&histories, moment), &[]).await?;
+    let rows = session.rows(&dialect.unfinished(&histories, bound), &[]).await?;
     let unfinished = rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect();
     Ok(Point { bound, unfinished })
 }

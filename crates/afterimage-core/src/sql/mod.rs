@@ -114,7 +114,7 @@ pub trait Dialect: Debug + Send + Sync {
     fn arrival_of(&self, layout: &Layout) -> String;
 
     /// The transactions that had not ended at that time, of all these histories.
-    fn unfinished(&self, histories: &[&Layout], at: Moment) -> String;
+    fn unfinished(&self, histories: &[&Layout], bound: Bound) -> String;
 
     /// The position of the last record of a transaction, over all these histories.
     fn position_of_tx(&self, histories: &[&Layout], tx: &str) -> Result<String>;

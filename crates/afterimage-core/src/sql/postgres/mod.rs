@@ -114,8 +114,8 @@ impl Dialect for Postgres {
         read::arrival_of(layout)
     }
 
-    fn unfinished(&self, histories: &[&Layout], at: Moment) -> String {
-        read::unfinished(histories, at)
+    fn unfinished(&self, histories: &[&Layout], bound: Bound) -> String {
+        read::unfinished(histories, bound)
     }
 
     fn position_of_tx(&self, histories: &[&Layout], tx: &str) -> Result<String> {

@@ -88,12 +88,24 @@ pub(super) fn arrival_of(layout: &Layout) -> String {
     )
 }
 
-/// Transactions with records on both sides of a time.
+/// Transactions with records on both sides of a time, or of a record: where writers meet, records of several
+/// transactions share a date.
 ///
 /// A record says when its transaction began only if that is more than a second before; so the others have both their
 /// sides within a second of the time, and those are found by an index of their own.
-pub(super) fn unfinished(histories: &[&Layout], at: Moment) -> String {
-    let at = super::Postgres.moment(at);
+pub(super) fn unfinished(histories: &[&Layout], bound: Bound) -> String {
+    let (at, before, after) = match bound {
+        Bound::Time(moment) if !histories.is_empty() => {
+            let at = super::Postgres.moment(moment);
+            (at.clone(), format!("history_date <= {at}"), format!("history_date > {at}"))
+        }
+        Bound::Position(moment, id) if !histories.is_empty() => {
+            let at = super::Postgres.moment(moment);
+            let side = |sign: &str| format!("(history_date, history_id) {sign} ({at}, {id})");
+            (at.clone(), side("<="), side(">"))
+        }
+        _ => return "SELECT NULL::text WHERE false".to_owned(),
+    };
     let union = |condition: &str| {
         histories
             .iter()
@@ -101,17 +113,14 @@ pub(super) fn unfinished(histories: &[&Layout], at: Moment) -> String {
             .collect::<Vec<_>>()
             .join(" UNION ")
     };
-    if histories.is_empty() {
-        return "SELECT NULL::text WHERE false".to_owned();
-    }
     format!(
         "SELECT history_tx::text FROM (
 (({}) INTERSECT ({}))
 UNION {}
 ) AS x",
-        union(&format!("history_date > {at} AND history_date <= {at} + interval '1 second'")),
-        union(&format!("history_date <= {at} AND history_date >= {at} - interval '1 second'")),
-        union(&format!("history_tx_start <= {at} AND history_date > {at}")),
+        union(&format!("{after} AND history_date <= {at} + interval '1 second'")),
+        union(&format!("{before} AND history_date >= {at} - interval '1 second'")),
+        union(&format!("history_tx_start <= {at} AND {after}")),
     )
 }
 

@@ -118,7 +118,8 @@ impl Dialect for Sqlite {
         read::arrival_of(layout)
     }
 
-    fn unfinished(&self, _histories: &[&Layout], at: Moment) -> String {
+    fn unfinished(&self, _histories: &[&Layout], bound: Bound) -> String {
+        let Some(at) = bound.moment() else { return "SELECT NULL WHERE 0".to_owned() };
         // Transactions follow one another, so at most one had begun and not ended: the first to end after that time.
         format!(
             "SELECT CAST(tx AS TEXT) FROM (SELECT tx, began FROM afterimage_scope \
