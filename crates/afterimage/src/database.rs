@@ -207,17 +207,34 @@ impl Error {
 ///
 /// ```
 /// assert_eq!(afterimage::redacted("postgres://ann:s3cret@db/shop?password=x"), "postgres://ann:***@db/shop?password=***");
+/// assert_eq!(afterimage::redacted("postgres://ann:s3?cr@t@db/shop"), "postgres://ann:***@db/shop");
+/// assert_eq!(afterimage::redacted("postgres:/ann:s3cret@db/shop"), "postgres:/ann:***@db/shop");
+/// assert_eq!(afterimage::redacted("ann:s3cret@db/shop"), "ann:***@db/shop");
+/// assert_eq!(afterimage::redacted("shop.db"), "shop.db");
 /// ```
 pub fn redacted(url: &str) -> String {
-    let (address, query) = url.split_once('?').unwrap_or((url, ""));
-    let address = match address.split_once("://") {
-        Some((scheme, rest)) => match rest.rsplit_once('@') {
-            Some((login, host)) => {
-                let user = login.split_once(':').map_or(login.to_owned(), |(user, _)| format!("{user}:***"));
-                format!("{scheme}://{user}@{host}")
-            }
-            None => address.to_owned(),
+    // A password may hold anything, a question mark too: the address goes on to the last @.
+    let host = url.rfind('@').map_or(0, |at| at + 1);
+    let (address, query) = match url[host..].split_once('?') {
+        Some((rest, query)) => (&url[..host + rest.len()], query),
+        None => (url, ""),
+    };
+    let (scheme, rest) = match address.split_once("://") {
+        Some((scheme, rest)) => (format!("{scheme}://"), rest),
+        None => match address.split_once(':') {
+            Some((scheme, rest)) if host > 0 => (format!("{scheme}:"), rest),
+            _ => (String::new(), address),
         },
+    };
+    let address = match rest.rsplit_once('@') {
+        Some((login, host)) => {
+            let user = match login.split_once(':') {
+                Some((user, _)) => format!("{user}:***"),
+                None if scheme.ends_with("://") => login.to_owned(),
+                None => "***".to_owned(),
+            };
+            format!("{scheme}{user}@{host}")
+        }
         None => address.to_owned(),
     };
     if query.is_empty() {

@@ -194,7 +194,7 @@ async fn postgres(session: &mut Session, layout: &Layout, table: &Table) -> Resu
         });
         match found {
             None => faults.push(Fault::Missing(name)),
-            Some(row) if text(row, 3) == "D" => faults.push(Fault::Disabled(name)),
+            Some(row) if !["O", "A"].contains(&text(row, 3).as_str()) => faults.push(Fault::Disabled(name)),
             Some(row)
                 if trigger.name != "!afterimage_truncate"
                     && (row[5].int().unwrap_or_default() & 1 == 1) != row_level =>
@@ -215,14 +215,15 @@ async fn postgres(session: &mut Session, layout: &Layout, table: &Table) -> Resu
     }
     let bodies = session
         .rows(
-            "SELECT p.proname::text, p.prosrc::text FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace \
+            "SELECT p.proname::text, p.prosrc::text, (SELECT count(*) FROM pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) AS a WHERE a.grantee = 0) \
+             FROM pg_catalog.pg_proc AS p JOIN pg_catalog.pg_namespace AS n ON n.oid = p.pronamespace \
              WHERE n.nspname = 'afterimage' AND p.proname LIKE $1",
             &id,
         )
         .await?;
     for function in sql::functions(layout, table) {
         let installed = bodies.iter().find(|row| format!("afterimage.{}", text(row, 0)) == function.name);
-        if installed.is_none_or(|row| text(row, 1) != function.body) {
+        if installed.is_none_or(|row| text(row, 1) != function.body || row[2].int() != Some(0)) {
             faults.push(Fault::Outdated(format!("the function {}", function.name)));
         }
     }

@@ -229,6 +229,7 @@ async fn triggers_that_are_missing_are_told_and_mended() {
     for off in [
         "ALTER TABLE item DISABLE TRIGGER ALL",
         "ALTER TABLE item DISABLE TRIGGER \"!afterimage_insert\"",
+        "ALTER TABLE item ENABLE REPLICA TRIGGER \"!afterimage_insert\"",
         "DROP TRIGGER \"!afterimage_insert\" ON item",
         "DROP FUNCTION afterimage.capture_1_insert CASCADE",
     ] {
@@ -265,4 +266,45 @@ async fn what_went_unseen_verify_finds() {
         let found: Vec<String> = verdict.differences.iter().map(ToString::to_string).collect();
         assert!(found.len() == 1 && found[0].contains("99"), "{found:?}");
     }
+}
+
+/// A capture function runs with the rights of who tracked: nobody else may put it under a table of their own.
+#[tokio::test]
+async fn nobody_can_make_a_capture_function_a_trigger_of_their_own() {
+    let mut db = TestDb::postgres().await;
+    db.run("CREATE TABLE item (id int PRIMARY KEY, n int)").await;
+    db.track("item", Tracking::new()).await;
+    let role = role(&mut db, "").await;
+    let mut writer = other(&db).await;
+    run(&mut writer, &format!("SET ROLE {role}; CREATE TEMP TABLE fake (id int, n int)")).await.unwrap();
+    let forge = "CREATE TRIGGER x AFTER INSERT ON fake REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION afterimage.capture_1_insert()";
+    assert!(run(&mut writer, forge).await.unwrap_err().contains("permission denied"));
+    run(&mut writer, "INSERT INTO item VALUES (1, 1)").await.unwrap();
+    assert_eq!(db.signs("item", "1").await, "+");
+    // One that was opened by somebody is told and closed again.
+    db.run("GRANT EXECUTE ON FUNCTION afterimage.capture_1_insert() TO PUBLIC").await;
+    assert_eq!(db.audit.status().await.unwrap()[0].state, afterimage::State::Outdated);
+    db.audit.migrate(&[], &[]).await.unwrap();
+    assert!(run(&mut writer, forge).await.unwrap_err().contains("permission denied"));
+    db.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+async fn an_explicit_time_is_never_before_a_row_s_newest_record() {
+    let mut db = TestDb::postgres().await;
+    db.run("CREATE DOMAIN code AS char(3); CREATE TABLE item (id code PRIMARY KEY, n int)").await;
+    db.track("item", Tracking::new()).await;
+    db.run("INSERT INTO item VALUES ('a', 1), ('b', 1)").await;
+    let at = |sql: &str| {
+        format!(
+            "BEGIN; SELECT set_config('afterimage.context', '{{\"at\":\"2020-01-01T00:00:00Z\"}}', true); {sql}; COMMIT"
+        )
+    };
+    for write in ["TRUNCATE item", "UPDATE item SET n = 2", "DELETE FROM item WHERE id = 'a'"] {
+        let refused = db.try_run(&at(write)).await.unwrap_err();
+        assert!(refused.contains("newer record"), "{write}: {refused}");
+        db.run("ROLLBACK").await;
+    }
+    db.run(&at("INSERT INTO item VALUES ('c', 1)")).await;
+    db.verify().await;
 }

@@ -41,8 +41,13 @@ impl Function {
         Self { name, body, settings }
     }
 
-    /// The statement that creates it, or replaces an older one.
-    pub fn create(&self) -> String {
+    /// The statements that create it, or replace an older one. It runs with its owner's rights, so that nobody else may
+    /// make a trigger of it on a table of their own.
+    pub fn create(&self) -> [String; 2] {
+        [self.replace(), format!("REVOKE ALL ON FUNCTION {}() FROM PUBLIC", self.name)]
+    }
+
+    fn replace(&self) -> String {
         format!(
             "CREATE OR REPLACE FUNCTION {}() RETURNS trigger\nLANGUAGE plpgsql SECURITY DEFINER{}\nAS $afterimage${}$afterimage$",
             self.name, self.settings, self.body

@@ -1,7 +1,6 @@
 //! What every record of a statement says: who, why and when.
 
 use super::history::insert_columns;
-use super::image::same;
 use crate::layout::Layout;
 use crate::name::literal;
 use crate::sql::expression::col;
@@ -16,22 +15,32 @@ pub(super) const VARIABLES: &str = "  moment pg_catalog.timestamptz := pg_catalo
   explicit pg_catalog.text;
   setting pg_catalog.text;";
 
-/// Who, why and when: once a statement. `rows` are the transition tables or rows whose keys an explicit time concerns.
+/// Who, why and when: once a statement. `rows` are the transition tables or rows whose keys an explicit time concerns;
+/// none, where it concerns all.
 pub(super) fn context(layout: &Layout, rows: &[&str]) -> String {
-    let checks: Vec<String> = rows
+    let history = layout.history.quoted();
+    let mut checks: Vec<String> = rows
         .iter()
         .map(|rows| {
             let same: Vec<String> = layout
                 .key_fields()
-                .map(|field| same(field, &col("h", &field.history), &col("c", &field.name)))
+                .map(|field| {
+                    // By the type's own equality: the table's side may be a domain, of which there are no images to compare.
+                    format!("{} OPERATOR(pg_catalog.=) {}", col("h", &field.history), col("c", &field.name))
+                })
                 .collect();
             format!(
-                "      OR EXISTS (SELECT 1 FROM {rows} AS c JOIN {} AS h ON {} WHERE h.history_date OPERATOR(pg_catalog.>) moment)",
-                layout.history.quoted(),
+                "      OR EXISTS (SELECT 1 FROM {rows} AS c JOIN {history} AS h ON {} WHERE h.history_date OPERATOR(pg_catalog.>) moment)",
                 same.join(" AND ")
             )
         })
         .collect();
+    if rows.is_empty() {
+        // All rows are concerned.
+        checks.push(format!(
+            "      OR EXISTS (SELECT 1 FROM {history} AS h WHERE h.history_date OPERATOR(pg_catalog.>) moment)"
+        ));
+    }
     format!(
         "  IF moment OPERATOR(pg_catalog.>) (pg_catalog.now() OPERATOR(pg_catalog.+) interval '1 second') THEN
     began := pg_catalog.now();
@@ -48,7 +57,7 @@ pub(super) fn context(layout: &Layout, rows: &[&str]) -> String {
     context := context OPERATOR(pg_catalog.-) '{{actor,reason,at}}'::pg_catalog.text[];
     IF context OPERATOR(pg_catalog.=) '{{}}'::pg_catalog.jsonb THEN context := NULL; END IF;
     IF explicit IS NOT NULL THEN
-      context := COALESCE(context, '{{}}'::pg_catalog.jsonb) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('recorded_at', pg_catalog.to_char(moment OPERATOR(pg_catalog.||) '', ''));
+      context := COALESCE(context, '{{}}'::pg_catalog.jsonb) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('recorded_at', pg_catalog.to_char(pg_catalog.timezone('UTC', moment), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'));
       moment := afterimage.explicit_moment(explicit);
       began := NULL;
       IF false
@@ -64,10 +73,6 @@ pub(super) fn context(layout: &Layout, rows: &[&str]) -> String {
   END IF;",
         checks.join("\n"),
         literal(&format!("afterimage: {}", layout.table)),
-    )
-    .replace(
-        "pg_catalog.to_char(moment OPERATOR(pg_catalog.||) '', '')",
-        "pg_catalog.to_char(pg_catalog.timezone('UTC', moment), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
     )
 }
 

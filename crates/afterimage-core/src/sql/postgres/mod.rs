@@ -82,7 +82,7 @@ impl Dialect for Postgres {
 
     fn install_capture(&self, layout: &Layout, table: &Table, _baseline: bool) -> Script {
         let mut script: Script =
-            capture::functions(layout, table).into_iter().map(|function| function.create()).collect();
+            capture::functions(layout, table).into_iter().flat_map(|function| function.create()).collect();
         script.extend(trigger::create(layout, table));
         script
     }
