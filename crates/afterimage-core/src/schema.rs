@@ -104,6 +104,8 @@ pub struct SqliteShape {
     pub rowid_alias: bool,
     /// Its unique indexes besides the key.
     pub unique: Vec<UniqueIndex>,
+    /// The defaults, as SQL, of columns that cannot be NULL: `OR REPLACE` puts them in the place of a NULL.
+    pub defaults: Vec<(String, String)>,
     /// Whether an update of its rows may come back to them by foreign keys, before its own triggers fire.
     pub overtaken: bool,
 }

@@ -358,3 +358,41 @@ async fn a_users_trigger_writes_the_table_while_a_row_is_being_replaced() {
         db.verify().await;
     }
 }
+
+#[tokio::test]
+async fn through_a_key_whose_collation_is_not_its_columns() {
+    let schema = "CREATE TABLE item (id TEXT, n INTEGER, PRIMARY KEY (id COLLATE NOCASE))";
+    let before = "INSERT INTO item VALUES ('a', 1), ('b', 2)";
+    let write = "INSERT OR REPLACE INTO item VALUES ('A', 3)";
+    check(Case { schema, before, write, signs: &[("a", "+-", "+-"), ("A", "+", "+"), ("b", "+", "+")] })
+        .await;
+}
+
+#[tokio::test]
+async fn by_a_default_in_the_place_of_a_null() {
+    let schema = "CREATE TABLE item (id INTEGER PRIMARY KEY, code TEXT NOT NULL DEFAULT 'x' UNIQUE, n INTEGER NOT NULL DEFAULT 7);
+        CREATE UNIQUE INDEX twice ON item (n * 2)";
+    let before = "INSERT INTO item VALUES (1, 'x', 1), (2, 'y', 7), (3, 'z', 3)";
+    let write =
+        "INSERT OR REPLACE INTO item VALUES (8, NULL, 8); UPDATE OR REPLACE item SET n = NULL WHERE id = 3";
+    let signs = &[("1", "+-", "+-"), ("2", "+-", "+-"), ("3", "+~", "+~"), ("8", "+", "+")];
+    check(Case { schema, before, write, signs }).await;
+}
+
+#[tokio::test]
+async fn not_under_an_explicit_time_before_its_newest_record() {
+    let mut db = TestDb::sqlite().await;
+    db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, code TEXT UNIQUE)").await;
+    db.track("item", Tracking::new()).await;
+    db.audit.allow_explicit_time(true).await.unwrap();
+    db.run("INSERT INTO item VALUES (1, 'x'), (2, 'y')").await;
+    let at = "BEGIN; INSERT INTO afterimage_context (at) VALUES ('2020-01-01T00:00:00Z')";
+    for write in
+        ["INSERT OR REPLACE INTO item VALUES (9, 'x')", "UPDATE OR REPLACE item SET code = 'x' WHERE id = 2"]
+    {
+        let refused = db.try_run(&format!("{at}; {write}")).await.unwrap_err();
+        assert!(refused.contains("newer record"), "{write}: {refused}");
+        db.run("ROLLBACK").await;
+    }
+    db.verify().await;
+}

@@ -61,7 +61,13 @@ async fn describe(session: &mut Session, row: Row) -> Result<Found> {
     );
     let mut columns = Vec::new();
     let mut key: Vec<(i64, String)> = Vec::new();
+    let mut defaults = Vec::new();
     for row in session.rows(&info, &[]).await? {
+        if let (Some(1), Some(name), Some(default)) =
+            (row[3].int(), row[1].clone().text(), row[4].clone().text())
+        {
+            defaults.push((name, default));
+        }
         let (column, place) = column(row, strict);
         if place > 0 {
             key.push((place, column.name.clone()));
@@ -79,13 +85,14 @@ async fn describe(session: &mut Session, row: Row) -> Result<Found> {
             .filter(|c| key.iter().any(|(_, name)| *name == c.name))
             .for_each(|c| c.nullable = false);
     }
-    if collates(session, &table).await? {
+    let collates = collates(session, &table).await?;
+    if collates {
         // Plain equality would follow a collation, which numbers have none of but a text in their column has.
         columns.iter_mut().for_each(|column| column.plain_equality = false);
     }
-    let unique = unique_indexes(session, &table).await?;
+    let unique = unique_indexes(session, &table, collates).await?;
     let overtaken = overtaken(session, &table).await?;
-    let shape = SqliteShape { without_rowid, rowid_alias, unique, overtaken };
+    let shape = SqliteShape { without_rowid, rowid_alias, unique, defaults, overtaken };
     let key = key.into_iter().map(|(_, name)| name).collect();
     Ok(Found::Table(Box::new(Table { name: table, columns, key, shape: Shape::Sqlite(shape) })))
 }
@@ -196,10 +203,16 @@ fn history_type(declared: &str, strict: bool) -> String {
     .to_owned()
 }
 
-async fn unique_indexes(session: &mut Session, table: &TableName) -> Result<Vec<UniqueIndex>> {
+/// The unique indexes; also that of the key, where the key may have another collation than its columns.
+async fn unique_indexes(
+    session: &mut Session,
+    table: &TableName,
+    collates: bool,
+) -> Result<Vec<UniqueIndex>> {
+    let but_the_keys = if collates { "" } else { "AND l.origin <> 'pk' " };
     let list = format!(
         "SELECT l.name, s.sql FROM pragma_index_list({}) AS l LEFT JOIN sqlite_schema AS s ON s.type = 'index' AND s.name = l.name \
-         WHERE l.\"unique\" AND l.origin <> 'pk' ORDER BY l.seq",
+         WHERE l.\"unique\" {but_the_keys}ORDER BY l.seq",
         literal(&table.name)
     );
     let mut indexes = Vec::new();

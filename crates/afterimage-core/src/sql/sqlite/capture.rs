@@ -225,13 +225,21 @@ fn json_text(value: &str) -> String {
     format!("'\"' || (WITH {stages} SELECT x FROM s{last}) || '\"'")
 }
 
+/// What is said of a record dated by hand before its row's newest one, as a literal.
+pub(super) fn too_old(layout: &Layout) -> String {
+    format!(
+        "'afterimage: \"{}\" has a newer record of this row than the explicit time'",
+        table_literal(&layout.table)
+    )
+}
+
 /// A record dated by hand is refused when its row has a newer one. Three triggers of their own, so that nobody else
 /// pays for it.
 fn explicit_time(layout: &Layout) -> Script {
     let check = |row: &str| {
         format!(
-            "SELECT RAISE(ABORT, 'afterimage: \"{}\" has a newer record of this row than the explicit time')\nWHERE EXISTS (SELECT 1 FROM {} AS h WHERE {} AND h.history_date > (SELECT at FROM afterimage_state));",
-            table_literal(&layout.table),
+            "SELECT RAISE(ABORT, {})\nWHERE EXISTS (SELECT 1 FROM {} AS h WHERE {} AND h.history_date > (SELECT at FROM afterimage_state));",
+            too_old(layout),
             layout.history.quoted(),
             history_key_is(layout, "h", row),
         )

@@ -10,7 +10,7 @@
 //! goes, so that it stays a handful.
 
 use super::baseline::rowid;
-use super::capture::{any_differs, create_trigger, record_full, update_mask};
+use super::capture::{any_differs, create_trigger, history_key_is, record_full, too_old, update_mask};
 use super::history::{full_row, insert_into};
 use super::{TICK, differs, overtaken, same_key};
 use crate::layout::{Field, Layout};
@@ -138,11 +138,22 @@ fn alias(layout: &Layout, table: &Table) -> String {
     if named { layout.table.quoted().to_string() } else { "t".to_owned() }
 }
 
+/// A column of the new row as it will stand: before the insert, `NEW` still has a NULL where `OR REPLACE` will put the
+/// default.
+fn of_new_row(column: &str, table: &Table) -> String {
+    let new = col("NEW", column);
+    let defaults = table.sqlite().map(|shape| shape.defaults.as_slice()).unwrap_or_default();
+    match defaults.iter().find(|(name, _)| name == column) {
+        Some((_, default)) => format!("coalesce({new}, {default})"),
+        None => new,
+    }
+}
+
 /// One condition per unique index, the key first: that row `t` stands where `NEW` wants to be.
 fn conflicts(t: &str, layout: &Layout, table: &Table) -> Vec<String> {
     let key = layout
         .key_fields()
-        .map(|field| format!("{} = {}", col(t, &field.name), col("NEW", &field.name)))
+        .map(|field| format!("{} = {}", col(t, &field.name), of_new_row(&field.name, table)))
         .collect::<Vec<_>>()
         .join(" AND ");
     let rowid = hidden_rowid(table).map(|name| format!("{t}.{name} = NEW.{name}"));
@@ -157,7 +168,7 @@ fn conflict(t: &str, index: &UniqueIndex, table: &Table) -> String {
         .iter()
         .map(|part| match part {
             IndexPart::Column { name, collation } => {
-                format!("{} = {} COLLATE {collation}", col(t, name), col("NEW", name))
+                format!("{} = {} COLLATE {collation}", col(t, name), of_new_row(name, table))
             }
             IndexPart::Expression(expression) => format!("({expression}) = {}", of_new(expression, table)),
         })
@@ -170,7 +181,7 @@ fn conflict(t: &str, index: &UniqueIndex, table: &Table) -> String {
 /// table's own they take theirs.
 fn of_new(expression: &str, table: &Table) -> String {
     let columns: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
-    let new: Vec<String> = columns.iter().map(|name| col("NEW", name)).collect();
+    let new: Vec<String> = columns.iter().map(|name| of_new_row(name, table)).collect();
     format!(
         "(SELECT {expression} FROM (SELECT {} FROM {} WHERE 0 UNION ALL SELECT {}))",
         Quoted::list(columns),
@@ -189,6 +200,15 @@ pub(super) fn record_victims(layout: &Layout, condition: impl Fn(&str) -> String
         same_key(layout, "t", "p")
     );
     vec![
+        format!(
+            "SELECT RAISE(ABORT, {})
+WHERE (SELECT at FROM afterimage_state) IS NOT NULL AND EXISTS (SELECT 1 FROM {pending} AS p JOIN {} AS h ON {}
+  WHERE p.history_done = 0 AND {} AND h.history_date > (SELECT at FROM afterimage_state));",
+            too_old(layout),
+            layout.history.quoted(),
+            history_key_is(layout, "h", "p"),
+            condition(&gone),
+        ),
         format!(
             "{}
 SELECT s.history_id + row_number() OVER (ORDER BY p.history_n), coalesce(s.at, s.history_date), '-', s.scope, {}, NULL, {}
