@@ -86,6 +86,9 @@ pub struct Layout {
     /// Whether the table's rows are its own only, not those of tables that inherit from it (PostgreSQL's `ONLY`).
     #[serde(default)]
     pub only: bool,
+    /// Whether two rows may share a key until their transaction ends (PostgreSQL's deferrable keys).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared_key: bool,
     /// Columns of the history that no field uses any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired: Vec<String>,
@@ -125,6 +128,7 @@ impl Layout {
             storage: tracking.storage,
             record_unchanged: tracking.record_unchanged,
             only: table.postgres().is_some_and(|shape| !shape.partitioned),
+            shared_key: table.postgres().is_some_and(|shape| shape.deferrable_key),
             retired: Vec::new(),
             left_out: Vec::new(),
         };

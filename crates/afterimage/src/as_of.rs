@@ -90,13 +90,13 @@ impl Afterimage {
             answerable(&entry, point.bound, None)?;
             let layout = layout_at(&entry, point.bound)?;
             let (bound, unfinished) = (point.bound, point.unfinished.as_slice());
-            let sql = session.dialect().count_as_of(&AsOf {
-                layout,
-                fields: &[],
-                sparse: false,
-                bound,
-                unfinished,
-            });
+            let as_of = AsOf { layout, fields: &[], sparse: false, bound, unfinished };
+            let sql = if entry.from_baseline() && !layout.shared_key {
+                session.dialect().count_as_of(&as_of)
+            } else {
+                // Creations and deletions do not balance.
+                format!("SELECT count(*) FROM (\n{}\n) AS rows_then", session.dialect().as_of(&as_of))
+            };
             Ok(session.int(&sql, &[]).await?.unwrap_or_default())
         })
         .await

@@ -98,6 +98,16 @@ impl Entry {
         self.epochs.iter().any(|epoch| epoch.layout.storage == Storage::Delta)
     }
 
+    /// Whether every row's records begin with its creation: not where the baseline was left out, or was interrupted.
+    pub(crate) fn from_baseline(&self) -> bool {
+        !self.gaps.iter().any(|gap| gap.key.is_none() && gap.from <= self.since)
+    }
+
+    /// Whether a gap of the whole table is open.
+    pub(crate) fn has_open_gap(&self) -> bool {
+        self.gaps.iter().any(|gap| gap.to.is_none() && gap.key.is_none())
+    }
+
     pub(crate) fn next_epoch(&self) -> i64 {
         self.epochs.last().map_or(1, |epoch| epoch.number + 1)
     }

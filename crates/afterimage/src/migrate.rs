@@ -124,6 +124,9 @@ pub(crate) async fn alter_script(
     statements: &str,
     at: Option<Moment>,
 ) -> Result<(Script, Following)> {
+    let standing = find_today(session, entry).await?;
+    let faults = health::faults(session, entry, &standing).await?;
+    let lost = lost_since(session, entry, &standing, &faults, entry.stage == Stage::Stopped).await?;
     let before = removable(session, entry)?;
     let page = root_page(session, &entry.table.name).await?;
     session.run_all(&before).await?;
@@ -141,7 +144,7 @@ pub(crate) async fn alter_script(
         (None, false) => Numbers::Nothing,
     };
     let known = Renames { told: Vec::new(), numbers };
-    let following = following(session, entry, &table, &entry.tracking, &known, at, false).await?;
+    let following = following(session, entry, &table, &entry.tracking, &known, at, lost).await?;
     Ok((before, following))
 }
 
@@ -230,10 +233,8 @@ pub(crate) async fn follow_in(
     stopped: bool,
 ) -> Result<FollowedTable> {
     let faults = health::faults(session, entry, table).await?;
-    let captured = !stopped && !faults.iter().any(Fault::loses_changes);
-    let known = Renames { told: renames.to_vec(), numbers: health::numbers(table, captured) };
-    let up_to_date = faults.is_empty() && !stopped && *tracking == entry.tracking && renames.is_empty();
-    if up_to_date {
+    let behind = !faults.is_empty() || stopped || entry.has_open_gap();
+    if !behind && *tracking == entry.tracking && renames.is_empty() {
         return Ok(FollowedTable {
             layout: entry.layout()?.clone(),
             changes: Vec::new(),
@@ -242,7 +243,78 @@ pub(crate) async fn follow_in(
         });
     }
     lock(session, table).await?;
-    following(session, entry, table, tracking, &known, at, !captured).await?.run(session).await
+    // Whoever had the lock before us may have changed the table.
+    let table = find_today(session, entry).await?;
+    let faults = health::faults(session, entry, &table).await?;
+    let lost = lost_since(session, entry, &table, &faults, stopped).await?;
+    let captured = !stopped && !faults.iter().any(Fault::loses_changes);
+    let known = Renames { told: renames.to_vec(), numbers: health::numbers(&table, captured) };
+    following(session, entry, &table, tracking, &known, at, lost).await?.run(session).await
+}
+
+/// The moment since when changes may have gone unrecorded, if they may have.
+///
+/// A trigger was there when it wrote its last record; so each that is missing now is known to have worked until the
+/// newest record of its kind. Where all are missing, they went with the table that they stood on.
+pub(crate) async fn lost_since(
+    session: &mut Session,
+    entry: &Entry,
+    table: &Table,
+    faults: &[Fault],
+    stopped: bool,
+) -> Result<Option<Moment>> {
+    let lost: Vec<&str> = faults
+        .iter()
+        .filter_map(|fault| match fault {
+            Fault::Missing(name) | Fault::Disabled(name) => Some(name.as_str()),
+            _ => None,
+        })
+        .collect();
+    if lost.is_empty() {
+        return Ok(if stopped || entry.has_open_gap() {
+            Some(newest(session, entry, "").await?)
+        } else {
+            None
+        });
+    }
+    let named = |kind: &str| match table.postgres() {
+        Some(_) => format!("the trigger !afterimage_{kind} on {}", table.name),
+        None => format!("the trigger afterimage_{}_{kind}", entry.id),
+    };
+    let is_lost = |kind: &str| lost.contains(&named(kind).as_str());
+    let kinds = [("insert", "+"), ("update", "~"), ("delete", "-")];
+    if stopped || is_lost("row") || kinds.iter().all(|(kind, _)| is_lost(kind)) {
+        return newest(session, entry, "").await.map(Some);
+    }
+    let mut since = newest(session, entry, "").await?;
+    let mut told = 0;
+    for (kind, sign) in kinds {
+        if is_lost(kind) {
+            told += 1;
+            since = since.min(newest(session, entry, &format!("WHERE history_type = '{sign}'")).await?);
+        }
+    }
+    let of_root = |name: &&&str| table.postgres().is_none() || name.ends_with(&format!(" on {}", table.name));
+    if lost.iter().filter(of_root).count() > told {
+        // Of what else stood there no record tells.
+        since = since.min(newest(session, entry, "WHERE false").await?);
+    }
+    if !lost.iter().all(|name| of_root(&name)) {
+        // A partition that has none of ours: attached by a transaction, and so whole until then.
+        since = since.min(newest(session, entry, &before_attached(entry.id, table)).await?);
+    }
+    Ok(Some(since))
+}
+
+/// A condition on the records written before the oldest partition without capture came to the table.
+fn before_attached(id: i64, table: &Table) -> String {
+    format!(
+        "WHERE history_tx < (SELECT min(pg_catalog.pg_current_xact_id()::text::bigint - pg_catalog.age(i.xmin)) \
+         FROM pg_catalog.pg_partition_tree({}::regclass) AS p JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = p.relid \
+         WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS f ON f.oid = t.tgfoid \
+         WHERE t.tgrelid = p.relid AND f.proname LIKE 'capture\\_{id}\\_%' AND t.tgenabled IN ('O', 'A')))",
+        afterimage_core::name::literal(&table.name.quoted())
+    )
 }
 
 /// What follows the table; where changes may have been lost, also a gap, and records of what is there now.
@@ -253,7 +325,7 @@ pub(crate) async fn following(
     tracking: &Tracking,
     renames: &Renames,
     at: Option<Moment>,
-    lost: bool,
+    lost: Option<Moment>,
 ) -> Result<Following> {
     let dialect = session.dialect();
     let old = entry.layout()?;
@@ -288,22 +360,29 @@ pub(crate) async fn following(
         _ => dialect.resync(&layout, sparse, new_epoch),
     };
     let mut after = Script::new();
-    if lost && entry.gaps.iter().any(|gap| gap.to.is_none() && gap.key.is_none()) {
+    if lost.is_some() && entry.has_open_gap() {
         after.push(sql::close_gaps(dialect, entry.id, &from));
-    } else if lost {
-        let since = dialect.moment(last_known(session, entry).await?);
+    } else if let Some(since) = lost {
+        let since = dialect.moment(since);
         let cause = "its triggers were missing";
         after.push(sql::insert_gap(dialect, entry.id, None, &since, &from, cause, "migrate"));
     }
-    Ok(Following { table: table.name.clone(), before: script, resync, after, layout, changes, gap: lost })
+    Ok(Following {
+        table: table.name.clone(),
+        before: script,
+        resync,
+        after,
+        layout,
+        changes,
+        gap: lost.is_some(),
+    })
 }
 
-/// The moment up to which the records are known to be whole: that of the newest record, or of the newest epoch.
-async fn last_known(session: &mut Session, entry: &Entry) -> Result<Moment> {
-    let dialect = session.dialect();
+/// The moment of the newest record that fulfils a condition, or of the newest epoch.
+async fn newest(session: &mut Session, entry: &Entry, condition: &str) -> Result<Moment> {
     let sql = format!(
-        "SELECT {} FROM (SELECT max(history_date) AS d FROM {}) AS m",
-        dialect.micros("d"),
+        "SELECT {} FROM (SELECT max(history_date) AS d FROM {} {condition}) AS m",
+        session.dialect().micros("d"),
         entry.layout()?.history.quoted()
     );
     let newest = session.int(&sql, &[]).await?.map(Moment::from_micros);

@@ -1,13 +1,14 @@
 //! `plan`: the SQL that `track` or `migrate` would run, for any migration tool.
 
-use afterimage_core::drift::{Numbers, Renames};
+use afterimage_core::drift::Renames;
 use afterimage_core::sql::{Dialect, catalog as sql};
 use afterimage_core::{Layout, TableName, Tracking};
 use serde::Serialize;
 
-use crate::catalog::{self, Entry};
+use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
+use crate::health::{self, Fault};
 use crate::introspect;
 use crate::migrate;
 use crate::session::Session;
@@ -104,8 +105,12 @@ async fn follow(session: &mut Session, entry: &Entry, statements: Option<&str>) 
         }
         None => {
             let table = migrate::find_today(session, entry).await?;
-            let known = Renames { told: Vec::new(), numbers: Numbers::Rename };
-            migrate::following(session, entry, &table, &entry.tracking, &known, None, false).await?
+            let faults = health::faults(session, entry, &table).await?;
+            let stopped = entry.stage == Stage::Stopped;
+            let lost = migrate::lost_since(session, entry, &table, &faults, stopped).await?;
+            let captured = !stopped && !faults.iter().any(Fault::loses_changes);
+            let known = Renames { told: Vec::new(), numbers: health::numbers(&table, captured) };
+            migrate::following(session, entry, &table, &entry.tracking, &known, None, lost).await?
         }
     };
     let table = introspect::seen(session, &following.table).await?;

@@ -1,7 +1,7 @@
 //! `track`: installs capture and writes the baseline.
 
 use afterimage_core::sql::catalog as sql;
-use afterimage_core::{Context, Layout, Moment, Table, TableName, Tracking};
+use afterimage_core::{Context, Layout, Moment, Storage, Table, TableName, Tracking};
 
 use crate::baseline::{self, Progress, Snapshot};
 use crate::catalog::{self, Entry, Stage};
@@ -180,6 +180,13 @@ async fn first_time(
 ) -> Result<Installed> {
     let dialect = session.dialect();
     let id = session.int(&sql::next_id(dialect), &[]).await?.unwrap_or(1);
+    // What cannot be tracked is refused before anybody has to wait for the lock.
+    Layout::new(id, table, &request.tracking, dialect.database())?;
+    migrate::lock(session, table).await?;
+    // Whoever had the lock before us may have changed the table.
+    let table = &introspect::exact(session, &table.name)
+        .await?
+        .ok_or_else(|| Error::new(ErrorKind::NotFound, "it was dropped meanwhile"))?;
     let layout = Layout::new(id, table, &request.tracking, dialect.database())?;
     if introspect::taken(session, &layout.history).await? {
         return Err(Error::new(
@@ -190,9 +197,20 @@ async fn first_time(
             ),
         ));
     }
+    let without = request.no_baseline && !is_empty(session, table).await?;
+    if without && layout.storage == Storage::Delta {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "sparse records build on a baseline: without one, choose snapshot",
+        ));
+    }
     let small = request.no_baseline || is_small(session, table).await?;
-    migrate::lock(session, table).await?;
-    let script = script(session, &layout, table, &request.tracking, small, context.explicit_time());
+    let mut script = script(session, &layout, table, &request.tracking, small, context.explicit_time());
+    if without {
+        let since = format!("(SELECT since FROM {} WHERE id = {id})", dialect.catalog_table("tracked"));
+        let cause = "no baseline was written: rows that were there are not known until they change";
+        script.push(sql::insert_gap(dialect, id, None, &since, "NULL", cause, "track"));
+    }
     session.run_all(&script).await?;
     let mut baseline = 0;
     if small && !request.no_baseline {
@@ -229,6 +247,11 @@ pub(crate) fn script(
     let from = format!("(SELECT since FROM {} WHERE id = {})", dialect.catalog_table("tracked"), layout.id);
     script.push(sql::insert_epoch(dialect, 1, layout, &from));
     script
+}
+
+async fn is_empty(session: &mut Session, table: &Table) -> Result<bool> {
+    let some = format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT 1) AS one", table.name.quoted());
+    Ok(session.int(&some, &[]).await? == Some(0))
 }
 
 async fn is_small(session: &mut Session, table: &Table) -> Result<bool> {

@@ -125,7 +125,8 @@ pub trait Dialect: Debug + Send + Sync {
     /// A table as of a time: the key's columns and then `fields`, under their present names, typed.
     fn as_of(&self, as_of: &AsOf<'_>) -> String;
 
-    /// How many rows a table had as of a time: from the key's index alone.
+    /// How many rows a table had as of a time: from the key's index alone. Exact where each row's records begin with its
+    /// creation, and no two rows ever share a key.
     fn count_as_of(&self, as_of: &AsOf<'_>) -> String;
 
     /// Wraps a query whose columns are `fields`, so that it gives the text that is shown of each.
@@ -135,8 +136,9 @@ pub trait Dialect: Debug + Send + Sync {
     /// word for each word of the mask, and 1 where the row is live, 1 where it is recorded.
     fn differences(&self, layout: &Layout, sparse: bool) -> String;
 
-    /// Records that do not follow one another: the key's columns, `history_id`, and what is wrong.
-    fn broken_sequences(&self, layout: &Layout, table: &Table) -> String;
+    /// Records that do not follow one another: the key's columns, `history_id`, and what is wrong. Without a baseline a
+    /// row's first record may be of any kind.
+    fn broken_sequences(&self, layout: &Layout, from_baseline: bool) -> String;
 
     /// Writes a record for every difference between the records and the live table; dated at the beginning of the
     /// newest epoch, where the same transaction began it: were they any later, an as-of in between would show the

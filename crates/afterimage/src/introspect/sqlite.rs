@@ -66,7 +66,9 @@ async fn describe(session: &mut Session, row: Row) -> Result<Found> {
         if let (Some(1), Some(name), Some(default)) =
             (row[3].int(), row[1].clone().text(), row[4].clone().text())
         {
-            defaults.push((name, default));
+            // Outside a table's own text, "x" is a name.
+            let text = default.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+            defaults.push((name, text.map_or(default.clone(), |text| literal(&text.replace("\"\"", "\"")))));
         }
         let (column, place) = column(row, strict);
         if place > 0 {

@@ -67,16 +67,15 @@ pub(super) fn name(id: i64, what: &str) -> String {
 /// The functions of a table.
 pub fn functions(layout: &Layout, table: &Table) -> Vec<Function> {
     let level = level(table);
-    let shared = table.postgres().is_some_and(|shape| shape.deferrable_key);
     let function = |what: &str, body: String| Function::new(name(layout.id, what), "", &body);
     let mut functions = match level {
-        Level::EachRow => vec![function("row", each_row(layout, shared))],
+        Level::EachRow => vec![function("row", each_row(layout))],
         Level::Statement | Level::FirstRow => {
             let first = level == Level::FirstRow;
             vec![
                 function("insert", created(layout, first)),
-                function("update", update(layout, first, shared)),
-                function("delete", deleted(layout, first, shared)),
+                function("update", update(layout, first)),
+                function("delete", deleted(layout, first)),
             ]
         }
     };
@@ -160,8 +159,9 @@ fn created(layout: &Layout, first: bool) -> String {
     whole_rows(layout, "+", ("new_rows", "NEW"), first, "")
 }
 
-fn deleted(layout: &Layout, first: bool, shared: bool) -> String {
-    let then = if shared { still_there(layout, "old_rows AS o WHERE true", None) } else { String::new() };
+fn deleted(layout: &Layout, first: bool) -> String {
+    let then =
+        if layout.shared_key { still_there(layout, "old_rows AS o WHERE true", None) } else { String::new() };
     whole_rows(layout, "-", ("old_rows", "OLD"), first, &then)
 }
 
@@ -272,14 +272,17 @@ fn old_key(layout: &Layout, row: &str) -> String {
     format!("pg_catalog.{}", read::key_json(layout, row, false))
 }
 
-fn update(layout: &Layout, first: bool, shared: bool) -> String {
+fn update(layout: &Layout, first: bool) -> String {
     // Of the rows whose key changed, all departures, then all arrivals, so that a swap is exact.
     let moved = format!("{}\n  WHERE NOT {}", pairs(layout), key_is_same(layout, "o", "n"));
     let ordered = format!("{moved}\n  ORDER BY o.history_position");
     let departures = whole(layout, "-", "o", "NULL", &ordered);
     let arrivals = whole(layout, "+", "n", &old_key(layout, "o"), &ordered);
-    let others =
-        if shared { format!("\n  {}", still_there(layout, &moved, Some(&moved))) } else { String::new() };
+    let others = if layout.shared_key {
+        format!("\n  {}", still_there(layout, &moved, Some(&moved)))
+    } else {
+        String::new()
+    };
     // One row touched twice by one statement (two cascades), of which one changes its key: no order of ours is right.
     let tangled = format!(
         "SELECT FROM {p}
@@ -345,11 +348,11 @@ END",
 
 /// Where statement triggers cannot see all (inheritance), or cannot see in order (partitions with row triggers of
 /// somebody else's): row by row.
-fn each_row(layout: &Layout, shared: bool) -> String {
+fn each_row(layout: &Layout) -> String {
     let record = |sign: &str, old_key: &str, mask: &str, values: &str| {
         format!("{}\n    SELECT {}, {mask}, {values};", insert_into(layout), header(layout, sign, old_key))
     };
-    let others = if shared {
+    let others = if layout.shared_key {
         format!("\n    {}", still_there(layout, "(SELECT OLD.*) AS o WHERE true", None))
     } else {
         String::new()

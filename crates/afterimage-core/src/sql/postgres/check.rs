@@ -75,8 +75,9 @@ WHERE t.history_present IS NULL OR r.history_present IS NULL OR {}",
 
 /// Where the key is deferrable, two rows may share it until their transaction ends, so that one is created while the
 /// other is there.
-pub(super) fn broken_sequences(layout: &Layout, shared_key: bool) -> String {
-    let alone = if shared_key { "false AND " } else { "" };
+pub(super) fn broken_sequences(layout: &Layout, from_baseline: bool) -> String {
+    let begins = if from_baseline { "history_before IS NULL OR " } else { "" };
+    let alone = if layout.shared_key { "false AND " } else { "" };
     let key = Quoted::list(layout.key_fields().map(|field| field.history.as_str()));
     let shown: Vec<String> =
         layout.key_fields().map(|field| format!("{}::text", Quoted::new(&field.history))).collect();
@@ -84,7 +85,7 @@ pub(super) fn broken_sequences(layout: &Layout, shared_key: bool) -> String {
         "SELECT {}, history_id, history_problem FROM (
   SELECT {key}, history_id, CASE
     WHEN {alone}history_type = '+' AND history_before IN ('+', '~') THEN 'created while it was there'
-    WHEN history_type IN ('~', '-') AND (history_before IS NULL OR history_before = '-') THEN 'changed or deleted while it was not there'
+    WHEN history_type IN ('~', '-') AND ({begins}history_before = '-') THEN 'changed or deleted while it was not there'
     WHEN history_id_before > history_id AND NOT history_baseline THEN 'dated before an earlier record'
   END AS history_problem
   FROM (SELECT {key}, history_id, history_type, lag(history_type) OVER w AS history_before, lag(history_id) OVER w AS history_id_before,

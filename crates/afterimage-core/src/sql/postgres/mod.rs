@@ -162,8 +162,8 @@ impl Dialect for Postgres {
         check::differences(layout, sparse)
     }
 
-    fn broken_sequences(&self, layout: &Layout, table: &Table) -> String {
-        check::broken_sequences(layout, table.postgres().is_some_and(|shape| shape.deferrable_key))
+    fn broken_sequences(&self, layout: &Layout, from_baseline: bool) -> String {
+        check::broken_sequences(layout, from_baseline)
     }
 
     fn resync(&self, layout: &Layout, sparse: bool, new_epoch: bool) -> Script {

@@ -68,7 +68,8 @@ SELECT {recorded_keys}, {nothing}, 0, 1 FROM r WHERE NOT EXISTS (SELECT 1 FROM {
     )
 }
 
-pub(super) fn broken_sequences(layout: &Layout) -> String {
+pub(super) fn broken_sequences(layout: &Layout, from_baseline: bool) -> String {
+    let begins = if from_baseline { "history_before IS NULL OR " } else { "" };
     let key = layout.key_fields().map(|field| col("h", &field.history)).collect::<Vec<_>>().join(", ");
     let names = layout
         .key_fields()
@@ -79,7 +80,7 @@ pub(super) fn broken_sequences(layout: &Layout) -> String {
         "SELECT {names}, history_id, history_problem FROM (
   SELECT {names}, history_id, CASE
     WHEN history_type = '+' AND history_before IN ('+', '~') THEN 'created while it was there'
-    WHEN history_type IN ('~', '-') AND (history_before IS NULL OR history_before = '-') THEN 'changed or deleted while it was not there'
+    WHEN history_type IN ('~', '-') AND ({begins}history_before = '-') THEN 'changed or deleted while it was not there'
     WHEN history_id_before > history_id THEN 'dated before an earlier record'
   END AS history_problem
   FROM (SELECT {key}, h.history_id, h.history_type,

@@ -157,8 +157,8 @@ impl Dialect for Sqlite {
         check::differences(layout, sparse)
     }
 
-    fn broken_sequences(&self, layout: &Layout, _table: &Table) -> String {
-        check::broken_sequences(layout)
+    fn broken_sequences(&self, layout: &Layout, from_baseline: bool) -> String {
+        check::broken_sequences(layout, from_baseline)
     }
 
     fn resync(&self, layout: &Layout, sparse: bool, _new_epoch: bool) -> Script {
