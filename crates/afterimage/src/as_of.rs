@@ -91,7 +91,7 @@ impl Afterimage {
             let layout = layout_at(&entry, point.bound)?;
             let (bound, unfinished) = (point.bound, point.unfinished.as_slice());
             let as_of = AsOf { layout, fields: &[], sparse: false, bound, unfinished };
-            let sql = if entry.from_baseline() && !layout.shared_key {
+            let sql = if entry.has_whole_baseline() && !layout.shared_key {
                 session.dialect().count_as_of(&as_of)
             } else {
                 // Creations and deletions do not balance.

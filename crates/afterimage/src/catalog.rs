@@ -99,7 +99,7 @@ impl Entry {
     }
 
     /// Whether every row's records begin with its creation: not where the baseline was left out, or was interrupted.
-    pub(crate) fn from_baseline(&self) -> bool {
+    pub(crate) fn has_whole_baseline(&self) -> bool {
         !self.gaps.iter().any(|gap| gap.key.is_none() && gap.from <= self.since)
     }
 

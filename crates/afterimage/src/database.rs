@@ -127,15 +127,6 @@ impl Afterimage {
         }
     }
 
-    #[cfg(feature = "postgres")]
-    pub(crate) fn postgres_pool(&self) -> Option<sqlx::PgPool> {
-        match &self.pools {
-            Pools::Postgres(pool) => Some(pool.clone()),
-            #[cfg(feature = "sqlite")]
-            Pools::Sqlite(_) => None,
-        }
-    }
-
     #[cfg(feature = "sqlite")]
     pub(crate) fn sqlite_pool(&self) -> Option<sqlx::SqlitePool> {
         match &self.pools {
@@ -175,22 +166,24 @@ impl Afterimage {
     /// the pool's next borrower.
     pub(crate) async fn open(&self, begin: String) -> Result<Session> {
         let begin = sqlx::AssertSqlSafe(begin);
-        let stopped = |error: tokio::task::JoinError| {
-            Error::new(ErrorKind::Connection, format!("the transaction could not begin: {error}"))
-        };
         Ok(match self.pools.clone() {
             #[cfg(feature = "postgres")]
             Pools::Postgres(pool) => {
                 let begun = tokio::spawn(async move { pool.begin_with(begin).await }).await;
-                Session::Postgres(Lent::InTransaction(begun.map_err(stopped)??))
+                Session::Postgres(Lent::InTransaction(begun.map_err(not_begun)??))
             }
             #[cfg(feature = "sqlite")]
             Pools::Sqlite(pool) => {
                 let begun = tokio::spawn(async move { pool.begin_with(begin).await }).await;
-                Session::Sqlite(Lent::InTransaction(begun.map_err(stopped)??))
+                Session::Sqlite(Lent::InTransaction(begun.map_err(not_begun)??))
             }
         })
     }
+}
+
+/// The task on which a transaction began stopped before it had.
+pub(crate) fn not_begun(error: tokio::task::JoinError) -> Error {
+    Error::new(ErrorKind::Connection, format!("the transaction could not begin: {error}"))
 }
 
 impl Error {

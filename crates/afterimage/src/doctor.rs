@@ -117,6 +117,23 @@ async fn of_table(session: &mut Session, entry: &Entry, findings: &mut Vec<Findi
             "track the tables that inherit from it too",
         ));
     }
+    #[cfg(feature = "postgres")]
+    if let (Session::Postgres(_), Some(shape)) = (&*session, table.postgres()) {
+        // By its text: what a function writes, nobody can know before.
+        let before = "SELECT string_agg(t.tgname, ', ' ORDER BY t.tgname) FROM pg_catalog.pg_trigger AS t JOIN pg_catalog.pg_proc AS p ON p.oid = t.tgfoid \
+            JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid \
+            WHERE t.tgrelid = $1::bigint::oid AND NOT t.tgisinternal AND t.tgtype & 3 = 3 \
+            AND p.prosrc ~* ('(insert\\s+into|update|delete\\s+from|merge\\s+into)\\s+(only\\s+)?\\S*' || c.relname)";
+        let oid = [Cell::Int(i64::from(shape.oid))];
+        if let Some(Cell::Text(names)) = session.row(before, &oid).await?.and_then(|mut row| row.pop()) {
+            findings.push(Finding::new(
+                Severity::Warning,
+                Some(entry),
+                format!("the triggers {names} write the table before a row of it is written: what they change of rows of the same statement is recorded before that statement"),
+                "make them AFTER … FOR EACH ROW, which is recorded in order",
+            ));
+        }
+    }
     if table.postgres().is_some_and(|shape| shape.written_again && shape.partitioned) {
         findings.push(Finding::new(
             Severity::Warning,

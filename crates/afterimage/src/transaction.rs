@@ -3,7 +3,7 @@
 use afterimage_core::Context;
 use sqlx::AssertSqlSafe;
 
-use crate::database::Afterimage;
+use crate::database::{Afterimage, not_begun};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Cell, Lent, Session};
 
@@ -30,23 +30,13 @@ impl Afterimage {
     async fn begin_session(&self, context: &Context) -> Result<Session> {
         let begin = self.dialect().begin();
         let set = self.dialect().set_context(context, false)?;
-        #[cfg(feature = "postgres")]
-        if let Some(pool) = self.postgres_pool() {
-            let message = format!("{begin}; {set}");
-            let begun = tokio::spawn(async move { pool.begin_with(AssertSqlSafe(message)).await });
-            return Ok(Session::Postgres(Lent::InTransaction(begun.await.map_err(stopped)??)));
-        }
         #[cfg(feature = "sqlite")]
         if let Some(pool) = self.sqlite_pool() {
-            let begun = tokio::spawn(begin_sqlite(pool, begin, set));
-            return Ok(Session::Sqlite(Lent::InTransaction(begun.await.map_err(stopped)??)));
+            let begun = tokio::spawn(begin_sqlite(pool, begin, set)).await;
+            return Ok(Session::Sqlite(Lent::InTransaction(begun.map_err(not_begun)??)));
         }
-        Err(Error::new(ErrorKind::Connection, "no database"))
+        self.open(format!("{begin}; {set}")).await
     }
-}
-
-fn stopped(error: tokio::task::JoinError) -> Error {
-    Error::new(ErrorKind::Connection, format!("the transaction could not begin: {error}"))
 }
 
 /// SQLite runs in this process, so that each statement may fail by itself and still leave nothing open.

@@ -375,3 +375,26 @@ async fn verify_finds_a_statement_that_deletes_inserts_and_deletes_again() {
     let whole = db.audit.verify(&[]).await.unwrap().iter().all(afterimage::Verdict::is_whole);
     assert_eq!(whole, db.signs("item", "1").await == "+-+", "verify says whether the order is the true one");
 }
+
+/// A limit: what a trigger changes before a row is written, of rows that the statement wrote already.
+#[tokio::test]
+async fn doctor_and_verify_find_a_trigger_that_writes_before_the_row() {
+    let mut db = TestDb::postgres().await;
+    db.run(
+        "CREATE TABLE item (id int PRIMARY KEY, chosen bool);
+         CREATE FUNCTION only_one() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN UPDATE item SET chosen = false WHERE id <> NEW.id AND chosen; RETURN NEW; END $$;
+         CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+         CREATE TRIGGER only_one BEFORE INSERT OR UPDATE ON item FOR EACH ROW WHEN (NEW.chosen) EXECUTE FUNCTION only_one();
+         CREATE TRIGGER harmless BEFORE UPDATE ON item FOR EACH ROW EXECUTE FUNCTION touch()",
+    )
+    .await;
+    db.track("item", Tracking::new()).await;
+    let findings: Vec<String> =
+        db.audit.doctor().await.unwrap().iter().map(|finding| finding.finding.clone()).collect();
+    assert!(findings.iter().any(|finding| finding.contains("triggers only_one write")), "{findings:?}");
+    db.run("INSERT INTO item VALUES (1, true)").await;
+    db.run("INSERT INTO item VALUES (2, true)").await;
+    db.verify().await;
+    db.run("INSERT INTO item VALUES (3, true), (4, true)").await;
+    assert!(!db.audit.verify(&[]).await.unwrap()[0].is_whole());
+}

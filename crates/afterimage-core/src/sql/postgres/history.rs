@@ -111,7 +111,7 @@ pub(super) fn full_row(layout: &Layout, row: &str) -> String {
 }
 
 /// `a.key = b.key`; the second by the history's own names.
-pub(super) fn history_key_is(layout: &Layout, row: &str, history: &str) -> String {
+pub(super) fn history_key_is(layout: &Layout, history: &str, row: &str) -> String {
     layout
         .key_fields()
         .map(|field| format!("{} = {}", col(history, &field.history), col(row, &field.name)))
@@ -132,7 +132,7 @@ pub fn baseline_source(layout: &Layout, since: &str) -> String {
         full_row(layout, "t"),
         live(layout),
         layout.history.quoted(),
-        history_key_is(layout, "t", "h"),
+        history_key_is(layout, "h", "t"),
     )
 }
 
@@ -172,7 +172,7 @@ FROM (SELECT DISTINCT ON ({key}) h.* FROM {history} AS h ORDER BY {key}, h.histo
             full_mask(layout).join(", "),
         )
     };
-    let is_live = history_key_is(layout, "t", "f");
+    let is_live = history_key_is(layout, "f", "t");
     let deleted: Vec<String> = layout.fields.iter().map(|field| col("d", &field.history)).collect();
     let same_key: Vec<String> = layout
         .key_fields()

@@ -6,7 +6,7 @@
 //! before its other records. One writer at a time makes both exact, and a killed run can simply go on.
 
 use super::CLOCK;
-use super::capture::{create_trigger, history_key_is, record_full};
+use super::capture::{create_trigger, history_key_is};
 use super::history::{full_row, insert_into};
 use crate::layout::Layout;
 use crate::schema::Table;
@@ -51,15 +51,13 @@ pub(super) fn triggers(layout: &Layout) -> Script {
     );
     let take =
         format!("UPDATE afterimage_tracked SET baseline_next = baseline_next + 1 WHERE id = {};", layout.id);
-    let record = |row: &str, tail: &str| {
-        record_full(layout, "+", row, "NULL", tail)
-            .replace(
-                "SELECT s.history_id, coalesce(s.at, s.history_date), '+', s.scope",
-                "SELECT b.baseline_next - 1, b.since, '+', NULL",
-            )
-            .replace("FROM afterimage_state AS s", "FROM afterimage_tracked AS b")
-    };
-    let of_this = format!(" WHERE b.id = {}", layout.id);
+    let record = format!(
+        "{}\nSELECT b.baseline_next - 1, b.since, '+', NULL, {}, NULL, {}\nFROM afterimage_tracked AS b WHERE b.id = {};",
+        insert_into(layout),
+        full_mask(layout).join(", "),
+        full_row(layout, "OLD"),
+        layout.id,
+    );
     ["update", "delete"]
         .map(|event| {
             create_trigger(
@@ -67,7 +65,7 @@ pub(super) fn triggers(layout: &Layout) -> Script {
                 &format!("baseline_{event}"),
                 &format!("BEFORE {}", event.to_uppercase()),
                 Some(&missing),
-                &[take.clone(), record("OLD", &of_this)],
+                &[take.clone(), record.clone()],
             )
         })
         .to_vec()

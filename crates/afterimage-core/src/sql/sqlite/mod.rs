@@ -30,11 +30,21 @@ pub use baseline::{Batch, batch, set_numbers_aside};
 #[derive(Debug)]
 pub struct Sqlite;
 
+macro_rules! clock {
+    () => {
+        "CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000"
+    };
+}
+
 /// The clock, in microseconds: SQLite's `now` counts milliseconds, and is one value during a statement.
-const CLOCK: &str = "CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000";
+const CLOCK: &str = clock!();
 
 /// Takes the next number and the time. The clock may go back; the state never does.
-const TICK: &str = "UPDATE afterimage_state SET history_id = history_id + 1, history_date = max(history_date, CAST(round((julianday('now') - 2440587.5) * 86400000.0) AS INTEGER) * 1000);";
+const TICK: &str = concat!(
+    "UPDATE afterimage_state SET history_id = history_id + 1, history_date = max(history_date, ",
+    clock!(),
+    ");"
+);
 
 impl Dialect for Sqlite {
     fn database(&self) -> Database {
