@@ -31,6 +31,7 @@ mod error;
 mod health;
 mod introspect;
 mod key;
+mod lost;
 mod migrate;
 mod plan;
 mod session;

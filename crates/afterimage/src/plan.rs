@@ -10,6 +10,7 @@ use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::{self, Fault};
 use crate::introspect;
+use crate::lost;
 use crate::migrate;
 use crate::session::Session;
 use crate::track;
@@ -107,7 +108,7 @@ async fn follow(session: &mut Session, entry: &Entry, statements: Option<&str>) 
             let table = migrate::find_today(session, entry).await?;
             let faults = health::faults(session, entry, &table).await?;
             let stopped = entry.stage == Stage::Stopped;
-            let lost = migrate::lost_since(session, entry, &table, &faults, stopped).await?;
+            let lost = lost::since(session, entry, &table, &faults, stopped).await?;
             let captured = !stopped && !faults.iter().any(Fault::loses_changes);
             let known = Renames { told: Vec::new(), numbers: health::numbers(&table, captured) };
             migrate::following(session, entry, &table, &entry.tracking, &known, None, lost).await?
