@@ -1,5 +1,6 @@
 //! `doctor`: what could go wrong, and the mend.
 
+use afterimage_core::drift::Change;
 use serde::Serialize;
 
 use crate::catalog::{self, Entry};
@@ -98,8 +99,12 @@ async fn of_table(session: &mut Session, entry: &Entry, findings: &mut Vec<Findi
         return Ok(());
     };
     for fault in health::faults(session, entry, &table).await? {
-        let severity = if fault.loses_changes() { Severity::Danger } else { Severity::Warning };
-        findings.push(Finding::new(severity, Some(entry), fault.to_string(), "afterimage migrate"));
+        // PostgreSQL's triggers name the column still, and fail with every write; SQLite's are rewritten with a rename.
+        let fails = table.postgres().is_some()
+            && matches!(fault, Fault::Changed(Change::Dropped(_) | Change::Renamed { .. }));
+        let severity = if fails || fault.loses_changes() { Severity::Danger } else { Severity::Warning };
+        let what = if fails { format!("{fault}: writes fail") } else { fault.to_string() };
+        findings.push(Finding::new(severity, Some(entry), what, "afterimage migrate"));
     }
     if entry.stage == catalog::Stage::Baseline {
         let mend = "afterimage track it again: the baseline goes on where it stopped";

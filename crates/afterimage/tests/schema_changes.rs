@@ -369,3 +369,21 @@ on_every_database! {
         db.verify().await;
     }
 }
+
+#[tokio::test]
+async fn doctor_says_that_writes_fail_until_a_column_is_followed() {
+    let mut db = TestDb::postgres().await;
+    db.run("CREATE TABLE item (id int PRIMARY KEY, a int, b int)").await;
+    db.track("item", Tracking::new()).await;
+    db.run("INSERT INTO item VALUES (1, 1, 1)").await;
+    for change in ["ALTER TABLE item RENAME a TO c", "ALTER TABLE item DROP b"] {
+        db.run(change).await;
+        assert!(db.try_run("UPDATE item SET id = 2").await.is_err(), "nothing is lost in silence");
+        let worst = db.audit.doctor().await.unwrap().remove(0);
+        assert_eq!(worst.severity, afterimage::Severity::Danger);
+        assert!(worst.finding.contains("writes fail"), "{worst:?}");
+        db.audit.migrate(&[], &[]).await.unwrap();
+        db.run("UPDATE item SET id = id + 1").await;
+    }
+    db.verify().await;
+}
