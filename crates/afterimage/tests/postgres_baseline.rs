@@ -157,6 +157,11 @@ async fn interrupted(tracking: &Tracking) {
         limit += 7;
         assert!(limit < 5_000, "it was never caught in the middle");
     }
+    // The server notices a moment later that nobody is there any more.
+    let held = "SELECT count(*) FROM pg_locks AS l JOIN pg_database AS d ON d.oid = l.database WHERE d.datname = current_database() AND l.locktype = 'advisory'";
+    while db.text(held).await.unwrap() != "0" {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     db.run(&format!("UPDATE item SET n = 1 WHERE id >= {ROWS} - 2; DELETE FROM item WHERE id IN ({ROWS} - 1, {ROWS} - 3); INSERT INTO item VALUES ({ROWS} + 1, 0, '')")).await;
     db.audit.track("item", tracking.clone()).await.unwrap();
     let verdict = db.audit.verify(&[]).await.unwrap().remove(0);
