@@ -134,7 +134,7 @@ pub fn follow(old: &Layout, tracking: &Tracking, table: &Table, renames: &Rename
         fields: Vec::new(),
         storage: tracking.storage,
         record_unchanged: tracking.record_unchanged,
-        shared_key: table.postgres().is_some_and(|shape| shape.deferrable_key),
+        shared_key: table.shares_keys(),
         left_out: Vec::new(),
         ..old.clone()
     };

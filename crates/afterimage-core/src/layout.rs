@@ -128,7 +128,7 @@ impl Layout {
             storage: tracking.storage,
             record_unchanged: tracking.record_unchanged,
             only: table.postgres().is_some_and(|shape| !shape.partitioned),
-            shared_key: table.postgres().is_some_and(|shape| shape.deferrable_key),
+            shared_key: table.shares_keys(),
             retired: Vec::new(),
             left_out: Vec::new(),
         };

@@ -27,6 +27,11 @@ impl Table {
         self.columns.iter().find(|column| column.name == name)
     }
 
+    /// Whether two rows may share a key until their transaction ends.
+    pub fn shares_keys(&self) -> bool {
+        self.postgres().is_some_and(|shape| shape.deferrable_key)
+    }
+
     /// The PostgreSQL side of the shape.
     pub fn postgres(&self) -> Option<&PostgresShape> {
         match &self.shape {

@@ -130,7 +130,7 @@ impl Afterimage {
 /// time; on SQLite a SELECT cannot write, so that it is enough that the condition stays inside ours.
 fn check_filter(database: Database, filter: &str) -> Result<()> {
     #[cfg(feature = "sqlite")]
-    if database == Database::Sqlite && !crate::introspect::sqlite_text::is_one_expression(filter) {
+    if database == Database::Sqlite && !crate::sqlite_text::is_one_expression(filter) {
         return Err(Error::new(
             ErrorKind::InvalidInput,
             format!(

@@ -153,6 +153,16 @@ pub(crate) fn numbers(table: &Table, captured: bool) -> Numbers {
     if table.postgres().is_some() || captured { Numbers::Rename } else { Numbers::Nothing }
 }
 
+/// A trigger of SQLite as a fault names it.
+pub(crate) fn trigger(name: &str) -> String {
+    format!("the trigger {name}")
+}
+
+/// A trigger of PostgreSQL, whose names are the same on every table, as a fault names it.
+pub(crate) fn trigger_on(name: &str, table: &TableName) -> String {
+    format!("the trigger {name} on {table}")
+}
+
 /// The statements that remove triggers of ours which should not be there any more.
 pub(crate) async fn stale(session: &mut Session, layout: &Layout, table: &Table) -> Result<Vec<String>> {
     #[cfg(feature = "postgres")]
@@ -186,7 +196,7 @@ async fn postgres(session: &mut Session, layout: &Layout, table: &Table) -> Resu
     let row_level = sql::level(table) != sql::Level::Statement;
     let text = |row: &Vec<Cell>, at: usize| row[at].clone().text().unwrap_or_default();
     for trigger in &expected {
-        let name = format!("the trigger {} on {}", trigger.name, trigger.table);
+        let name = trigger_on(trigger.name, &trigger.table);
         let found = installed.iter().find(|row| {
             Some(text(row, 0)) == trigger.table.schema
                 && text(row, 1) == trigger.table.name
@@ -266,7 +276,7 @@ async fn sqlite(session: &mut Session, layout: &Layout, table: &Table, baseline:
     let mut first_of_ours = i64::MAX;
     for (name, statement) in expected {
         match installed.iter().find(|(installed, ..)| installed == name) {
-            None => faults.push(Fault::Missing(format!("the trigger {name}"))),
+            None => faults.push(Fault::Missing(trigger(name))),
             Some((_, sql, at)) => {
                 first_of_ours = first_of_ours.min(*at);
                 if sql != statement {

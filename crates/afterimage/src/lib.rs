@@ -35,6 +35,8 @@ mod lost;
 mod migrate;
 mod plan;
 mod session;
+#[cfg(feature = "sqlite")]
+mod sqlite_text;
 mod status;
 mod track;
 mod transaction;

@@ -5,7 +5,7 @@ use afterimage_core::{Moment, Table};
 
 use crate::catalog::Entry;
 use crate::error::Result;
-use crate::health::Fault;
+use crate::health::{self, Fault};
 use crate::session::Session;
 
 /// The moment since when changes may have gone unrecorded, if they may have.
@@ -34,8 +34,8 @@ pub(crate) async fn since(
         });
     }
     let named = |kind: &str| match table.postgres() {
-        Some(_) => format!("the trigger !afterimage_{kind} on {}", table.name),
-        None => format!("the trigger afterimage_{}_{kind}", entry.id),
+        Some(_) => health::trigger_on(&format!("!afterimage_{kind}"), &table.name),
+        None => health::trigger(&format!("afterimage_{}_{kind}", entry.id)),
     };
     let is_lost = |kind: &str| lost.contains(&named(kind).as_str());
     let kinds = [("insert", "+"), ("update", "~"), ("delete", "-")];

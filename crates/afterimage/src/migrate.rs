@@ -126,8 +126,8 @@ pub(crate) async fn alter_script(
     at: Option<Moment>,
 ) -> Result<(Script, Following)> {
     let standing = find_today(session, entry).await?;
-    let faults = health::faults(session, entry, &standing).await?;
-    let lost = lost::since(session, entry, &standing, &faults, entry.stage == Stage::Stopped).await?;
+    let stopped = entry.stage == Stage::Stopped;
+    let (_, lost) = known(session, entry, &standing, &[], stopped).await?;
     let before = removable(session, entry)?;
     let page = root_page(session, &entry.table.name).await?;
     session.run_all(&before).await?;
@@ -246,11 +246,23 @@ pub(crate) async fn follow_in(
     lock(session, table).await?;
     // Whoever had the lock before us may have changed the table.
     let table = find_today(session, entry).await?;
-    let faults = health::faults(session, entry, &table).await?;
-    let lost = lost::since(session, entry, &table, &faults, stopped).await?;
-    let captured = !stopped && !faults.iter().any(Fault::loses_changes);
-    let known = Renames { told: renames.to_vec(), numbers: health::numbers(&table, captured) };
+    let (known, lost) = known(session, entry, &table, renames, stopped).await?;
     following(session, entry, &table, tracking, &known, at, lost).await?.run(session).await
+}
+
+/// What can be known of a table as it stands: which of its columns are renamed ones, and since when changes may have
+/// gone unrecorded.
+pub(crate) async fn known(
+    session: &mut Session,
+    entry: &Entry,
+    table: &Table,
+    told: &[(String, String)],
+    stopped: bool,
+) -> Result<(Renames, Option<Moment>)> {
+    let faults = health::faults(session, entry, table).await?;
+    let lost = lost::since(session, entry, table, &faults, stopped).await?;
+    let captured = !stopped && !faults.iter().any(Fault::loses_changes);
+    Ok((Renames { told: told.to_vec(), numbers: health::numbers(table, captured) }, lost))
 }
 
 /// What follows the table; where changes may have been lost, also a gap, and records of what is there now.

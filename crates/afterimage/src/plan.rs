@@ -1,6 +1,5 @@
 //! `plan`: the SQL that `track` or `migrate` would run, for any migration tool.
 
-use afterimage_core::drift::Renames;
 use afterimage_core::sql::{Dialect, catalog as sql};
 use afterimage_core::{Layout, TableName, Tracking};
 use serde::Serialize;
@@ -8,9 +7,7 @@ use serde::Serialize;
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::health::{self, Fault};
 use crate::introspect;
-use crate::lost;
 use crate::migrate;
 use crate::session::Session;
 use crate::track;
@@ -106,11 +103,8 @@ async fn follow(session: &mut Session, entry: &Entry, statements: Option<&str>) 
         }
         None => {
             let table = migrate::find_today(session, entry).await?;
-            let faults = health::faults(session, entry, &table).await?;
             let stopped = entry.stage == Stage::Stopped;
-            let lost = lost::since(session, entry, &table, &faults, stopped).await?;
-            let captured = !stopped && !faults.iter().any(Fault::loses_changes);
-            let known = Renames { told: Vec::new(), numbers: health::numbers(&table, captured) };
+            let (known, lost) = migrate::known(session, entry, &table, &[], stopped).await?;
             migrate::following(session, entry, &table, &entry.tracking, &known, None, lost).await?
         }
     };

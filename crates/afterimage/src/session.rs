@@ -8,6 +8,8 @@ use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _, ValueRef as _};
 
 use crate::error::Result;
+#[cfg(feature = "postgres")]
+use crate::error::{Error, ErrorKind};
 
 /// One value of a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -252,8 +254,8 @@ fn cells_of_postgres(row: &sqlx::postgres::PgRow) -> Result<Row> {
                 "OID" => Cell::Int(row.try_get::<sqlx::postgres::types::Oid, _>(at)?.0.into()),
                 "TEXT" | "NAME" | "VARCHAR" => Cell::Text(row.try_get(at)?),
                 other => {
-                    return Err(crate::error::Error::new(
-                        crate::error::ErrorKind::Database,
+                    return Err(Error::new(
+                        ErrorKind::Database,
                         format!("a query of ours gave a value of type {other}"),
                     ));
                 }

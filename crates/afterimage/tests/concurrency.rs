@@ -7,14 +7,14 @@ mod support;
 use std::time::Duration;
 
 use afterimage::{Moment, PointInTime, Storage, Tracking};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use sqlx::PgConnection;
 use support::*;
 
 const ACCOUNTS: i64 = 12;
 const EACH: i64 = 1_000;
 
 async fn run(connection: &mut PgConnection, sql: String) -> bool {
-    connection.execute(sqlx::raw_sql(AssertSqlSafe(sql))).await.is_ok()
+    run_on(connection, &sql).await.is_ok()
 }
 
 fn now_from(text: &str) -> i64 {
@@ -43,7 +43,7 @@ async fn money_moves(storage: Storage, pause: Duration, rounds: u64, isolation: 
         now_from(&db.text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint").await.unwrap());
     let mut writers = Vec::new();
     for writer in 0..4_u64 {
-        let mut connection = PgConnection::connect(&db.url).await.unwrap();
+        let mut connection = db.another().await;
         assert!(run(&mut connection, "SET deadlock_timeout = '20ms'".into()).await);
         let isolation = isolation.to_owned();
         writers.push(tokio::spawn(async move {

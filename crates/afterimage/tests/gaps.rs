@@ -5,22 +5,9 @@
 
 mod support;
 
-use afterimage::{AsOfQuery, Moment, PointInTime, State, Storage, Track, Tracking};
+use afterimage::{AsOfQuery, State, Storage, Track, Tracking};
 use serde_json::json;
-use sqlx::{Connection as _, Executor as _};
 use support::*;
-
-/// A moment between what was and what will be.
-async fn moment(db: &mut TestDb) -> PointInTime {
-    db.tick().await;
-    let sql = db.by(
-        "SELECT history_date FROM afterimage_state",
-        "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
-    );
-    let micros = db.text(sql).await.unwrap().parse().unwrap();
-    db.tick().await;
-    PointInTime::At(Moment::from_micros(micros))
-}
 
 on_every_database! {
     async fn without_a_baseline_a_table_is_not_known_until_it_is_resynced(db: &mut TestDb) {
@@ -52,12 +39,12 @@ on_every_database! {
         db.run("CREATE TABLE item (id int PRIMARY KEY, n int)").await;
         db.track("item", Tracking::new()).await;
         db.run("INSERT INTO item VALUES (1, 0), (2, 0), (3, 0); DELETE FROM item WHERE id = 3").await;
-        let known = moment(db).await;
+        let known = db.moment().await;
         db.run("DELETE FROM item WHERE id = 2; UPDATE item SET n = 1").await;
         db.run(db.by("DROP TRIGGER afterimage_1_delete", "DROP TRIGGER \"!afterimage_delete\" ON item")).await;
         db.tick().await;
         db.run("DELETE FROM item WHERE id = 1").await;
-        let unknown = moment(db).await;
+        let unknown = db.moment().await;
         db.run("INSERT INTO item VALUES (4, 0)").await;
         let plan = db.audit.plan("item", &Tracking::new()).await.unwrap().plan.up.join("\n");
         assert!(plan.contains("its triggers were missing"), "{plan}");
@@ -75,11 +62,11 @@ async fn the_gap_of_a_later_partition_begins_with_it() {
     db.run("CREATE TABLE item (id int PRIMARY KEY, n int) PARTITION BY RANGE (id); CREATE TABLE low PARTITION OF item FOR VALUES FROM (0) TO (100)").await;
     db.track("item", Tracking::new()).await;
     db.run("INSERT INTO item VALUES (1, 0), (2, 0)").await;
-    let known = moment(&mut db).await;
+    let known = db.moment().await;
     db.run("UPDATE item SET n = 1").await;
     db.run("CREATE TABLE high PARTITION OF item FOR VALUES FROM (100) TO (200)").await;
     db.run("INSERT INTO high VALUES (150, 0)").await;
-    let unknown = moment(&mut db).await;
+    let unknown = db.moment().await;
     db.run("UPDATE low SET n = 2").await;
     db.audit.migrate(&[], &[]).await.unwrap();
     assert!(message(db.audit.as_of(&AsOfQuery::new("item", unknown)).await).contains("gap"));
@@ -104,7 +91,7 @@ async fn rows_that_shared_a_key_are_counted_once_each() {
 async fn a_table_that_changes_while_track_or_migrate_waits_for_it() {
     let mut db = TestDb::postgres().await;
     db.run("CREATE TABLE item (id int PRIMARY KEY, a int, b int); INSERT INTO item VALUES (1, 1, 1)").await;
-    let mut other = sqlx::PgConnection::connect(&db.url).await.unwrap();
+    let mut other = db.another().await;
     for round in ["track", "migrate"] {
         let (change, write) = if round == "track" {
             (
@@ -122,7 +109,7 @@ async fn a_table_that_changes_while_track_or_migrate_waits_for_it() {
         }
         // Held, but not altered yet, when the other begins to wait.
         let (hold, alter) = change.split_once("; ALTER").unwrap();
-        other.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(hold.to_owned()))).await.unwrap();
+        run_on(&mut other, hold).await.unwrap();
         let audit = db.audit.clone();
         let waiting = tokio::spawn(async move {
             if round == "track" {
@@ -132,7 +119,7 @@ async fn a_table_that_changes_while_track_or_migrate_waits_for_it() {
             }
         });
         tokio::time::sleep(std::time::Duration::from_millis(250)).await;
-        other.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(format!("ALTER{alter}; COMMIT")))).await.unwrap();
+        run_on(&mut other, &format!("ALTER{alter}; COMMIT")).await.unwrap();
         waiting.await.unwrap().unwrap();
         assert_eq!(db.audit.status().await.unwrap()[0].state, State::Ok, "{round}");
         db.run(write).await;

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use afterimage::{Afterimage, State, Storage, Track, Tracking};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use support::*;
 
 const ROWS: i64 = 60_000;
@@ -30,11 +29,6 @@ async fn filled(shape: &str) -> TestDb {
     ))
     .await;
     db
-}
-
-async fn run(connection: &mut PgConnection, sql: &str) -> Result<(), String> {
-    let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await;
-    done.map(drop).map_err(|error| error.to_string())
 }
 
 /// No row missed, none twice: whatever happened meanwhile, each row's life begins with a creation, once.
@@ -62,7 +56,7 @@ async fn others_write_meanwhile_and_nobody_waits_long() {
             let stop = Arc::new(AtomicBool::new(false));
             let mut writers = Vec::new();
             for seed in 1..=2_i64 {
-                let mut writer = PgConnection::connect(&db.url).await.unwrap();
+                let mut writer = db.another().await;
                 let stop = stop.clone();
                 writers.push(tokio::spawn(async move {
                     let (mut longest, mut i) = (Duration::ZERO, seed);
@@ -79,8 +73,8 @@ async fn others_write_meanwhile_and_nobody_waits_long() {
                         };
                         let begun = Instant::now();
                         // Two writers may run into each other: a deadlock is theirs, not ours.
-                        if run(&mut writer, &sql).await.is_err() {
-                            run(&mut writer, "ROLLBACK").await.unwrap();
+                        if run_on(&mut writer, &sql).await.is_err() {
+                            run_on(&mut writer, "ROLLBACK").await.unwrap();
                         }
                         longest = longest.max(begun.elapsed());
                         tokio::time::sleep(Duration::from_micros(500)).await;
@@ -205,8 +199,8 @@ async fn only_one_run_writes_a_baseline() {
 async fn a_lock_that_is_taken_keeps_nobody_waiting() {
     let mut db = TestDb::postgres().await;
     db.run("CREATE TABLE item (id int PRIMARY KEY, n int); INSERT INTO item VALUES (1, 0), (2, 0)").await;
-    let mut holder = PgConnection::connect(&db.url).await.unwrap();
-    run(&mut holder, "BEGIN; UPDATE item SET n = 1 WHERE id = 1").await.unwrap();
+    let mut holder = db.another().await;
+    run_on(&mut holder, "BEGIN; UPDATE item SET n = 1 WHERE id = 1").await.unwrap();
     let audit = db.audit.clone();
     let tracking = tokio::spawn(async move { audit.track("item", Tracking::new()).await });
     let mut longest = Duration::ZERO;
@@ -217,7 +211,7 @@ async fn a_lock_that_is_taken_keeps_nobody_waiting() {
         tokio::time::sleep(Duration::from_millis(30)).await;
     }
     assert!(!tracking.is_finished());
-    run(&mut holder, "COMMIT").await.unwrap();
+    run_on(&mut holder, "COMMIT").await.unwrap();
     tracking.await.unwrap().unwrap();
     assert!(longest < Duration::from_millis(200), "a writer waited {longest:?}");
     db.run("UPDATE item SET n = 0").await;

@@ -4,11 +4,9 @@
 
 mod support;
 
-use afterimage::{State, Storage, Tracking};
+use afterimage::{State, Tracking};
 use serde_json::json;
 use support::*;
-
-const STORAGES: [Storage; 2] = [Storage::Snapshot, Storage::Delta];
 
 /// Two levels; leaves whose columns stand in another order, and one with a dropped column.
 const TREE: &str =

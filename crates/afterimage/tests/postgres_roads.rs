@@ -5,10 +5,8 @@
 
 mod support;
 
-use afterimage::{Storage, Tracking};
+use afterimage::Tracking;
 use support::*;
-
-const STORAGES: [Storage; 2] = [Storage::Snapshot, Storage::Delta];
 
 /// What stands around the table, which decides at which level it is captured.
 const SURROUNDINGS: [&str; 5] = [

@@ -4,20 +4,8 @@
 
 mod support;
 
-use afterimage::{Storage, Tracking};
-use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
+use afterimage::Tracking;
 use support::*;
-
-const STORAGES: [Storage; 2] = [Storage::Snapshot, Storage::Delta];
-
-async fn other(db: &TestDb) -> PgConnection {
-    PgConnection::connect(&db.url).await.unwrap()
-}
-
-async fn run(connection: &mut PgConnection, sql: &str) -> Result<(), String> {
-    let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await;
-    done.map(drop).map_err(|error| error.to_string())
-}
 
 /// A role of this database's own: roles belong to the whole server.
 async fn role(db: &mut TestDb, rights: &str) -> String {
@@ -35,15 +23,15 @@ async fn a_writer_without_rights_on_the_history_is_recorded() {
         db.run(ITEM).await;
         db.track("item", Tracking::new().storage(storage)).await;
         let role = role(&mut db, "").await;
-        let mut writer = other(&db).await;
-        run(&mut writer, &format!("SET ROLE {role}")).await.unwrap();
-        run(
+        let mut writer = db.another().await;
+        run_on(&mut writer, &format!("SET ROLE {role}")).await.unwrap();
+        run_on(
             &mut writer,
             "INSERT INTO item VALUES (1, 0), (2, 0); UPDATE item SET n = 1; DELETE FROM item WHERE id = 2",
         )
         .await
         .unwrap();
-        run(&mut writer, "BEGIN; SELECT set_config('afterimage.context', '{\"actor\":\"ann\"}', true); UPDATE item SET n = 2; COMMIT; TRUNCATE item").await.unwrap();
+        run_on(&mut writer, "BEGIN; SELECT set_config('afterimage.context', '{\"actor\":\"ann\"}', true); UPDATE item SET n = 2; COMMIT; TRUNCATE item").await.unwrap();
         assert_eq!(db.signs("item", "1").await, "+~~-");
         assert_eq!(db.versions("item", "1").await[2].header.user.as_deref(), Some("ann"));
         for denied in [
@@ -60,15 +48,15 @@ async fn a_writer_without_rights_on_the_history_is_recorded() {
             "CREATE OR REPLACE FUNCTION afterimage.capture_1_insert() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
             "SELECT afterimage.capture_1_insert()",
         ] {
-            assert!(run(&mut writer, denied).await.is_err(), "{denied}");
+            assert!(run_on(&mut writer, denied).await.is_err(), "{denied}");
         }
         // An explicit time needs a right of its own, granted like any other.
         let explicit = "BEGIN; SELECT set_config('afterimage.context', '{\"at\":\"2020-01-01T00:00:00Z\"}', true); INSERT INTO item VALUES (5, 0); COMMIT";
-        let refused = run(&mut writer, explicit).await.unwrap_err();
+        let refused = run_on(&mut writer, explicit).await.unwrap_err();
         assert!(refused.contains("an explicit time needs EXECUTE"), "{refused}");
-        run(&mut writer, "ROLLBACK").await.unwrap();
+        run_on(&mut writer, "ROLLBACK").await.unwrap();
         db.run(&format!("GRANT USAGE ON SCHEMA afterimage TO {role}; GRANT EXECUTE ON FUNCTION afterimage.explicit_time() TO {role}")).await;
-        run(&mut writer, explicit).await.unwrap();
+        run_on(&mut writer, explicit).await.unwrap();
         assert_eq!(db.versions("item", "5").await[0].header.date.to_string(), "2020-01-01T00:00:00.000000Z");
         db.verify().await;
         db.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
@@ -111,18 +99,18 @@ async fn hostile_names_on_the_search_path_change_nothing() {
         ] {
             db.run(around).await;
             db.audit.migrate(&[], &[]).await.unwrap();
-            let mut writer = other(&db).await;
-            run(
+            let mut writer = db.another().await;
+            run_on(
                 &mut writer,
                 &format!("SET ROLE {role}; SET search_path = evil, pg_temp, public, pg_catalog"),
             )
             .await
             .unwrap();
-            run(&mut writer, "DROP SCHEMA IF EXISTS pg_temp CASCADE;").await.ok();
+            run_on(&mut writer, "DROP SCHEMA IF EXISTS pg_temp CASCADE;").await.ok();
             for sql in EVIL {
-                run(&mut writer, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+                run_on(&mut writer, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
             }
-            run(&mut writer, "SET search_path = pg_temp, evil, public, pg_catalog").await.unwrap();
+            run_on(&mut writer, "SET search_path = pg_temp, evil, public, pg_catalog").await.unwrap();
             for sql in [
                 "INSERT INTO public.item VALUES (1, 1, 1, 1, 'a', 'c', '[1,2)', '{1,2}'), (2, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
                 "INSERT INTO public.item VALUES (3, 1, 1, 1, 'a', 'c', '[1,2)', '{1,2}')",
@@ -133,7 +121,7 @@ async fn hostile_names_on_the_search_path_change_nothing() {
                 "DELETE FROM public.item WHERE id OPERATOR(pg_catalog.=) 4",
                 "TRUNCATE public.item",
             ] {
-                run(&mut writer, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+                run_on(&mut writer, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
             }
             assert!(db.signs("item", "1").await.ends_with("+~~-"), "{around}");
             assert_eq!(
@@ -141,7 +129,7 @@ async fn hostile_names_on_the_search_path_change_nothing() {
                 "0"
             );
             db.verify().await;
-            run(&mut writer, "RESET search_path; DROP OWNED BY CURRENT_USER").await.ok();
+            run_on(&mut writer, "RESET search_path; DROP OWNED BY CURRENT_USER").await.ok();
             db.run(&format!("DROP SCHEMA evil CASCADE; CREATE SCHEMA evil; GRANT ALL ON SCHEMA evil TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON item TO {role}; GRANT CREATE, TEMPORARY ON DATABASE {} TO {role}", role.trim_start_matches("r_"))).await;
         }
         db.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
@@ -175,7 +163,7 @@ async fn odd_settings_change_nothing() {
         let mut db = TestDb::postgres().await;
         db.run(ITEM).await;
         db.track("item", Tracking::new().storage(storage)).await;
-        let mut writer = other(&db).await;
+        let mut writer = db.another().await;
         for setting in [
             "datestyle = 'German, DMY'",
             "intervalstyle = 'sql_standard'",
@@ -202,7 +190,7 @@ async fn odd_settings_change_nothing() {
             "plpgsql.variable_conflict = error",
             "search_path = ''",
         ] {
-            run(&mut writer, &format!("SET {setting}")).await.unwrap();
+            run_on(&mut writer, &format!("SET {setting}")).await.unwrap();
         }
         let values = "1.50, 0.1::float8 + 0.2::float8, 'a\\b', '\\\\xdeadbeef'::bytea, '2020-03-29 02:30:00+05:45', '1 year 2 mons 3 days 04:05:06.7', '{\"a\":1}'";
         for sql in [
@@ -213,7 +201,7 @@ async fn odd_settings_change_nothing() {
             "UPDATE public.item SET id = -id".into(),
             "DELETE FROM public.item WHERE id < -20".into(),
         ] {
-            run(&mut writer, &sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            run_on(&mut writer, &sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
         }
         db.verify().await;
         let life = db.versions("item", "-1").await;
@@ -275,17 +263,17 @@ async fn nobody_can_make_a_capture_function_a_trigger_of_their_own() {
     db.run("CREATE TABLE item (id int PRIMARY KEY, n int)").await;
     db.track("item", Tracking::new()).await;
     let role = role(&mut db, "").await;
-    let mut writer = other(&db).await;
-    run(&mut writer, &format!("SET ROLE {role}; CREATE TEMP TABLE fake (id int, n int)")).await.unwrap();
+    let mut writer = db.another().await;
+    run_on(&mut writer, &format!("SET ROLE {role}; CREATE TEMP TABLE fake (id int, n int)")).await.unwrap();
     let forge = "CREATE TRIGGER x AFTER INSERT ON fake REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION afterimage.capture_1_insert()";
-    assert!(run(&mut writer, forge).await.unwrap_err().contains("permission denied"));
-    run(&mut writer, "INSERT INTO item VALUES (1, 1)").await.unwrap();
+    assert!(run_on(&mut writer, forge).await.unwrap_err().contains("permission denied"));
+    run_on(&mut writer, "INSERT INTO item VALUES (1, 1)").await.unwrap();
     assert_eq!(db.signs("item", "1").await, "+");
     // One that was opened by somebody is told and closed again.
     db.run("GRANT EXECUTE ON FUNCTION afterimage.capture_1_insert() TO PUBLIC").await;
     assert_eq!(db.audit.status().await.unwrap()[0].state, afterimage::State::Outdated);
     db.audit.migrate(&[], &[]).await.unwrap();
-    assert!(run(&mut writer, forge).await.unwrap_err().contains("permission denied"));
+    assert!(run_on(&mut writer, forge).await.unwrap_err().contains("permission denied"));
     db.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 

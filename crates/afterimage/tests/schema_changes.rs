@@ -4,7 +4,7 @@
 
 mod support;
 
-use afterimage::{Context, State, Storage, Tracking};
+use afterimage::{Context, State, Tracking};
 use serde_json::{Value as Json, json};
 use support::*;
 
@@ -20,7 +20,6 @@ enum Road {
 }
 
 const ROADS: [Road; 3] = [Road::Migrate, Road::Alter, Road::Plan];
-const STORAGES: [Storage; 2] = [Storage::Snapshot, Storage::Delta];
 
 async fn change(db: &mut TestDb, road: Road, table: &str, ddl: &str) {
     db.tick().await;
@@ -50,17 +49,6 @@ async fn rows(db: &TestDb, table: &str) -> Vec<Json> {
     db.as_of(table, now()).await
 }
 
-/// A moment between what was and what will be.
-async fn moment(db: &mut TestDb) -> afterimage::PointInTime {
-    let sql = db.by(
-        "SELECT history_date FROM afterimage_state",
-        "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
-    );
-    let micros = db.text(sql).await.unwrap().parse().unwrap();
-    db.tick().await;
-    afterimage::PointInTime::At(afterimage::Moment::from_micros(micros))
-}
-
 on_every_database! {
     async fn columns_come_go_and_come_back(db: &mut TestDb) {
         for road in ROADS {
@@ -70,7 +58,7 @@ on_every_database! {
                 db.run("CREATE TABLE item (id int PRIMARY KEY, a int, b text)").await;
                 db.track("item", Tracking::new().storage(storage)).await;
                 db.run("INSERT INTO item VALUES (1, 1, 'one'), (2, 2, 'two')").await;
-                let first = moment(db).await;
+                let first = db.moment().await;
                 change(db, road, "item", "ALTER TABLE item ADD COLUMN c int").await;
                 change(db, road, "item", "ALTER TABLE item ADD COLUMN d text NOT NULL DEFAULT 'it''s'").await;
                 assert_eq!(rows(db, "item").await[0], json!({"id": 1, "a": 1, "b": "one", "c": null, "d": "it's"}));
@@ -79,7 +67,7 @@ on_every_database! {
                 let life = db.versions("item", "1").await;
                 assert_eq!(changes(life.last().unwrap()), ["c: ∅ -> 3", "d: it's -> x"], "{road:?} {storage:?}");
                 db.run("INSERT INTO item VALUES (3, 3, 'three', 3, 'y')").await;
-                let second = moment(db).await;
+                let second = db.moment().await;
                 if drops {
                     change(db, road, "item", "ALTER TABLE item DROP COLUMN b").await;
                     assert_eq!(rows(db, "item").await[1], json!({"id": 2, "a": 2, "c": null, "d": "it's"}));
@@ -106,7 +94,7 @@ on_every_database! {
                 db.run("CREATE TABLE item (id int PRIMARY KEY, a int, secret text, quiet int, \"group\" int)").await;
                 db.track("item", Tracking::new().storage(storage).mask(["secret"]).exclude(["quiet"]).label("a")).await;
                 db.run("INSERT INTO item VALUES (1, 1, 's3cret', 1, 1)").await;
-                let first = moment(db).await;
+                let first = db.moment().await;
                 change(db, road, "item", "ALTER TABLE item RENAME COLUMN a TO \"order\"").await;
                 change(db, road, "item", "ALTER TABLE item RENAME COLUMN secret TO password").await;
                 change(db, road, "item", "ALTER TABLE item RENAME COLUMN quiet TO still").await;
@@ -169,7 +157,7 @@ async fn types_change_on_postgres() {
                 "INSERT INTO item VALUES (1, 7, 'seven', 1.50, '12', 5), (2, NULL, NULL, NULL, NULL, NULL)",
             )
             .await;
-            let first = moment(&mut db).await;
+            let first = db.moment().await;
             for ddl in [
                 "ALTER TABLE item ALTER n TYPE bigint",
                 "ALTER TABLE item ALTER t TYPE varchar(20)",
@@ -204,7 +192,7 @@ async fn renamed_dropped_and_added_in_one_go_on_postgres() {
             db.run("CREATE TABLE item (id int PRIMARY KEY, a int, b int, c int)").await;
             db.track("item", Tracking::new().storage(storage)).await;
             db.run("INSERT INTO item VALUES (1, 10, 20, 30)").await;
-            let first = moment(&mut db).await;
+            let first = db.moment().await;
             change(
                 &mut db,
                 road,
@@ -229,7 +217,7 @@ async fn a_default_of_its_own_for_every_row() {
             db.run("CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item SELECT generate_series(1, 20)")
                 .await;
             db.track("item", Tracking::new().storage(storage)).await;
-            let first = moment(&mut db).await;
+            let first = db.moment().await;
             change(&mut db, road, "item", "ALTER TABLE item ADD serial bigint GENERATED ALWAYS AS IDENTITY, ADD lot float8 DEFAULT random(), ADD list int[] DEFAULT '{1,2}', ADD twice int GENERATED ALWAYS AS (id * 2) STORED").await;
             assert_eq!(db.as_of("item", first).await[4], json!({"id": 5}));
             assert_eq!(rows(&db, "item").await[4]["twice"], 10);
@@ -256,7 +244,7 @@ async fn a_table_rebuilt_on_sqlite() {
             db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, a INTEGER, b TEXT)").await;
             db.track("item", Tracking::new().storage(storage)).await;
             db.run("INSERT INTO item VALUES (1, 1, 'one'), (2, 2, 'two')").await;
-            let first = moment(&mut db).await;
+            let first = db.moment().await;
             db.run("UPDATE item SET a = 3 WHERE id = 2").await;
             if road == Road::Migrate {
                 db.run(&format!("BEGIN; {rebuild}; COMMIT")).await;
@@ -294,7 +282,7 @@ async fn a_rename_is_not_guessed_where_something_was_dropped() {
         db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER, c INTEGER)").await;
         db.track("item", Tracking::new().storage(storage)).await;
         db.run("INSERT INTO item VALUES (1, 10, 20, 30)").await;
-        let first = moment(&mut db).await;
+        let first = db.moment().await;
         change(
             &mut db,
             Road::Alter,
@@ -316,7 +304,7 @@ on_every_database! {
         db.run("CREATE TABLE item (id int PRIMARY KEY, a int)").await;
         db.track("item", Tracking::new()).await;
         db.run("INSERT INTO item VALUES (1, 1)").await;
-        let then = moment(db).await;
+        let then = db.moment().await;
         db.run("UPDATE item SET a = 2").await;
         db.run("DROP TABLE item").await;
         assert_eq!(db.audit.status().await.unwrap()[0].state, State::Gone);

@@ -8,8 +8,6 @@ use afterimage::{Fault, State, Storage, Tracking};
 use serde_json::json;
 use support::*;
 
-const STORAGES: [Storage; 2] = [Storage::Snapshot, Storage::Delta];
-
 async fn tracked(schema: &str, storage: Storage, tables: &[&str]) -> TestDb {
     let mut db = TestDb::sqlite().await;
     db.run(schema).await;

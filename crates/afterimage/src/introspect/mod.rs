@@ -6,8 +6,6 @@ mod postgres;
 mod sqlite;
 #[cfg(feature = "sqlite")]
 mod sqlite_index;
-#[cfg(feature = "sqlite")]
-pub(crate) mod sqlite_text;
 
 use afterimage_core::{Table, TableName, suggest};
 

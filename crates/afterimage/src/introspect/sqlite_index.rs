@@ -1,6 +1,6 @@
 //! The text of a `CREATE INDEX`: its parts and its condition, which no pragma tells.
 
-use super::sqlite_text::{Piece, pieces};
+use crate::sqlite_text::{Piece, pieces};
 
 /// The parts of an index as SQL, and the condition of a partial one.
 #[derive(Debug, PartialEq)]

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use afterimage::{Afterimage, Context, Database, Error, Moment, PointInTime, Tracking, Version};
+use afterimage::{Afterimage, Context, Database, Error, Moment, PointInTime, Storage, Tracking, Version};
 use serde_json::Value as Json;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, Row as _};
 use tempfile::TempDir;
@@ -33,6 +33,8 @@ macro_rules! on_every_database {
         }
     };
 }
+
+pub const STORAGES: [Storage; 2] = [Storage::Snapshot, Storage::Delta];
 
 pub enum Writer {
     Sqlite(sqlx::SqliteConnection),
@@ -115,6 +117,23 @@ impl TestDb {
         }
     }
 
+    /// A moment between what was and what will be.
+    pub async fn moment(&mut self) -> PointInTime {
+        self.tick().await;
+        let sql = self.by(
+            "SELECT history_date FROM afterimage_state",
+            "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+        );
+        let micros = self.text(sql).await.unwrap().parse().unwrap();
+        self.tick().await;
+        PointInTime::At(Moment::from_micros(micros))
+    }
+
+    /// Another plain connection to the PostgreSQL database.
+    pub async fn another(&self) -> sqlx::PgConnection {
+        sqlx::PgConnection::connect(&self.url).await.unwrap()
+    }
+
     /// One value, as text.
     pub async fn text(&mut self, sql: &str) -> Option<String> {
         let query = sqlx::query(AssertSqlSafe(format!("SELECT CAST(({sql}) AS TEXT)")));
@@ -177,6 +196,12 @@ impl TestDb {
             assert!(verdict.is_whole(), "{}: {:#?} {:?}", verdict.table, verdict.differences, verdict.faults);
         }
     }
+}
+
+/// Runs statements on another connection.
+pub async fn run_on(connection: &mut sqlx::PgConnection, sql: &str) -> Result<(), String> {
+    let done = connection.execute(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await;
+    done.map(drop).map_err(|error| error.to_string())
 }
 
 async fn query_sqlite(connection: &mut sqlx::SqliteConnection, sql: &str) -> Option<String> {

@@ -143,7 +143,11 @@ fn whole(layout: &Layout, sign: &str, row: &str, old_key: &str, from: &str) -> S
 /// newest record says that nobody is there; so whoever is has a record again.
 ///
 /// `departed` gives the rows that departed as `o`; `arrived` those that arrived, and have their record, as `n`.
+/// Nothing, where keys are never shared.
 fn still_there(layout: &Layout, departed: &str, arrived: Option<&str>) -> String {
+    if !layout.shared_key {
+        return String::new();
+    }
     let arrived = arrived.map_or_else(String::new, |rows| {
         format!("\n    AND NOT EXISTS (SELECT FROM {rows} AND {})", key_is_same(layout, "n", "t"))
     });
@@ -152,7 +156,7 @@ fn still_there(layout: &Layout, departed: &str, arrived: Option<&str>) -> String
         live(layout),
         key_is_same(layout, "o", "t"),
     );
-    whole(layout, "+", "t", "NULL", &from)
+    format!("\n  {}", whole(layout, "+", "t", "NULL", &from))
 }
 
 fn created(layout: &Layout, first: bool) -> String {
@@ -160,14 +164,12 @@ fn created(layout: &Layout, first: bool) -> String {
 }
 
 fn deleted(layout: &Layout, first: bool) -> String {
-    let then =
-        if layout.shared_key { still_there(layout, "old_rows AS o WHERE true", None) } else { String::new() };
+    let then = still_there(layout, "old_rows AS o WHERE true", None);
     whole_rows(layout, "-", ("old_rows", "OLD"), first, &then)
 }
 
 /// Creations or deletions, and what comes after them.
 fn whole_rows(layout: &Layout, sign: &str, (rows, row): (&str, &str), first: bool, then: &str) -> String {
-    let then = if then.is_empty() { String::new() } else { format!("\n  {then}") };
     let one =
         format!("(SELECT * FROM {rows} LIMIT 1) AS r\n  WHERE NOT EXISTS (SELECT FROM {rows} OFFSET 1)");
     format!(
@@ -278,11 +280,7 @@ fn update(layout: &Layout, first: bool) -> String {
     let ordered = format!("{moved}\n  ORDER BY o.history_position");
     let departures = whole(layout, "-", "o", "NULL", &ordered);
     let arrivals = whole(layout, "+", "n", &old_key(layout, "o"), &ordered);
-    let others = if layout.shared_key {
-        format!("\n  {}", still_there(layout, &moved, Some(&moved)))
-    } else {
-        String::new()
-    };
+    let others = still_there(layout, &moved, Some(&moved));
     // One row touched twice by one statement (two cascades), of which one changes its key: no order of ours is right.
     let tangled = format!(
         "SELECT FROM {p}
@@ -352,11 +350,7 @@ fn each_row(layout: &Layout) -> String {
     let record = |sign: &str, old_key: &str, mask: &str, values: &str| {
         format!("{}\n    SELECT {}, {mask}, {values};", insert_into(layout), header(layout, sign, old_key))
     };
-    let others = if layout.shared_key {
-        format!("\n    {}", still_there(layout, "(SELECT OLD.*) AS o WHERE true", None))
-    } else {
-        String::new()
-    };
+    let others = still_there(layout, "(SELECT OLD.*) AS o WHERE true", None);
     let full = full_mask(layout).join(", ");
     let of = |row: &str| format!("(SELECT {row}.*)");
     let sparse = |field: &Field, value: &str| if_same(field, "OLD", "NEW", "NULL", value);

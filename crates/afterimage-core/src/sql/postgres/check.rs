@@ -116,7 +116,7 @@ pub(super) fn resync(layout: &Layout, sparse: bool, new_epoch: bool) -> Script {
     };
     let recorded: Vec<String> = layout.fields.iter().map(|field| col("r", &field.name)).collect();
     let live = live(layout);
-    let exists = |there: bool, what: &str| format!("{}EXISTS ({what})", if there { "" } else { "NOT " });
+    let absent = |what: &str| format!("NOT EXISTS ({what})");
     vec![format!(
         "WITH r AS MATERIALIZED (
 {replay}
@@ -142,7 +142,7 @@ SELECT {new}, {full}, {row} FROM {live} AS t, m WHERE {not_recorded}",
         row = full_row(layout, "t"),
         joined = joined(layout),
         any = any_differs(layout),
-        not_live = exists(false, &format!("SELECT 1 FROM {live} AS t WHERE {}", joined(layout))),
-        not_recorded = exists(false, &format!("SELECT 1 FROM r WHERE {}", joined(layout))),
+        not_live = absent(&format!("SELECT 1 FROM {live} AS t WHERE {}", joined(layout))),
+        not_recorded = absent(&format!("SELECT 1 FROM r WHERE {}", joined(layout))),
     )]
 }

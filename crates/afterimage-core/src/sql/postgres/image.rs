@@ -1,5 +1,6 @@
 //! Stored images: whether two rows have the same, field by field, and what an update's record keeps of them.
 
+use super::read::is_array;
 use crate::layout::{Field, Layout};
 use crate::sql::expression::{balanced, col, fields_by_word};
 use crate::tracking::Storage;
@@ -17,7 +18,7 @@ fn comparison(field: &Field, a: &str, b: &str) -> Comparison {
         return Comparison::OfValues(format!("{a} OPERATOR(pg_catalog.=) {b}"));
     }
     let bare = field.sql_type.split('(').next().unwrap_or_default();
-    match if field.sql_type.ends_with("[]") { "array" } else { bare } {
+    match if is_array(field) { "array" } else { bare } {
         "numeric" => Comparison::OfValues(format!(
             "({a} OPERATOR(pg_catalog.=) {b} AND (pg_catalog.scale({a}) OPERATOR(pg_catalog.=) pg_catalog.scale({b})) IS NOT FALSE)"
         )),

@@ -26,7 +26,7 @@ pub(super) fn as_text(field: &Field, alias: &str, column: &str) -> String {
     }
 }
 
-fn is_array(field: &Field) -> bool {
+pub(super) fn is_array(field: &Field) -> bool {
     field.sql_type.ends_with("[]")
 }
 
