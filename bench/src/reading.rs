@@ -1,7 +1,7 @@
 //! Reading: 10 versions of each row, as of the middle.
 
 use afterimage::{Moment, PointInTime};
-use afterimage_core::sql::{AsOf, Bound, dialect};
+use afterimage_core::sql::{AsOf, Bound, Rows, dialect};
 
 use crate::database::{Bench, SIDES};
 use crate::{Outcome, Size, median};
@@ -53,6 +53,7 @@ pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
                 sparse: side == "delta",
                 bound,
                 unfinished: &[],
+                rows: Rows::All,
             };
             let row_sql = sql.records_of_key(&layout, &layout.fields, bound);
             (sql.as_of(&as_of), sql.count_as_of(&as_of), row_sql)

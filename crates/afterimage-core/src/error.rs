@@ -19,6 +19,8 @@ pub enum ErrorKind {
     InvalidTime,
     /// A key that does not fit the key columns of the table.
     InvalidKey,
+    /// A query that cannot be read.
+    InvalidQuery,
     /// A context that cannot be used: a reserved key, or text that no database can hold.
     InvalidContext,
     /// A history that does not hold together: a record without the one it builds on.

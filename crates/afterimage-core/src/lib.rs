@@ -11,17 +11,25 @@
 //! | [`drift`] | what changed between a layout and the table of today |
 //! | [`context`] | who and why, and its encoding for each database |
 //! | [`record`] | records, and folding them into versions and changes |
+//! | [`query`] | what people ask of the log |
+//! | [`search`] | values found as people type them |
+//! | [`matching`] | whether a record answers a query, exactly |
+//! | [`diff`] | two states of a row compared |
 //! | [`value`] | one value as it is shown: the canonical form of each type |
 //! | [`time`] | moments, and times as people type them |
 //! | [`sql`] | every line of SQL that Afterimage sends, one folder per database |
 
 pub mod context;
+pub mod diff;
 pub mod drift;
 mod error;
 pub mod layout;
+pub mod matching;
 pub mod name;
+pub mod query;
 pub mod record;
 pub mod schema;
+pub mod search;
 pub mod sql;
 pub mod suggest;
 pub mod time;
@@ -32,7 +40,7 @@ pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Keeping, Layout};
 pub use name::{Quoted, TableName};
-pub use record::{Action, Header, Record, Version};
+pub use record::{Action, FieldChange, Header, Record, Version};
 pub use schema::{Column, Table};
 pub use time::Moment;
 pub use tracking::{Storage, Tracking};

@@ -36,6 +36,15 @@ impl Action {
         }
     }
 
+    /// What it is called where signs would not do.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+        }
+    }
+
     /// The sign that stands in `history_type`.
     pub fn sign(self) -> &'static str {
         match self {
@@ -224,7 +233,9 @@ impl Serialize for RowJson<'_> {
     }
 }
 
-struct ChangesJson<'a>(&'a [FieldChange]);
+/// Changes as a JSON object: `{field: [old, new]}`.
+#[derive(Debug)]
+pub struct ChangesJson<'a>(pub &'a [FieldChange]);
 
 impl Serialize for ChangesJson<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -244,6 +255,30 @@ impl Serialize for Version {
 }
 
 impl Header {
+    /// A member of the context, as text.
+    pub fn context_member(&self, member: &str) -> Option<String> {
+        let context: serde_json::Value = serde_json::from_str(self.context.as_deref()?).ok()?;
+        match context.get(member)? {
+            serde_json::Value::Null => None,
+            serde_json::Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        }
+    }
+
+    /// The members that an entry of the log has, by the names they have there.
+    pub fn serialize_log_members<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        let raw =
+            |json: &Option<String>| json.as_ref().and_then(|json| RawValue::from_string(json.clone()).ok());
+        map.serialize_entry("user", &self.user)?;
+        map.serialize_entry("reason", &self.reason)?;
+        map.serialize_entry("context", &raw(&self.context))?;
+        map.serialize_entry("tx", &self.tx)?;
+        if self.old_key.is_some() {
+            map.serialize_entry("old_key", &raw(&self.old_key))?;
+        }
+        Ok(())
+    }
+
     fn serialize_members<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         let raw =
             |json: &Option<String>| json.as_ref().and_then(|json| RawValue::from_string(json.clone()).ok());

@@ -64,11 +64,26 @@ pub struct Column {
     pub plain_equality: bool,
     /// Whether it may be NULL.
     pub nullable: bool,
+    /// Whether the database computes it from others, so that no statement may give it a value.
+    pub generated: bool,
+    /// Whether the database numbers it unless told to override that (PostgreSQL's `GENERATED ALWAYS AS IDENTITY`).
+    pub identity: bool,
     /// The database's own number for it: `attnum`, which survives a rename, or SQLite's `cid`, which does not.
     pub number: i32,
     /// The value every row had when the column was added, as an SQL literal, where the database keeps one value
     /// for all (a constant default).
     pub fill: Option<String>,
+}
+
+/// A foreign key: columns of a table that name a row of another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// Its columns.
+    pub columns: Vec<String>,
+    /// The table that it names rows of.
+    pub target: TableName,
+    /// The columns by which it names them, in the same order.
+    pub target_columns: Vec<String>,
 }
 
 /// What only one of the databases has.

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jiff::civil::{Date, DateTime};
+use jiff::civil::{Date, DateTime, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,11 @@ impl Moment {
     /// Reads a time as people type it; `now` and `zone` settle what is relative or has no zone of its own.
     ///
     /// Understood: ISO 8601 with or without zone, a date (its start), `now`, `today`, `yesterday`,
-    /// `yesterday 15:00`, `2h ago`, `3 days ago`.
+    /// `yesterday 15:00`, `2h ago`, `3 days ago`, `2h` (ago), `15:00` (today), `tue 15:00` and `monday` (the last one
+    /// before today), and any of these with a zone behind it, such as `2026-11-22 15:00 Europe/Berlin`.
+    ///
+    /// A local time that a change of clocks skips counts from the hour before; of one that comes twice, the first is
+    /// meant.
     ///
     /// ```
     /// use afterimage_core::Moment;
@@ -45,14 +49,43 @@ impl Moment {
     pub fn parse(text: &str, now: Self, zone: &str) -> Result<Self> {
         let wrong = |why: String| {
             Error::new(ErrorKind::InvalidTime, format!("{text:?} is not a time{why}"))
-                .help("write 2026-11-22, 2026-11-22T15:00, 2026-11-22T15:00:00Z, \"yesterday 15:00\", \"2h ago\" or tx:ID")
+                .help("write 2026-11-22, 2026-11-22T15:00, 2026-11-22T15:00:00Z, \"yesterday 15:00\", \"tue 15:00\", \"2h ago\" or tx:ID, with a zone behind it if you like")
         };
+        let (text, zone) = zone_behind(text.trim(), zone);
         let zone = TimeZone::get(zone)
             .map_err(|_| Error::new(ErrorKind::InvalidTime, format!("{zone:?} is not a time zone")))?;
         let now = now.zoned(&zone).map_err(|e| wrong(format!(": {e}")))?;
-        let trimmed = text.trim();
-        let found = absolute(trimmed, &zone).or_else(|| in_words(&trimmed.to_lowercase(), &now));
+        let found = absolute(text, &zone).or_else(|| in_words(&text.to_lowercase(), &now));
         found.map(|t| Self(t.as_microsecond())).ok_or_else(|| wrong(String::new()))
+    }
+
+    /// Reads a time as the span that it names: a date is that whole day, anything else that second. From, inclusive,
+    /// and until, exclusive.
+    ///
+    /// ```
+    /// use afterimage_core::Moment;
+    /// let (from, until) = Moment::parse_span("2026-11-20", Moment::now(), "UTC").unwrap();
+    /// assert_eq!(until.as_micros() - from.as_micros(), 86_400_000_000);
+    /// ```
+    pub fn parse_span(text: &str, now: Self, zone: &str) -> Result<(Self, Self)> {
+        let from = Self::parse(text, now, zone)?;
+        let (bare, zone) = zone_behind(text.trim(), zone);
+        let is_day = bare.parse::<Date>().is_ok() && !bare.contains(':')
+            || ["today", "yesterday"].contains(&bare.to_lowercase().as_str())
+            || weekday(&bare.to_lowercase()).is_some();
+        let day_later = || {
+            let zone = TimeZone::get(zone).ok()?;
+            let begin = from.zoned(&zone).ok()?;
+            Some(Self(begin.tomorrow().ok()?.timestamp().as_microsecond()))
+        };
+        let until = if is_day { day_later() } else { None };
+        Ok((from, until.unwrap_or(Self(from.0 + 1_000_000))))
+    }
+
+    /// The very next moment.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
     }
 
     fn zoned(self, zone: &TimeZone) -> Result<Zoned, jiff::Error> {
@@ -83,6 +116,31 @@ impl fmt::Display for Moment {
     }
 }
 
+/// A zone at the end, after a blank, and what stands before it.
+fn zone_behind<'t>(text: &'t str, zone: &'t str) -> (&'t str, &'t str) {
+    match text.rsplit_once(char::is_whitespace) {
+        Some((time, last)) if (last.contains('/') || last == "UTC") && TimeZone::get(last).is_ok() => {
+            (time.trim_end(), last)
+        }
+        _ => (text, zone),
+    }
+}
+
+/// A day of the week, by its name or the first three letters of it or more.
+fn weekday(word: &str) -> Option<Weekday> {
+    const DAYS: [(&str, Weekday); 7] = [
+        ("monday", Weekday::Monday),
+        ("tuesday", Weekday::Tuesday),
+        ("wednesday", Weekday::Wednesday),
+        ("thursday", Weekday::Thursday),
+        ("friday", Weekday::Friday),
+        ("saturday", Weekday::Saturday),
+        ("sunday", Weekday::Sunday),
+    ];
+    let word = word.strip_prefix("last ").unwrap_or(word);
+    DAYS.iter().find(|(name, _)| word.len() >= 3 && name.starts_with(word)).map(|(_, day)| *day)
+}
+
 fn absolute(text: &str, zone: &TimeZone) -> Option<Timestamp> {
     if let Ok(t) = text.parse::<Timestamp>() {
         return Some(t);
@@ -102,10 +160,21 @@ fn in_words(text: &str, now: &Zoned) -> Option<Timestamp> {
         let span: Span = amount.trim().parse().ok()?;
         return Some(now.checked_sub(span).ok()?.timestamp());
     }
-    let (word, clock) = text.split_once(' ').unwrap_or((text, "00:00"));
-    let days_back = match word {
-        "today" => 0,
-        "yesterday" => 1,
+    if let Ok(span) = text.parse::<Span>() {
+        return (!span.is_negative()).then(|| now.checked_sub(span).ok())?.map(|then| then.timestamp());
+    }
+    let (word, clock) = match text.rsplit_once(' ') {
+        Some((word, clock)) if clock.contains(':') => (word, clock),
+        None if text.contains(':') => ("today", text),
+        _ => (text, "00:00"),
+    };
+    let days_back = match (word, weekday(word)) {
+        ("today", _) => 0,
+        ("yesterday", _) => 1,
+        (_, Some(day)) => match now.weekday().since(day) {
+            0 => 7,
+            days => i64::from(days),
+        },
         _ => return None,
     };
     let date = now.date().checked_sub(Span::new().days(days_back)).ok()?;
@@ -140,6 +209,33 @@ mod tests {
             at("3 days ago", "UTC"),
             Moment::from_micros(1_795_384_800_123_456 - 3 * 86_400_000_000).to_string()
         );
+    }
+
+    #[test]
+    fn a_span_alone_is_that_long_ago() {
+        assert_eq!(at("90m", "UTC"), at("90 minutes ago", "UTC"));
+        assert_eq!(at("1h30m", "UTC"), at("90m", "UTC"));
+    }
+
+    #[test]
+    fn days_of_the_week_are_the_last_ones_before_today() {
+        // It is a Sunday.
+        assert_eq!(at("tue 15:00", "UTC"), "2026-11-17T15:00:00.000000Z");
+        assert_eq!(at("last sunday", "UTC"), "2026-11-15T00:00:00.000000Z");
+        assert_eq!(at("15:00", "UTC"), "2026-11-22T15:00:00.000000Z");
+    }
+
+    #[test]
+    fn a_zone_behind_a_time_is_its_zone() {
+        assert_eq!(at("2026-07-01 15:00 Europe/Berlin", "UTC"), "2026-07-01T13:00:00.000000Z");
+        assert_eq!(at("yesterday 15:00 America/New_York", "UTC"), "2026-11-21T20:00:00.000000Z");
+    }
+
+    #[test]
+    fn times_at_a_change_of_clocks() {
+        // In Berlin 02:30 came twice on 2026-10-25, and never on 2026-03-29.
+        assert_eq!(at("2026-10-25T02:30", "Europe/Berlin"), "2026-10-25T00:30:00.000000Z");
+        assert_eq!(at("2026-03-29T02:30", "Europe/Berlin"), "2026-03-29T01:30:00.000000Z");
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! A table as of a time.
 
 use afterimage_core::record::epoch_at;
-use afterimage_core::sql::{AsOf, Bound};
-use afterimage_core::{Database, Field, Layout, Moment, Value};
+use afterimage_core::sql::{AsOf, Bound, Dialect, Rows};
+use afterimage_core::{Database, Field, Header, Layout, Moment, Value};
 
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
@@ -44,6 +44,19 @@ pub struct TableState {
 pub(crate) struct Point {
     pub(crate) bound: Bound,
     pub(crate) unfinished: Vec<String>,
+}
+
+impl Point {
+    /// Whether a record is part of it.
+    pub(crate) fn shows(&self, header: &Header) -> bool {
+        let finished = !header.tx.as_ref().is_some_and(|tx| self.unfinished.contains(tx));
+        finished
+            && match self.bound {
+                Bound::Now => true,
+                Bound::Time(moment) => header.date <= moment,
+                Bound::Position(moment, id) => (header.date, header.id) <= (moment, id),
+            }
+    }
 }
 
 impl Afterimage {
@@ -90,7 +103,7 @@ impl Afterimage {
             answerable(&entry, point.bound, None)?;
             let layout = layout_at(&entry, point.bound)?;
             let (bound, unfinished) = (point.bound, point.unfinished.as_slice());
-            let as_of = AsOf { layout, fields: &[], sparse: false, bound, unfinished };
+            let as_of = AsOf { layout, fields: &[], sparse: false, bound, unfinished, rows: Rows::All };
             let sql = if entry.has_whole_baseline() && !layout.shared_key {
                 session.dialect().count_as_of(&as_of)
             } else {
@@ -103,27 +116,40 @@ impl Afterimage {
     }
 
     fn as_of_sql(&self, entry: &Entry, point: &Point, query: &AsOfQuery) -> Result<(String, Vec<Field>)> {
-        let layout = layout_at(entry, point.bound)?;
-        let as_of = AsOf {
-            layout,
-            fields: &layout.fields,
-            sparse: entry.sparse(),
-            bound: point.bound,
-            unfinished: &point.unfinished,
-        };
-        let mut sql = self.dialect().as_of(&as_of);
-        let alias = afterimage_core::Quoted::new(&entry.table.name);
-        if let Some(filter) = &query.filter {
-            check_filter(self.database(), filter)?;
-            let order = afterimage_core::Quoted::list(layout.key.iter().map(String::as_str));
-            sql = format!("SELECT * FROM (\n{sql}\n) AS {alias}\nWHERE ({filter}\n)\nORDER BY {order}");
-        }
-        if let Some(limit) = query.limit {
-            sql.push_str(&format!("\nLIMIT {limit}"));
-        }
+        let (sql, layout) = state_sql(self.dialect(), entry, point, query.filter.as_deref(), query.limit)?;
         let fields: Vec<&Field> = layout.fields.iter().collect();
         Ok((self.dialect().shown(&sql, &fields), layout.fields.clone()))
     }
+}
+
+/// The state of a table at a point, typed, in key order; and the layout of that time.
+pub(crate) fn state_sql<'e>(
+    dialect: &dyn Dialect,
+    entry: &'e Entry,
+    point: &Point,
+    filter: Option<&str>,
+    limit: Option<u64>,
+) -> Result<(String, &'e Layout)> {
+    let layout = layout_at(entry, point.bound)?;
+    let as_of = AsOf {
+        layout,
+        fields: &layout.fields,
+        sparse: entry.sparse(),
+        bound: point.bound,
+        unfinished: &point.unfinished,
+        rows: Rows::All,
+    };
+    let mut sql = dialect.as_of(&as_of);
+    let alias = afterimage_core::Quoted::new(&entry.table.name);
+    if let Some(filter) = filter {
+        check_filter(dialect.database(), filter)?;
+        let order = afterimage_core::Quoted::list(layout.key.iter().map(String::as_str));
+        sql = format!("SELECT * FROM (\n{sql}\n) AS {alias}\nWHERE ({filter}\n)\nORDER BY {order}");
+    }
+    if let Some(limit) = limit {
+        sql.push_str(&format!("\nLIMIT {limit}"));
+    }
+    Ok((sql, layout))
 }
 
 /// A condition that somebody typed must not write. PostgreSQL's transaction is read-only, and takes one statement at a

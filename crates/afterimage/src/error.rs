@@ -5,6 +5,8 @@ use std::fmt;
 
 use afterimage_core::TableName;
 
+use crate::restore::Stale;
+
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -26,6 +28,8 @@ pub enum ErrorKind {
     Busy,
     /// The history cannot answer: before tracking began, inside a gap, or it does not hold together.
     Unknowable,
+    /// What was asked for no longer fits what is there: a row changed since, a key was taken, a parent is missing.
+    Conflict,
     /// The table is not what the catalogue says: `migrate` follows it.
     Drifted,
     /// Anything else that the database said.
@@ -41,6 +45,7 @@ struct Body {
     table: Option<TableName>,
     sqlstate: Option<String>,
     done: Vec<String>,
+    stale: Option<Box<Stale>>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -52,6 +57,7 @@ impl Error {
             table: None,
             sqlstate: None,
             done: Vec::new(),
+            stale: None,
             source: None,
         }))
     }
@@ -64,6 +70,16 @@ impl Error {
     pub(crate) fn after(mut self, done: impl Into<String>) -> Self {
         self.0.done.push(done.into());
         self
+    }
+
+    pub(crate) fn with_stale(mut self, stale: Stale) -> Self {
+        self.0.stale = Some(Box::new(stale));
+        self
+    }
+
+    /// Where a revert expected another current version: the three states of the row.
+    pub fn stale(&self) -> Option<&Stale> {
+        self.0.stale.as_deref()
     }
 
     /// What kind of thing went wrong.
@@ -156,6 +172,7 @@ impl From<sqlx::Error> for Error {
 
 fn kind_of_code(code: Option<&str>) -> ErrorKind {
     match code {
+        Some("40001" | "23503" | "23505" | "787" | "1555" | "2067") => ErrorKind::Conflict,
         Some("42501") => ErrorKind::Forbidden,
         Some("55P03" | "57014" | "40P01" | "5" | "6" | "261" | "517") => ErrorKind::Busy,
         Some("22P02" | "22007" | "22008" | "22003") => ErrorKind::InvalidInput,

@@ -1,6 +1,6 @@
 //! Keys as people write them: the value itself, `col=value,col=value`, or a JSON object.
 
-use afterimage_core::Layout;
+use afterimage_core::{Layout, Value};
 use serde_json::Value as Json;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -41,6 +41,17 @@ pub(crate) fn parse(layout: &Layout, text: &str) -> Result<Vec<Cell>> {
         .on(&layout.table));
     }
     Ok(cells.into_iter().enumerate().map(|(n, value)| cell(layout, n, value.unwrap_or_default())).collect())
+}
+
+/// The key's values in the key's order, as text or bytes.
+pub(crate) fn values(layout: &Layout, text: &str) -> Result<Vec<Value>> {
+    Ok(parse(layout, text)?
+        .into_iter()
+        .map(|cell| match cell {
+            Cell::Blob(bytes) => Value::Bytes(bytes),
+            other => Value::Text(other.text().unwrap_or_default()),
+        })
+        .collect())
 }
 
 /// The value after `name=`, up to the next `,name=` of another key column.

@@ -32,6 +32,92 @@ impl PointInTime {
     }
 }
 
+/// One of a row's versions, as people name it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Selector {
+    /// By its number.
+    Number(u64),
+    /// The newest.
+    Current,
+    /// The one before the newest.
+    Previous,
+    /// By the `history_id` of its record.
+    Record(i64),
+    /// The one in force at a time.
+    At(PointInTime),
+}
+
+impl Selector {
+    /// Reads a number, `current`, `previous`, `id:N` for a `history_id`, a time, or `tx:ID`.
+    pub fn parse(text: &str, zone: &str) -> Result<Self> {
+        let digits = text.strip_prefix('v').unwrap_or(text);
+        if !digits.is_empty() && digits.len() < 8 && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Ok(Self::Number(digits.parse().unwrap_or_default()));
+        }
+        match text {
+            "current" | "now" => Ok(Self::Current),
+            "previous" => Ok(Self::Previous),
+            _ => match text.strip_prefix("id:").and_then(|id| id.parse().ok()) {
+                Some(id) => Ok(Self::Record(id)),
+                None => Ok(Self::At(PointInTime::parse(text, zone)?)),
+            },
+        }
+    }
+}
+
+impl std::fmt::Display for Selector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "version {number}"),
+            Self::Current => f.write_str("the current version"),
+            Self::Previous => f.write_str("the previous version"),
+            Self::Record(id) => write!(f, "the version of record {id}"),
+            Self::At(PointInTime::Now) => f.write_str("the version of now"),
+            Self::At(PointInTime::At(moment)) => write!(f, "the version of {moment}"),
+            Self::At(PointInTime::After(tx)) => write!(f, "the version after transaction {tx}"),
+        }
+    }
+}
+
+/// The version that is meant, of a row's versions, oldest first.
+pub(crate) async fn select<'v>(
+    session: &mut Session,
+    entry: &Entry,
+    versions: &'v [Version],
+    selector: &Selector,
+) -> Result<&'v Version> {
+    let found = match selector {
+        Selector::Number(number) => {
+            usize::try_from(*number).ok().and_then(|n| versions.get(n.checked_sub(1)?))
+        }
+        Selector::Current => versions.last(),
+        Selector::Previous => versions.len().checked_sub(2).and_then(|n| versions.get(n)),
+        Selector::Record(id) => versions.iter().find(|version| version.header.id == *id),
+        Selector::At(at) => {
+            let point = crate::as_of::resolve(session, entry, at).await?;
+            crate::as_of::answerable(entry, point.bound, None)?;
+            versions.iter().rev().find(|version| point.shows(&version.header))
+        }
+    };
+    found.ok_or_else(|| {
+        let message = match (selector, versions.len()) {
+            (Selector::At(at), _) => format!("the row did not exist yet at {}", said(at)),
+            (_, 1) => format!("there is no such version: {selector}; it has one"),
+            (_, count) => format!("there is no such version: {selector}; it has {count}"),
+        };
+        Error::new(ErrorKind::NotFound, message).on(&entry.table)
+    })
+}
+
+fn said(at: &PointInTime) -> String {
+    match at {
+        PointInTime::Now => "now".to_owned(),
+        PointInTime::At(moment) => moment.to_string(),
+        PointInTime::After(tx) => format!("the end of transaction {tx}"),
+    }
+}
+
 /// A column that no record fills is wider than any row has: no more key changes than this are followed.
 const LONGEST_LINEAGE: usize = 1000;
 
@@ -40,14 +126,19 @@ impl Afterimage {
     pub async fn history(&self, table: &str, key: &str) -> Result<Vec<Version>> {
         self.reading(async |session| {
             let entry = catalog::find(session, table).await?;
-            let cells = key::parse(entry.layout()?, key)?;
-            let records = lineage(session, &entry, cells).await?;
-            if records.is_empty() {
-                return Err(no_record(&entry, key));
-            }
-            let mut versions = fold(&entry.epochs, records)?;
+            let mut versions = of_row(session, &entry, key).await?;
             versions.reverse();
             Ok(versions)
+        })
+        .await
+    }
+
+    /// One version of a row.
+    pub async fn version(&self, table: &str, key: &str, selector: &Selector) -> Result<Version> {
+        self.reading(async |session| {
+            let entry = catalog::find(session, table).await?;
+            let versions = of_row(session, &entry, key).await?;
+            select(session, &entry, &versions, selector).await.cloned()
         })
         .await
     }
@@ -95,6 +186,16 @@ impl Afterimage {
         })
         .await
     }
+}
+
+/// All versions of a row, oldest first, through every change of its key.
+pub(crate) async fn of_row(session: &mut Session, entry: &Entry, key: &str) -> Result<Vec<Version>> {
+    let cells = key::parse(entry.layout()?, key)?;
+    let records = lineage(session, entry, cells).await?;
+    if records.is_empty() {
+        return Err(no_record(entry, key));
+    }
+    fold(&entry.epochs, records)
 }
 
 fn no_record(entry: &Entry, key: &str) -> Error {

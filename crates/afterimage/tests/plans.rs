@@ -6,7 +6,7 @@ mod support;
 
 use afterimage::{Moment, Storage, Tracking};
 use afterimage_core::Layout;
-use afterimage_core::sql::{AsOf, Bound, dialect};
+use afterimage_core::sql::{AsOf, Bound, Rows, dialect};
 use support::*;
 
 /// A table of 2,000 rows with three versions each, as wide as rows are, analysed.
@@ -62,7 +62,7 @@ on_every_database! {
     async fn a_count_reads_the_keys_index_alone(db: &mut TestDb) {
         let layout = filled(db, Storage::Snapshot).await;
         let bound = Bound::Time(Moment::now());
-        let as_of = AsOf { layout: &layout, fields: &[], sparse: false, bound, unfinished: &[] };
+        let as_of = AsOf { layout: &layout, fields: &[], sparse: false, bound, unfinished: &[], rows: Rows::All };
         let sql = dialect(db.audit.database()).count_as_of(&as_of);
         let plan = plan(db, &sql, &[]).await;
         assert!(plan.contains("COVERING INDEX") || plan.contains("Index Only Scan"), "{plan}");
@@ -74,7 +74,14 @@ async fn a_page_of_a_table_as_of_a_time_stops_early() {
     let mut db = TestDb::postgres().await;
     let layout = filled(&mut db, Storage::Snapshot).await;
     let bound = Bound::Time(Moment::now());
-    let as_of = AsOf { layout: &layout, fields: &layout.fields, sparse: false, bound, unfinished: &[] };
+    let as_of = AsOf {
+        layout: &layout,
+        fields: &layout.fields,
+        sparse: false,
+        bound,
+        unfinished: &[],
+        rows: Rows::All,
+    };
     let sql = format!("{} LIMIT 5", dialect(db.audit.database()).as_of(&as_of));
     let plan = db.lines(&format!("EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) {sql}")).await.join("\n");
     let most = plan
@@ -93,7 +100,8 @@ async fn a_condition_on_the_key_reaches_the_index() {
         let layout = filled(&mut db, storage).await;
         let bound = Bound::Time(Moment::now());
         let sparse = storage == Storage::Delta;
-        let as_of = AsOf { layout: &layout, fields: &layout.fields, sparse, bound, unfinished: &[] };
+        let as_of =
+            AsOf { layout: &layout, fields: &layout.fields, sparse, bound, unfinished: &[], rows: Rows::All };
         let sql = dialect(db.audit.database()).as_of(&as_of);
         let sql = format!("SELECT * FROM (\n{sql}\n) AS doc WHERE id BETWEEN 5 AND 7 ORDER BY id");
         let plan = db.lines(&format!("EXPLAIN {sql}")).await.join("\n");

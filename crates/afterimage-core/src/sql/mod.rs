@@ -6,12 +6,16 @@ use std::fmt::Debug;
 
 use crate::layout::{Field, Layout};
 use crate::name::TableName;
-use crate::schema::Table;
+use crate::query::Query;
+use crate::schema::{Column, Table};
+use crate::sql::log::{Part, Position, Source};
 use crate::time::Moment;
+use crate::value::Value;
 use crate::{Context, Database, Error, ErrorKind, Result};
 
 pub mod catalog;
 mod expression;
+pub mod log;
 pub mod postgres;
 pub mod sqlite;
 
@@ -50,8 +54,42 @@ pub struct AsOf<'a> {
     pub sparse: bool,
     /// Up to which record.
     pub bound: Bound,
-    /// Transactions that had not ended at that time.
+    /// Transactions that had not ended at that time, or whose records are to be left out.
     pub unfinished: &'a [String],
+    /// Which rows.
+    pub rows: Rows<'a>,
+}
+
+/// Which rows an as-of reads.
+#[derive(Debug, Clone, Copy)]
+pub enum Rows<'a> {
+    /// All of them.
+    All,
+    /// Those of these keys, each in the key's order.
+    Keys(&'a [Vec<Value>]),
+    /// Those that a transaction wrote.
+    TouchedBy(&'a str),
+    /// Those with records beyond a bound.
+    Beyond(Bound),
+}
+
+/// A state to be written back.
+#[derive(Debug, Clone)]
+pub struct WriteBack<'a> {
+    /// The table of today.
+    pub layout: &'a Layout,
+    /// The columns to write: the field of today, and what the state calls it.
+    pub columns: &'a [(Field, String)],
+    /// What the state calls the key's columns, in the key's order.
+    pub key: &'a [String],
+    /// The state, as a query.
+    pub state: &'a str,
+    /// The key under which the one row of the state lives today, where that may be another.
+    pub now_at: Option<&'a [Value]>,
+    /// Columns that an insert gives a value of its own, as text; `None` for NULL.
+    pub set: &'a [(Column, Option<String>)],
+    /// Rows that are left as they are, by the key of today.
+    pub except: &'a [Vec<Value>],
 }
 
 /// The SQL of one database.
@@ -113,6 +151,17 @@ pub trait Dialect: Debug + Send + Sync {
     /// The arrival that belongs to a departure: its parameters are the departure's id and date (in microseconds).
     fn arrival_of(&self, layout: &Layout) -> String;
 
+    /// The positions of the newest records that may answer a query, in all these histories, older than `after`: the
+    /// place of the history in the list, the date in microseconds, the number.
+    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String;
+
+    /// The records at these positions, in any order: header columns, mask words, the values of `fields`, and the
+    /// values that those which changed had before.
+    fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> String;
+
+    /// One row: the values of `fields` that a row had right before one of its records.
+    fn state_before(&self, source: &Source<'_>, position: Position) -> String;
+
     /// The transactions that had not ended at that time, of all these histories.
     fn unfinished(&self, histories: &[&Layout], bound: Bound) -> String;
 
@@ -124,6 +173,40 @@ pub trait Dialect: Debug + Send + Sync {
 
     /// A table as of a time: the key's columns and then `fields`, under their present names, typed.
     fn as_of(&self, as_of: &AsOf<'_>) -> String;
+
+    /// Updates the rows that are there and differ from the state.
+    fn update_from(&self, back: &WriteBack<'_>) -> String;
+
+    /// Inserts the rows of the state that are not there.
+    fn insert_from(&self, back: &WriteBack<'_>) -> String;
+
+    /// Deletes the rows that these records are about and the state does not have.
+    fn delete_beyond(&self, back: &WriteBack<'_>, rows: Rows<'_>) -> String;
+
+    /// How many rows that would delete.
+    fn count_beyond(&self, back: &WriteBack<'_>, rows: Rows<'_>) -> String;
+
+    /// Gives the row of one key another: the key's values, those it has and those it is to have.
+    fn move_row(&self, layout: &Layout, from: &[Value], to: &[Value]) -> String;
+
+    /// The newest record, as date in microseconds and number, of each row that a transaction touched and another changed
+    /// later.
+    fn overwritten(&self, layout: &Layout, tx: &str) -> Result<String>;
+
+    /// The newest record of each row that more than one transaction changed beyond a bound.
+    fn contested(&self, layout: &Layout, beyond: Bound) -> String;
+
+    /// How many records the open transaction, by its number, wrote of rows that these are not about.
+    fn count_collateral(&self, layout: &Layout, own: &str, rows: Rows<'_>) -> Result<String>;
+
+    /// The number of the open transaction, as text.
+    fn own_transaction(&self) -> &'static str;
+
+    /// The live row of a key: `fields`, under their present names, typed.
+    fn live_row(&self, layout: &Layout, fields: &[Field], key: &[Value]) -> String;
+
+    /// Whether a table has a row with these values in these columns: one row, 1 or 0.
+    fn row_exists(&self, table: &TableName, columns: &[&Column], values: &[Value]) -> String;
 
     /// How many rows a table had as of a time: from the key's index alone. Exact where each row's records begin with its
     /// creation, and no two rows ever share a key.

@@ -7,6 +7,7 @@ mod sqlite;
 #[cfg(feature = "sqlite")]
 mod sqlite_index;
 
+use afterimage_core::schema::Reference;
 use afterimage_core::{Table, TableName, suggest};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -54,6 +55,16 @@ pub(crate) async fn exact(session: &mut Session, name: &TableName) -> Result<Opt
         Some(Found::Table(table)) => Some(*table),
         _ => None,
     })
+}
+
+/// The foreign keys of a table.
+pub(crate) async fn references(session: &mut Session, table: &Table) -> Result<Vec<Reference>> {
+    match session {
+        #[cfg(feature = "postgres")]
+        Session::Postgres(_) => postgres::references(session, table).await,
+        #[cfg(feature = "sqlite")]
+        Session::Sqlite(_) => sqlite::references(session, table).await,
+    }
 }
 
 /// A name as this connection would say it: without its schema, where that is the connection's default.

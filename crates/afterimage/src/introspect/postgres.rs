@@ -1,6 +1,6 @@
 //! PostgreSQL: `pg_attribute` and `format_type`, with domains resolved.
 
-use afterimage_core::schema::{PostgresShape, Shape};
+use afterimage_core::schema::{PostgresShape, Reference, Shape};
 use afterimage_core::value::Shown;
 use afterimage_core::{Column, Table, TableName};
 
@@ -117,6 +117,7 @@ const COLUMNS: &str = "WITH RECURSIVE base AS ( \
   SELECT a.attname::text, pg_catalog.format_type(b.typid, b.typmod), \
     CASE WHEN a.attcollation <> t.typcollation AND a.attcollation <> 0 THEN pg_catalog.quote_ident(cn.nspname) || '.' || pg_catalog.quote_ident(c.collname) END, \
     t.typname::text, t.typtype::text, (t.typcategory = 'A')::int, coalesce(c.collisdeterministic, true)::int, (NOT a.attnotnull)::int, a.attnum::int, \
+    (a.attgenerated <> '')::int, (a.attidentity = 'a')::int, \
     CASE WHEN a.atthasmissing THEN pg_catalog.quote_literal((pg_catalog.array_to_json(a.attmissingval::text::text[])->>0)) || '::' || pg_catalog.format_type(b.typid, b.typmod) END \
   FROM base AS b JOIN pg_catalog.pg_type AS t ON t.oid = b.typid AND t.typtype <> 'd' \
   JOIN pg_catalog.pg_attribute AS a ON a.attrelid = $1::bigint::oid AND a.attnum = b.attnum \
@@ -157,12 +158,13 @@ const WRITTEN_AGAIN: &str = "WITH RECURSIVE reached AS ( \
 fn column(row: Row) -> Column {
     let flag = |cell: &Cell| cell.int() == Some(1);
     let (array, deterministic, nullable) = (flag(&row[5]), flag(&row[6]), flag(&row[7]));
+    let (generated, identity) = (flag(&row[9]), flag(&row[10]));
     let number = row[8].int().and_then(|n| i32::try_from(n).ok()).unwrap_or_default();
     let mut cells = row.into_iter();
     let mut text = || cells.next().and_then(Cell::text);
     let (name, sql_type, collation) = (text().unwrap_or_default(), text().unwrap_or_default(), text());
     let (type_name, type_type) = (text().unwrap_or_default(), text().unwrap_or_default());
-    let fill = cells.nth(4).and_then(Cell::text);
+    let fill = cells.nth(6).and_then(Cell::text);
     Column {
         name,
         sql_type,
@@ -170,6 +172,8 @@ fn column(row: Row) -> Column {
         shown: if array { Shown::Json } else { shown(&type_name) },
         plain_equality: !array && (type_type == "e" || plain_equality(&type_name, deterministic)),
         nullable,
+        generated,
+        identity,
         number,
         fill: if array { None } else { fill },
     }
@@ -195,4 +199,38 @@ fn plain_equality(type_name: &str, deterministic: bool) -> bool {
         "text" | "varchar" => deterministic,
         _ => false,
     }
+}
+
+/// Foreign keys: the columns of both sides, paired, one row a pair.
+const REFERENCES: &str = "SELECT f.oid::bigint, a.attname::text, n.nspname::text, c.relname::text, b.attname::text \
+  FROM pg_catalog.pg_constraint AS f CROSS JOIN LATERAL ROWS FROM (pg_catalog.unnest(f.conkey), pg_catalog.unnest(f.confkey)) WITH ORDINALITY AS k (own, other, place) \
+  JOIN pg_catalog.pg_attribute AS a ON a.attrelid = f.conrelid AND a.attnum = k.own \
+  JOIN pg_catalog.pg_attribute AS b ON b.attrelid = f.confrelid AND b.attnum = k.other \
+  JOIN pg_catalog.pg_class AS c ON c.oid = f.confrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace \
+  WHERE f.conrelid = $1::bigint::oid AND f.contype = 'f' AND f.conparentid = 0 ORDER BY f.oid, k.place";
+
+/// The foreign keys of a table.
+pub(super) async fn references(session: &mut Session, table: &Table) -> Result<Vec<Reference>> {
+    let oid = table.postgres().map(|shape| i64::from(shape.oid)).unwrap_or_default();
+    let mut last = None;
+    let mut references: Vec<Reference> = Vec::new();
+    for row in session.rows(REFERENCES, &[Cell::Int(oid)]).await? {
+        let constraint = row[0].int();
+        let mut texts = row.into_iter().skip(1).map(|cell| cell.text().unwrap_or_default());
+        let mut next = || texts.next().unwrap_or_default();
+        let (own, schema, name, other) = (next(), next(), next(), next());
+        match references.last_mut().filter(|_| last == constraint) {
+            Some(reference) => {
+                reference.columns.push(own);
+                reference.target_columns.push(other);
+            }
+            None => references.push(Reference {
+                columns: vec![own],
+                target: TableName::new(schema, name),
+                target_columns: vec![other],
+            }),
+        }
+        last = constraint;
+    }
+    Ok(references)
 }

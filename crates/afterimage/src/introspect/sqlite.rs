@@ -1,7 +1,7 @@
 //! SQLite: `PRAGMA table_list`, `table_xinfo` and `index_xinfo`.
 
 use afterimage_core::name::literal;
-use afterimage_core::schema::{IndexPart, Shape, SqliteShape, UniqueIndex};
+use afterimage_core::schema::{IndexPart, Reference, Shape, SqliteShape, UniqueIndex};
 use afterimage_core::value::Shown;
 use afterimage_core::{Column, Table, TableName};
 
@@ -120,10 +120,41 @@ async fn overtaken(session: &mut Session, table: &TableName) -> Result<bool> {
     Ok(session.int(sql, &[Cell::Text(table.name.clone())]).await?.unwrap_or_default() > 0)
 }
 
+/// The foreign keys of a table. One that names no columns of the other means its key.
+pub(super) async fn references(session: &mut Session, table: &Table) -> Result<Vec<Reference>> {
+    let sql = format!(
+        "SELECT f.id, f.\"from\", f.\"table\", coalesce(f.\"to\", (SELECT x.name FROM pragma_table_xinfo(f.\"table\") AS x WHERE x.pk = f.seq + 1)) \
+         FROM pragma_foreign_key_list({}) AS f ORDER BY f.id, f.seq",
+        literal(&table.name.name)
+    );
+    let mut last = None;
+    let mut references: Vec<Reference> = Vec::new();
+    for row in session.rows(&sql, &[]).await? {
+        let constraint = row[0].int();
+        let mut texts = row.into_iter().skip(1).map(|cell| cell.text().unwrap_or_default());
+        let mut next = || texts.next().unwrap_or_default();
+        let (own, target, other) = (next(), next(), next());
+        match references.last_mut().filter(|_| last == constraint) {
+            Some(reference) => {
+                reference.columns.push(own);
+                reference.target_columns.push(other);
+            }
+            None => references.push(Reference {
+                columns: vec![own],
+                target: TableName::bare(target),
+                target_columns: vec![other],
+            }),
+        }
+        last = constraint;
+    }
+    Ok(references)
+}
+
 fn column(row: Row, strict: bool) -> (Column, i64) {
     let number = row[0].int().and_then(|n| i32::try_from(n).ok()).unwrap_or_default();
     let nullable = row[3].int() != Some(1);
     let place = row[5].int().unwrap_or_default();
+    let generated = matches!(row[6].int(), Some(2 | 3));
     let mut texts = row.into_iter().skip(1);
     let name = texts.next().and_then(Cell::text).unwrap_or_default();
     let declared = texts.next().and_then(Cell::text).unwrap_or_default();
@@ -137,6 +168,8 @@ fn column(row: Row, strict: bool) -> (Column, i64) {
         shown: Shown::Dynamic,
         plain_equality,
         nullable,
+        generated,
+        identity: false,
         number,
         fill: default.filter(|text| sqlite_index::is_constant(text)),
     };

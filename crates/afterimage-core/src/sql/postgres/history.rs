@@ -41,6 +41,10 @@ pub(super) fn create(layout: &Layout) -> Script {
             "CREATE INDEX {} ON {table} (history_tx_start) WHERE history_tx_start IS NOT NULL",
             index("_long")
         ),
+        format!(
+            "CREATE INDEX {} ON {table} (history_user, history_date DESC, history_id DESC) WHERE history_user IS NOT NULL",
+            index("_user")
+        ),
         format!("REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {table} FROM PUBLIC"),
         format!(
             "CREATE TRIGGER afterimage_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}\nFOR EACH STATEMENT EXECUTE FUNCTION afterimage.append_only()"

@@ -9,14 +9,19 @@ mod check;
 mod header;
 mod history;
 mod image;
+mod log;
 mod read;
+mod restore;
 mod trigger;
 
 use crate::layout::{Field, Layout};
 use crate::name::{TableName, literal};
-use crate::schema::Table;
-use crate::sql::{AsOf, Bound, Dialect, Script, check_tx};
+use crate::query::Query;
+use crate::schema::{Column, Table};
+use crate::sql::log::{Part, Position, Source};
+use crate::sql::{AsOf, Bound, Dialect, Rows, Script, WriteBack, check_tx};
 use crate::time::Moment;
+use crate::value::Value;
 use crate::{Context, Database, Result};
 
 pub use capture::functions;
@@ -114,6 +119,18 @@ impl Dialect for Postgres {
         read::arrival_of(layout)
     }
 
+    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String {
+        log::positions(parts, query, after, limit)
+    }
+
+    fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> String {
+        log::records_at(source, positions)
+    }
+
+    fn state_before(&self, source: &Source<'_>, position: Position) -> String {
+        log::state_before(source, position)
+    }
+
     fn unfinished(&self, histories: &[&Layout], bound: Bound) -> String {
         read::unfinished(histories, bound)
     }
@@ -146,6 +163,50 @@ impl Dialect for Postgres {
 
     fn as_of(&self, as_of: &AsOf<'_>) -> String {
         read::as_of(as_of)
+    }
+
+    fn update_from(&self, back: &WriteBack<'_>) -> String {
+        restore::update_from(back)
+    }
+
+    fn insert_from(&self, back: &WriteBack<'_>) -> String {
+        restore::insert_from(back)
+    }
+
+    fn delete_beyond(&self, back: &WriteBack<'_>, rows: Rows<'_>) -> String {
+        restore::delete_beyond(back, rows)
+    }
+
+    fn count_beyond(&self, back: &WriteBack<'_>, rows: Rows<'_>) -> String {
+        restore::count_beyond(back, rows)
+    }
+
+    fn move_row(&self, layout: &Layout, from: &[Value], to: &[Value]) -> String {
+        restore::move_row(layout, from, to)
+    }
+
+    fn overwritten(&self, layout: &Layout, tx: &str) -> Result<String> {
+        restore::overwritten(layout, tx)
+    }
+
+    fn contested(&self, layout: &Layout, beyond: Bound) -> String {
+        restore::contested(layout, beyond)
+    }
+
+    fn count_collateral(&self, layout: &Layout, own: &str, rows: Rows<'_>) -> Result<String> {
+        restore::count_collateral(layout, own, rows)
+    }
+
+    fn own_transaction(&self) -> &'static str {
+        "SELECT pg_catalog.pg_current_xact_id()::text"
+    }
+
+    fn live_row(&self, layout: &Layout, fields: &[Field], key: &[Value]) -> String {
+        restore::live_row(layout, fields, key)
+    }
+
+    fn row_exists(&self, table: &TableName, columns: &[&Column], values: &[Value]) -> String {
+        restore::row_exists(table, columns, values)
     }
 
     fn count_as_of(&self, as_of: &AsOf<'_>) -> String {

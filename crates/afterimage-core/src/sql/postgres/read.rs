@@ -2,18 +2,20 @@
 
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::{Quoted, literal};
-use crate::sql::expression::{col, mask_names};
-use crate::sql::{AsOf, Bound, Dialect as _};
+use crate::sql::expression::{balanced, col, mask_names};
+use crate::sql::{AsOf, Bound, Dialect as _, Rows};
 use crate::time::Moment;
-use crate::value::Shown;
+use crate::value::{Shown, Value};
 
-/// A condition on the records of alias `h`.
-fn within(bound: Bound) -> String {
+/// A condition on the records of an alias.
+pub(super) fn within(alias: &str, bound: Bound) -> String {
     let at = |moment: Moment| super::Postgres.moment(moment);
     match bound {
         Bound::Now => "true".to_owned(),
-        Bound::Time(moment) => format!("h.history_date <= {}", at(moment)),
-        Bound::Position(moment, id) => format!("(h.history_date, h.history_id) <= ({}, {id})", at(moment)),
+        Bound::Time(moment) => format!("{alias}.history_date <= {}", at(moment)),
+        Bound::Position(moment, id) => {
+            format!("({alias}.history_date, {alias}.history_id) <= ({}, {id})", at(moment))
+        }
     }
 }
 
@@ -31,15 +33,15 @@ pub(super) fn is_array(field: &Field) -> bool {
 }
 
 /// A key given as text, as the key column's type without its modifier: `varchar(3)` would cut it, `numeric(9,2)` round it.
-pub(super) fn key_parameter(field: &Field, n: usize) -> String {
+pub(super) fn key_value(field: &Field, text: &str) -> String {
     let mut bare = field.sql_type.clone();
     if let (Some(open), Some(close)) = (bare.find('('), bare.find(')')) {
         bare.replace_range(open..=close, "");
     }
     match bare.trim() {
-        "text" | "character varying" => format!("${n}::text"),
-        "character" => format!("${n}::text::bpchar"),
-        other => format!("${n}::text::{other}"),
+        "text" | "character varying" => format!("{text}::text"),
+        "character" => format!("{text}::text::bpchar"),
+        other => format!("{text}::text::{other}"),
     }
 }
 
@@ -50,7 +52,9 @@ pub(super) fn records_of_key(layout: &Layout, fields: &[Field], bound: Bound) ->
     let key: Vec<String> = layout
         .key_fields()
         .enumerate()
-        .map(|(n, field)| format!("{} = {}", col("h", &field.history), key_parameter(field, n + 1)))
+        .map(|(n, field)| {
+            format!("{} = {}", col("h", &field.history), key_value(field, &format!("${}", n + 1)))
+        })
         .collect();
     format!(
         "SELECT h.history_id, {}, h.history_type::text, h.history_user, h.history_change_reason, h.history_context::text, h.history_tx::text, h.history_old_key::text, {}{columns}
@@ -61,7 +65,7 @@ ORDER BY h.history_date, h.history_id",
         words.join(", "),
         layout.history.quoted(),
         key.join(" AND "),
-        within(bound),
+        within("h", bound),
     )
 }
 
@@ -124,9 +128,62 @@ UNION {}
     )
 }
 
+/// The key of a row of alias `row`, by the columns that `name` gives, is one of these.
+pub(super) fn key_among(
+    layout: &Layout,
+    row: &str,
+    name: impl Fn(&Field) -> String,
+    keys: &[Vec<Value>],
+) -> String {
+    let each: Vec<String> = keys
+        .iter()
+        .map(|key| {
+            let terms: Vec<String> = layout
+                .key_fields()
+                .zip(key)
+                .map(|(field, value)| {
+                    format!("{} = {}", col(row, &name(field)), key_value(field, &literal(&value.to_string())))
+                })
+                .collect();
+            format!("({})", terms.join(" AND "))
+        })
+        .collect();
+    format!("({})", balanced(&each, "OR", "false"))
+}
+
+/// The rows of alias `row` are those asked for; their key's columns are called as `name` says.
+pub(super) fn among(
+    layout: &Layout,
+    row: &str,
+    name: impl Fn(&Field) -> String,
+    rows: Rows<'_>,
+) -> Option<String> {
+    let by = |condition: String| {
+        let own: Vec<String> = layout.key_fields().map(|field| col(row, &name(field))).collect();
+        let theirs: Vec<String> = layout.key_fields().map(|field| col("x", &field.history)).collect();
+        format!(
+            "({}) IN (SELECT {} FROM {} AS x WHERE {condition})",
+            own.join(", "),
+            theirs.join(", "),
+            layout.history.quoted()
+        )
+    };
+    match rows {
+        Rows::All => None,
+        Rows::Keys(keys) => Some(key_among(layout, row, name, keys)),
+        Rows::TouchedBy(tx) => Some(by(format!("x.history_tx = {}::bigint", literal(tx)))),
+        Rows::Beyond(bound) => Some(by(format!("NOT {}", within("x", bound)))),
+    }
+}
+
 /// The records that an as-of looks at.
-fn condition(bound: Bound, unfinished: &[String]) -> String {
-    let mut condition = within(bound);
+fn condition(as_of: &AsOf<'_>) -> String {
+    let AsOf { layout, bound, unfinished, rows, .. } = as_of;
+    let mut condition = within("h", *bound);
+    if let Some(among) = among(layout, "h", |field| field.history.clone(), *rows) {
+        condition.push_str(" AND ");
+        condition.push_str(&among);
+    }
     if !unfinished.is_empty() {
         let list: Vec<String> = unfinished.iter().map(|tx| format!("{}::bigint", literal(tx))).collect();
         condition.push_str(&format!(" AND h.history_tx NOT IN ({})", list.join(", ")));
@@ -139,7 +196,7 @@ pub(super) fn count_as_of(as_of: &AsOf<'_>) -> String {
     format!(
         "SELECT count(*) FILTER (WHERE h.history_type = '+') - count(*) FILTER (WHERE h.history_type = '-')\nFROM {} AS h WHERE {} AND h.history_type <> '~'",
         as_of.layout.history.quoted(),
-        condition(as_of.bound, as_of.unfinished),
+        condition(as_of),
     )
 }
 
@@ -149,9 +206,9 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
 
 /// The table as of a time, in no order.
 fn state(as_of: &AsOf<'_>) -> String {
-    let AsOf { layout, fields, sparse, bound, unfinished } = as_of;
+    let AsOf { layout, fields, sparse, .. } = as_of;
     let history = layout.history.quoted();
-    let condition = condition(*bound, unfinished);
+    let condition = condition(as_of);
     let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
     let key = key.join(", ");
     let rest: Vec<&Field> = fields.iter().filter(|field| !layout.is_key(field)).collect();
@@ -226,5 +283,12 @@ fn order_by_key(layout: &Layout, alias: &str) -> String {
 
 /// The state of now from the records, for comparing with the live table.
 pub(super) fn replay(layout: &Layout, sparse: bool) -> String {
-    state(&AsOf { layout, fields: &layout.fields, sparse, bound: Bound::Now, unfinished: &[] })
+    state(&AsOf {
+        layout,
+        fields: &layout.fields,
+        sparse,
+        bound: Bound::Now,
+        unfinished: &[],
+        rows: Rows::All,
+    })
 }

@@ -23,6 +23,12 @@ pub(super) fn create(layout: &Layout) -> Script {
         Quoted::new(&format!("{}_key", layout.history.name)),
         Quoted::list(layout.key_fields().map(|field| field.history.as_str())),
     ));
+    // What is newest, and what a period holds, over all tables. Numbers alone would not do: a record may be dated by
+    // hand, earlier than others with lower numbers.
+    script.push(format!(
+        "CREATE INDEX {} ON {table} (history_date)",
+        Quoted::new(&format!("{}_date", layout.history.name))
+    ));
     script
 }
 

@@ -3,22 +3,26 @@
 //! Along a row, ids and dates rise together; so the newest record of a key is the one with the highest id.
 
 use crate::layout::{Field, Layout};
-use crate::sql::expression::{col, mask_names};
-use crate::sql::{AsOf, Bound};
+use crate::name::literal;
+use crate::sql::expression::{balanced, col, mask_names};
+use crate::sql::{AsOf, Bound, Rows};
+use crate::value::Value;
 
-/// A condition on the records of alias `h`.
-fn within(bound: Bound) -> String {
+/// A condition on the records of an alias.
+pub(super) fn within(alias: &str, bound: Bound) -> String {
     match bound {
         Bound::Now => "1".to_owned(),
-        Bound::Time(at) => format!("h.history_date <= {}", at.as_micros()),
+        Bound::Time(at) => format!("{alias}.history_date <= {}", at.as_micros()),
         Bound::Position(at, id) => {
             let at = at.as_micros();
-            format!("(h.history_date < {at} OR (h.history_date = {at} AND h.history_id <= {id}))")
+            format!(
+                "({alias}.history_date < {at} OR ({alias}.history_date = {at} AND {alias}.history_id <= {id}))"
+            )
         }
     }
 }
 
-fn header(alias: &str, layout: &Layout) -> String {
+pub(super) fn header(alias: &str, layout: &Layout) -> String {
     let words: Vec<String> = layout.word_columns().map(|word| format!("{alias}.{word}")).collect();
     format!(
         "{alias}.history_id, {alias}.history_date, {alias}.history_type, c.actor, c.reason, c.context, CAST(c.tx AS TEXT), {alias}.history_old_key, {}",
@@ -27,13 +31,17 @@ fn header(alias: &str, layout: &Layout) -> String {
 }
 
 /// A key given as text, against the history's key columns: a column without a type of its own also matches a number.
-fn key_is_parameter(layout: &Layout) -> String {
+pub(super) fn key_is(
+    layout: &Layout,
+    column: impl Fn(&Field) -> String,
+    value: impl Fn(usize) -> String,
+) -> String {
     layout
         .key_fields()
         .enumerate()
         .map(|(n, field)| {
-            let column = col("h", &field.history);
-            let parameter = format!("?{}", n + 1);
+            let column = column(field);
+            let parameter = value(n);
             let declared = field.sql_type.to_ascii_uppercase();
             if declared.is_empty() || declared.contains("BLOB") {
                 let number = format!("CAST({parameter} AS NUMERIC)");
@@ -55,8 +63,8 @@ WHERE {} AND {}
 ORDER BY h.history_date, h.history_id",
         header("h", layout),
         layout.history.quoted(),
-        key_is_parameter(layout),
-        within(bound),
+        key_is(layout, |field| col("h", &field.history), |n| format!("?{}", n + 1)),
+        within("h", bound),
     )
 }
 
@@ -70,9 +78,56 @@ pub(super) fn arrival_of(layout: &Layout) -> String {
     )
 }
 
+/// A value of a key as a literal.
+pub(super) fn key_literal(value: &Value) -> String {
+    match value {
+        Value::Bytes(bytes) => {
+            let digits: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+            format!("X'{digits}'")
+        }
+        other => literal(&other.to_string()),
+    }
+}
+
+/// The rows of alias `row` are those asked for; their key's columns are called as `name` says.
+pub(super) fn among(
+    layout: &Layout,
+    row: &str,
+    name: impl Fn(&Field) -> String,
+    rows: Rows<'_>,
+) -> Option<String> {
+    let own = || layout.key_fields().map(|field| col(row, &name(field))).collect::<Vec<_>>().join(", ");
+    let by = |source: String| {
+        let theirs: Vec<String> = layout.key_fields().map(|field| col("x", &field.history)).collect();
+        format!("({}) IN (SELECT {} FROM {source})", own(), theirs.join(", "))
+    };
+    let history = layout.history.quoted();
+    match rows {
+        Rows::All => None,
+        Rows::Keys(keys) => {
+            let each: Vec<String> = keys
+                .iter()
+                .map(|key| {
+                    format!("({})", key_is(layout, |field| col(row, &name(field)), |n| key_literal(&key[n])))
+                })
+                .collect();
+            Some(format!("({})", balanced(&each, "OR", "0")))
+        }
+        Rows::TouchedBy(tx) => Some(by(format!(
+            "afterimage_scope AS w JOIN afterimage_scope AS i ON i.tx = w.id JOIN {history} AS x ON x.history_id BETWEEN i.first_id AND coalesce(w.last_id, 9223372036854775807) AND x.history_scope = i.id WHERE w.id = {tx}"
+        ))),
+        Rows::Beyond(bound) => Some(by(format!("{history} AS x WHERE NOT {}", within("x", bound)))),
+    }
+}
+
 /// The records that an as-of looks at.
-fn condition(bound: Bound, unfinished: &[String]) -> String {
-    let mut condition = within(bound);
+fn condition(as_of: &AsOf<'_>) -> String {
+    let AsOf { layout, bound, unfinished, rows, .. } = as_of;
+    let mut condition = within("h", *bound);
+    if let Some(among) = among(layout, "h", |field| field.history.clone(), *rows) {
+        condition.push_str(" AND ");
+        condition.push_str(&among);
+    }
     if !unfinished.is_empty() {
         condition.push_str(&format!(
             " AND (h.history_scope IS NULL OR h.history_scope NOT IN (SELECT id FROM afterimage_scope WHERE tx IN ({})))",
@@ -87,14 +142,14 @@ pub(super) fn count_as_of(as_of: &AsOf<'_>) -> String {
     format!(
         "SELECT coalesce(sum(CASE h.history_type WHEN '+' THEN 1 WHEN '-' THEN -1 END), 0) FROM {} AS h WHERE {}",
         as_of.layout.history.quoted(),
-        condition(as_of.bound, as_of.unfinished),
+        condition(as_of),
     )
 }
 
 pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
-    let AsOf { layout, fields, sparse, bound, unfinished } = as_of;
+    let AsOf { layout, fields, sparse, .. } = as_of;
     let history = layout.history.quoted();
-    let condition = condition(*bound, unfinished);
+    let condition = condition(as_of);
     let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
     let key = key.join(", ");
     let order = order_by_key(layout);
@@ -150,5 +205,12 @@ fn named<'f>(fields: impl Iterator<Item = &'f Field>, expression: impl Fn(&Field
 
 /// The state of now from the records, for comparing with the live table.
 pub(super) fn replay(layout: &Layout, sparse: bool) -> String {
-    as_of(&AsOf { layout, fields: &layout.fields, sparse, bound: Bound::Now, unfinished: &[] })
+    as_of(&AsOf {
+        layout,
+        fields: &layout.fields,
+        sparse,
+        bound: Bound::Now,
+        unfinished: &[],
+        rows: Rows::All,
+    })
 }

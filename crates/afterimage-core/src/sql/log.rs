@@ -1,0 +1,267 @@
+//! Questions about records over any number of histories, newest first.
+//!
+//! Two steps: *positions* finds the records that may answer, in all histories at once, by their headers and by a first
+//! look at their values; *records at* those positions come with the values they changed, old and new. The exact rule
+//! about values is [`Needle`]'s, applied to what the second step gives; so the first may find too much, never too little.
+
+use crate::layout::{Field, Layout};
+use crate::name::literal;
+use crate::query::{Query, Wanted};
+use crate::search::Needle;
+use crate::sql::expression::{balanced, col};
+use crate::time::Moment;
+use crate::value::Value;
+
+/// The history of one table, as questions about records see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// Its newest layout.
+    pub layout: &'a Layout,
+    /// Every field that any of its epochs had.
+    pub fields: &'a [Field],
+    /// Whether any of its records is sparse.
+    pub sparse: bool,
+}
+
+/// What a query asks of one table.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// The history.
+    pub source: Source<'a>,
+    /// Only rows of these keys, each in the key's order; all, where none is named.
+    pub keys: Vec<Vec<Value>>,
+    /// Not rows of these keys.
+    pub not_keys: Vec<Vec<Value>>,
+    /// The fields, of which one must have changed; all, where none is named.
+    pub changed: Vec<&'a Field>,
+}
+
+/// A position in the log: a date and a number.
+pub type Position = (Moment, i64);
+
+/// How a database spells what questions about records need.
+pub(super) trait Spelling {
+    /// A moment.
+    fn at(&self, moment: Moment) -> String;
+
+    /// The user of a record of alias `h`.
+    fn user(&self) -> &'static str;
+
+    /// Its reason.
+    fn reason(&self) -> &'static str;
+
+    /// A member of its context, as text.
+    fn context(&self, member: &str) -> String;
+
+    /// The records as alias `h`, with their contexts where those stand elsewhere; `previous` joins the record before
+    /// each as alias `p`, and the one from which it departed as `d`.
+    fn from(&self, part: &Part<'_>, query: &Query, previous: bool) -> String;
+
+    /// Whether a record belongs to one of these transactions.
+    fn of_transaction(&self, transactions: &[&str]) -> String;
+
+    /// Whether the key of a record is this one.
+    fn key_is(&self, layout: &Layout, key: &[Value]) -> String;
+
+    /// Whether a record is a departure, which is told by its arrival.
+    fn departs(&self, layout: &Layout) -> String;
+
+    /// Whether a text may hold what is looked for.
+    fn holds(&self, text: &str, needle: &Needle) -> String;
+
+    /// Whether a value may be what is looked for.
+    fn may_be(&self, value: &str, field: &Field, needle: &Needle) -> Option<String>;
+
+    /// The value that a field had before a record of alias `h` that changed it, for comparisons.
+    fn old(&self, source: &Source<'_>, field: &Field) -> String;
+}
+
+/// Whether a record of this alias says that a field changed.
+pub(super) fn says_changed(alias: &str, field: &Field) -> String {
+    let (word, bit) = field.word_and_bit();
+    format!("({alias}.{} & {bit}) <> 0", crate::layout::word_column(word))
+}
+
+/// The condition on records of alias `h`, and whether it looks at the values before them.
+pub(super) fn condition(
+    spelling: &dyn Spelling,
+    part: &Part<'_>,
+    query: &Query,
+    after: Option<Position>,
+) -> (String, bool) {
+    let layout = part.source.layout;
+    let mut all = vec![format!("NOT {}", spelling.departs(layout))];
+    if let Some(from) = query.from {
+        all.push(format!("h.history_date >= {}", spelling.at(from)));
+    }
+    if let Some(before) = query.before {
+        all.push(format!("h.history_date < {}", spelling.at(before)));
+    }
+    if let Some((date, id)) = after {
+        let at = spelling.at(date);
+        all.push(format!("h.history_date <= {at} AND (h.history_date < {at} OR h.history_id < {id})"));
+    }
+    one_of(&mut all, spelling.user(), &query.actors.wanted, &query.actors.not);
+    one_of(
+        &mut all,
+        &spelling.context("correlation_id"),
+        &query.correlations.wanted,
+        &query.correlations.not,
+    );
+    let transactions = |ids: &[String]| {
+        spelling.of_transaction(
+            &ids.iter().filter(|id| super::check_tx(id).is_ok()).map(String::as_str).collect::<Vec<_>>(),
+        )
+    };
+    if !query.transactions.wanted.is_empty() {
+        all.push(transactions(&query.transactions.wanted));
+    }
+    if !query.transactions.not.is_empty() {
+        all.push(format!("({}) IS NOT TRUE", transactions(&query.transactions.not)));
+    }
+    let any_key = |keys: &[Vec<Value>]| {
+        balanced(&keys.iter().map(|key| spelling.key_is(layout, key)).collect::<Vec<_>>(), "OR", "1 = 0")
+    };
+    if !part.keys.is_empty() {
+        all.push(format!("({})", any_key(&part.keys)));
+    }
+    if !part.not_keys.is_empty() {
+        all.push(format!("NOT ({})", any_key(&part.not_keys)));
+    }
+    actions(&mut all, spelling, query);
+    for phrase in &query.reasons {
+        if !phrase.negated {
+            all.push(spelling.holds(spelling.reason(), &Needle::new(&phrase.text)));
+        }
+    }
+    for phrase in &query.labels {
+        if !phrase.negated {
+            all.push(spelling.holds(&spelling.context("label"), &Needle::new(&phrase.text)));
+        }
+    }
+    let mut previous = change(&mut all, spelling, part, query);
+    for phrase in query.text.iter().filter(|phrase| !phrase.negated) {
+        all.push(anywhere(spelling, part, &Needle::new(&phrase.text)));
+        previous = true;
+    }
+    (all.join("\n    AND "), previous)
+}
+
+fn one_of(all: &mut Vec<String>, expression: &str, wanted: &[String], not: &[String]) {
+    let list = |texts: &[String]| texts.iter().map(|text| literal(text)).collect::<Vec<_>>().join(", ");
+    if !wanted.is_empty() {
+        all.push(format!("{expression} IN ({})", list(wanted)));
+    }
+    if !not.is_empty() {
+        all.push(format!("({expression} IN ({})) IS NOT TRUE", list(not)));
+    }
+}
+
+fn actions(all: &mut Vec<String>, spelling: &dyn Spelling, query: &Query) {
+    let one = |wanted: &Wanted| match wanted {
+        Wanted::Create => "(h.history_type = '+' AND h.history_old_key IS NULL)".to_owned(),
+        Wanted::Update => {
+            "(h.history_type = '~' OR h.history_type = '+' AND h.history_old_key IS NOT NULL)".to_owned()
+        }
+        Wanted::Delete => "h.history_type = '-'".to_owned(),
+        Wanted::Restore => format!("{} IS NOT NULL", spelling.context("restored_from")),
+    };
+    let any = |wanted: &[Wanted]| wanted.iter().map(one).collect::<Vec<_>>().join(" OR ");
+    if !query.actions.wanted.is_empty() {
+        all.push(format!("({})", any(&query.actions.wanted)));
+    }
+    if !query.actions.not.is_empty() {
+        all.push(format!("NOT ({})", any(&query.actions.not)));
+    }
+}
+
+/// The wanted change; gives whether it looks at old values.
+fn change(all: &mut Vec<String>, spelling: &dyn Spelling, part: &Part<'_>, query: &Query) -> bool {
+    let wanted = &query.change;
+    if wanted.fields.is_empty() && wanted.was.is_empty() && wanted.now.is_empty() {
+        return false;
+    }
+    let fields: Vec<&Field> =
+        if wanted.fields.is_empty() { part.source.fields.iter().collect() } else { part.changed.clone() };
+    let needles = |texts: &[String]| texts.iter().map(|text| Needle::new(text)).collect::<Vec<_>>();
+    let (was, now) = (needles(&wanted.was), needles(&wanted.now));
+    let terms: Vec<String> = fields
+        .into_iter()
+        .filter_map(|field| {
+            let mut terms = vec![says_changed("h", field)];
+            for needle in &was {
+                terms.push(spelling.may_be(&spelling.old(&part.source, field), field, needle)?);
+            }
+            for needle in &now {
+                let new = col("h", &field.history);
+                let new = if needle.is_null() {
+                    format!("({new} IS NULL OR h.history_type = '-')")
+                } else {
+                    format!("(h.history_type <> '-' AND {})", spelling.may_be(&new, field, needle)?)
+                };
+                terms.push(new);
+            }
+            Some(format!("({})", terms.join(" AND ")))
+        })
+        .collect();
+    all.push(format!("({})", balanced(&terms, "OR", "1 = 0")));
+    !was.is_empty()
+}
+
+/// Free text: in a value, old or new, in the key, or in what the context says.
+fn anywhere(spelling: &dyn Spelling, part: &Part<'_>, needle: &Needle) -> String {
+    let mut terms = vec![
+        spelling.holds(spelling.user(), needle),
+        spelling.holds(spelling.reason(), needle),
+        spelling.holds(&spelling.context("label"), needle),
+    ];
+    let mut old = Vec::new();
+    for field in part.source.fields {
+        let key = part.source.layout.is_key(field);
+        if let Some(found) = spelling.may_be(&col("h", &field.history), field, needle) {
+            terms.push(if key { found } else { format!("({} AND {found})", says_changed("h", field)) });
+        }
+        if !key && let Some(found) = spelling.may_be(&spelling.old(&part.source, field), field, needle) {
+            old.push(format!("({} AND {found})", says_changed("h", field)));
+        }
+    }
+    // The record before costs a look-up: last, and of updates only.
+    if !old.is_empty() {
+        terms.push(format!("(h.history_type <> '-' AND {})", balanced(&old, "OR", "1 = 0")));
+    }
+    format!("({})", terms.join("\n      OR "))
+}
+
+/// The positions of the newest records that may answer, in all these histories: the place of the history in the list,
+/// its date in microseconds, its number.
+pub(super) fn positions(
+    spelling: &dyn Spelling,
+    micros: &dyn Fn(&str) -> String,
+    parts: &[Part<'_>],
+    query: &Query,
+    after: Option<Position>,
+    limit: u64,
+) -> String {
+    let each: Vec<String> = parts
+        .iter()
+        .enumerate()
+        .map(|(n, part)| {
+            let (condition, previous) = condition(spelling, part, query, after);
+            format!(
+                "SELECT * FROM (SELECT {n} AS part, h.history_date, h.history_id
+  FROM {}
+  WHERE {condition}
+  ORDER BY h.history_date DESC, h.history_id DESC LIMIT {limit}) AS part_{n}",
+                spelling.from(part, query, previous)
+            )
+        })
+        .collect();
+    format!(
+        "SELECT part, {}, history_id FROM (
+{}
+) AS found
+ORDER BY history_date DESC, history_id DESC LIMIT {limit}",
+        micros("history_date"),
+        each.join("\nUNION ALL\n")
+    )
+}

@@ -1,0 +1,214 @@
+//! Questions about records.
+
+use super::read::{as_text, key_among, key_json};
+use crate::layout::{Field, Keeping, Layout};
+use crate::name::literal;
+use crate::query::Query;
+use crate::search::Needle;
+use crate::sql::expression::{col, mask_names};
+use crate::sql::log::{Part, Position, Source, Spelling, says_changed};
+use crate::sql::{Dialect as _, log};
+use crate::time::Moment;
+use crate::value::{Shown, Value};
+
+struct Postgres;
+
+impl Spelling for Postgres {
+    fn at(&self, moment: Moment) -> String {
+        super::Postgres.moment(moment)
+    }
+
+    fn user(&self) -> &'static str {
+        "h.history_user"
+    }
+
+    fn reason(&self) -> &'static str {
+        "h.history_change_reason"
+    }
+
+    fn context(&self, member: &str) -> String {
+        format!("(h.history_context ->> {})", literal(member))
+    }
+
+    fn from(&self, part: &Part<'_>, _query: &Query, previous: bool) -> String {
+        let history = part.source.layout.history.quoted();
+        let joins = if previous { joined(&part.source) } else { String::new() };
+        format!("{history} AS h{joins}")
+    }
+
+    fn of_transaction(&self, transactions: &[&str]) -> String {
+        if transactions.is_empty() {
+            return "false".to_owned();
+        }
+        let ids: Vec<String> = transactions.iter().map(|id| format!("{id}::bigint")).collect();
+        format!("h.history_tx IN ({})", ids.join(", "))
+    }
+
+    fn key_is(&self, layout: &Layout, key: &[Value]) -> String {
+        key_among(layout, "h", |field| field.history.clone(), &[key.to_vec()])
+    }
+
+    fn departs(&self, layout: &Layout) -> String {
+        format!(
+            "(h.history_type = '-' AND EXISTS (SELECT 1 FROM {} AS a WHERE a.history_date = h.history_date AND a.history_id > h.history_id AND a.history_old_key = {}))",
+            layout.history.quoted(),
+            key_json(layout, "h", true)
+        )
+    }
+
+    fn holds(&self, text: &str, needle: &Needle) -> String {
+        let terms: Vec<String> =
+            needle.forms().iter().map(|form| format!("{text} ILIKE {} ESCAPE '\\'", pattern(form))).collect();
+        format!("({})", terms.join(" OR "))
+    }
+
+    fn may_be(&self, value: &str, field: &Field, needle: &Needle) -> Option<String> {
+        if needle.is_null() {
+            return Some(format!("{value} IS NULL"));
+        }
+        if field.keeping == Keeping::Masked {
+            return None;
+        }
+        match field.shown {
+            _ if is_number(field) => {
+                let numbers: Vec<String> =
+                    needle.numbers().iter().map(|number| format!("{number}::numeric")).collect();
+                let as_number =
+                    if field.sql_type == "oid" { format!("{value}::bigint") } else { value.to_owned() };
+                (!numbers.is_empty()).then(|| format!("{as_number}::numeric IN ({})", numbers.join(", ")))
+            }
+            Shown::Bool => needle.boolean().map(|wanted| format!("{value} = {wanted}")),
+            _ => {
+                let text = if field.sql_type == "text" { value.to_owned() } else { format!("{value}::text") };
+                let mut terms = self.holds(&text, needle);
+                if let Some(prefix) = needle.time_prefix() {
+                    terms = format!(
+                        "({terms} OR {text} LIKE {})",
+                        literal(&format!("{}%", prefix.replace('T', " ")))
+                    );
+                }
+                Some(terms)
+            }
+        }
+    }
+
+    fn old(&self, source: &Source<'_>, field: &Field) -> String {
+        let column = |alias: &str| col(alias, &field.history);
+        let before = if source.sparse { before(source, field) } else { column("p") };
+        // What a creation changed was nothing.
+        format!(
+            "CASE h.history_type WHEN '~' THEN {before} WHEN '-' THEN {} ELSE {} END",
+            column("h"),
+            column("d")
+        )
+    }
+}
+
+fn is_number(field: &Field) -> bool {
+    field.shown == Shown::Number
+        || ["numeric", "money"].iter().any(|number| field.sql_type.starts_with(number))
+            && !super::read::is_array(field)
+}
+
+/// A pattern that finds the text anywhere.
+fn pattern(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    literal(&format!("%{escaped}%"))
+}
+
+fn same_key(layout: &Layout, a: &str, b: &str) -> String {
+    layout
+        .key_fields()
+        .map(|field| format!("{} = {}", col(a, &field.history), col(b, &field.history)))
+        .collect::<Vec<_>>()
+        .join(" AND ")
+}
+
+/// The record before, and the one from which it departed.
+fn joined(source: &Source<'_>) -> String {
+    let layout = source.layout;
+    let history = layout.history.quoted();
+    let previous = if source.sparse {
+        String::new()
+    } else {
+        format!(
+            "\n  LEFT JOIN LATERAL (SELECT * FROM {history} AS x WHERE h.history_type = '~' AND {} AND (x.history_date, x.history_id) < (h.history_date, h.history_id) ORDER BY x.history_date DESC, x.history_id DESC LIMIT 1) AS p ON true",
+            same_key(layout, "x", "h")
+        )
+    };
+    format!(
+        "{previous}\n  LEFT JOIN LATERAL (SELECT * FROM {history} AS x WHERE h.history_old_key IS NOT NULL AND x.history_date = h.history_date AND x.history_id < h.history_id AND x.history_type = '-' AND {} = h.history_old_key ORDER BY x.history_id DESC LIMIT 1) AS d ON true",
+        key_json(layout, "x", true)
+    )
+}
+
+/// The value in the newest record before that names the field.
+fn before(source: &Source<'_>, field: &Field) -> String {
+    format!(
+        "(SELECT {} FROM {} AS x WHERE {} AND (x.history_date, x.history_id) < (h.history_date, h.history_id) AND {} ORDER BY x.history_date DESC, x.history_id DESC LIMIT 1)",
+        col("x", &field.history),
+        source.layout.history.quoted(),
+        same_key(source.layout, "x", "h"),
+        mask_names("x", field),
+    )
+}
+
+pub(super) fn positions(parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String {
+    log::positions(&Postgres, &|date| super::Postgres.micros(date), parts, query, after, limit)
+}
+
+pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String {
+    let layout = source.layout;
+    let words: Vec<String> = layout.word_columns().map(|word| format!("h.{word}")).collect();
+    let text = |field: &Field, expression: &str| match (field.shown, field.keeping) {
+        (Shown::Json, Keeping::Stored) if super::read::is_array(field) => {
+            format!("to_json({expression})::text")
+        }
+        _ => format!("({expression})::text"),
+    };
+    let new: String =
+        source.fields.iter().map(|field| format!(", {}", as_text(field, "h", &field.history))).collect();
+    let old: String = source
+        .fields
+        .iter()
+        .map(|field| {
+            let old = Postgres.old(source, field);
+            format!(", CASE WHEN {} THEN {} END", says_changed("h", field), text(field, &old))
+        })
+        .collect();
+    let at: Vec<String> =
+        positions.iter().map(|(date, id)| format!("({}, {id})", super::Postgres.moment(*date))).collect();
+    format!(
+        "SELECT h.history_id, {}, h.history_type::text, h.history_user, h.history_change_reason, h.history_context::text, h.history_tx::text, h.history_old_key::text, {}{new}{old}
+FROM (VALUES {}) AS w (date, id) JOIN {} AS h ON h.history_date = w.date AND h.history_id = w.id{}",
+        super::Postgres.micros("h.history_date"),
+        words.join(", "),
+        at.join(", "),
+        layout.history.quoted(),
+        joined(source),
+    )
+}
+
+/// The state of a row right before a record, field by field: the full row where records are full.
+pub(super) fn state_before(source: &Source<'_>, position: Position) -> String {
+    let fields: Vec<String> = source
+        .fields
+        .iter()
+        .map(|field| {
+            let value = before(source, field);
+            let value = if field.shown == Shown::Json && super::read::is_array(field) {
+                format!("to_json({value})")
+            } else {
+                value
+            };
+            format!("({value})::text")
+        })
+        .collect();
+    format!(
+        "SELECT {} FROM {} AS h WHERE h.history_date = {} AND h.history_id = {}",
+        fields.join(", "),
+        source.layout.history.quoted(),
+        super::Postgres.moment(position.0),
+        position.1
+    )
+}

@@ -1,0 +1,204 @@
+//! Questions about records.
+
+use super::read::{header, key_is, key_literal};
+use crate::layout::{Field, Keeping, Layout};
+use crate::name::literal;
+use crate::query::Query;
+use crate::search::Needle;
+use crate::sql::expression::{col, mask_names};
+use crate::sql::log;
+use crate::sql::log::{Part, Position, Source, Spelling, says_changed};
+use crate::time::Moment;
+use crate::value::{Shown, Value};
+
+struct Sqlite;
+
+impl Spelling for Sqlite {
+    fn at(&self, moment: Moment) -> String {
+        moment.as_micros().to_string()
+    }
+
+    fn user(&self) -> &'static str {
+        "c.actor"
+    }
+
+    fn reason(&self) -> &'static str {
+        "c.reason"
+    }
+
+    fn context(&self, member: &str) -> String {
+        format!("json_extract(c.context, {})", literal(&format!("$.{member}")))
+    }
+
+    fn from(&self, part: &Part<'_>, query: &Query, previous: bool) -> String {
+        let history = part.source.layout.history.quoted();
+        let joins = if previous { joined(&part.source) } else { String::new() };
+        match (query.from, query.actors.wanted.is_empty()) {
+            // An actor's contexts of a period are few, and each says which numbers its records have.
+            (Some(from), false) => {
+                format!("{} AS c CROSS JOIN {history} AS h ON {OF_CONTEXT}{joins}", contexts(query, from))
+            }
+            _ => format!("{history} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope{joins}"),
+        }
+    }
+
+    fn of_transaction(&self, transactions: &[&str]) -> String {
+        let each: Vec<String> = transactions
+            .iter()
+            .map(|id| {
+                format!(
+                    "(h.history_id BETWEEN (SELECT first_id FROM afterimage_scope WHERE id = {id}) AND coalesce((SELECT last_id FROM afterimage_scope WHERE id = {id}), 9223372036854775807) AND c.tx = {id})"
+                )
+            })
+            .collect();
+        if each.is_empty() { "0".to_owned() } else { format!("({})", each.join(" OR ")) }
+    }
+
+    fn key_is(&self, layout: &Layout, key: &[Value]) -> String {
+        format!("({})", key_is(layout, |field| col("h", &field.history), |n| key_literal(&key[n])))
+    }
+
+    fn departs(&self, layout: &Layout) -> String {
+        // A trigger writes the arrival right after the departure: it has the next number.
+        format!(
+            "(h.history_type = '-' AND EXISTS (SELECT 1 FROM {} AS a WHERE a.history_id = h.history_id + 1 AND a.history_date = h.history_date AND a.history_old_key IS NOT NULL))",
+            layout.history.quoted()
+        )
+    }
+
+    fn holds(&self, text: &str, needle: &Needle) -> String {
+        let terms: Vec<String> =
+            needle.forms().iter().map(|form| format!("{text} LIKE {} ESCAPE '\\'", pattern(form))).collect();
+        format!("({})", terms.join(" OR "))
+    }
+
+    fn may_be(&self, value: &str, field: &Field, needle: &Needle) -> Option<String> {
+        if needle.is_null() {
+            return Some(format!("{value} IS NULL"));
+        }
+        if field.keeping == Keeping::Masked {
+            return None;
+        }
+        let mut terms = vec![self.holds(value, needle)];
+        if !needle.numbers().is_empty() {
+            // As a float, which is how SQLite compares; the exact rule comes after.
+            terms.push(format!("({value}) + 0 IN ({})", needle.numbers().join(", ")));
+        }
+        if let Some(prefix) = needle.time_prefix() {
+            let (day, time) = prefix.split_at(prefix.len().min(10));
+            for time in [time.replacen('T', " ", 1), time.replacen(' ', "T", 1)] {
+                terms.push(format!("{value} LIKE {}", literal(&format!("{day}{time}%"))));
+            }
+        }
+        if needle.boolean().is_some() && field.shown == Shown::Bool {
+            terms.push(format!("{value} IS NOT NULL"));
+        }
+        terms.dedup();
+        Some(format!("({})", terms.join(" OR ")))
+    }
+
+    fn old(&self, source: &Source<'_>, field: &Field) -> String {
+        let column = |alias: &str| col(alias, &field.history);
+        let before = if source.sparse { before(source, field) } else { column("p") };
+        format!(
+            "CASE h.history_type WHEN '~' THEN {before} WHEN '-' THEN {} ELSE {} END",
+            column("h"),
+            column("d")
+        )
+    }
+}
+
+/// The records of a context: those with its number, between its first and its transaction's last.
+const OF_CONTEXT: &str = "h.history_id BETWEEN c.first_id AND coalesce((SELECT t.last_id FROM afterimage_scope AS t WHERE t.id = c.tx), 9223372036854775807) AND h.history_scope = c.id";
+
+/// The contexts of some actors that may have records since a moment: begun since, or part of a transaction that
+/// lasted until then.
+fn contexts(query: &Query, from: Moment) -> String {
+    let actors: Vec<String> = query.actors.wanted.iter().map(|actor| literal(actor)).collect();
+    let actors = actors.join(", ");
+    let from = from.as_micros();
+    let before = query.before.map_or(i64::MAX, Moment::as_micros);
+    format!(
+        "(SELECT * FROM afterimage_scope WHERE actor IN ({actors}) AND began >= {from} AND began < {before}
+    UNION SELECT i.* FROM afterimage_scope AS t JOIN afterimage_scope AS i ON i.tx = t.id
+    WHERE t.last_date > t.began AND t.last_date >= {from} AND i.began < {from} AND i.actor IN ({actors}))"
+    )
+}
+
+fn pattern(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    literal(&format!("%{escaped}%"))
+}
+
+fn same_key(layout: &Layout, a: &str, b: &str) -> String {
+    layout
+        .key_fields()
+        .map(|field| format!("{} = {} COLLATE BINARY", col(a, &field.history), col(b, &field.history)))
+        .collect::<Vec<_>>()
+        .join(" AND ")
+}
+
+/// The record before, and the one from which it departed.
+fn joined(source: &Source<'_>) -> String {
+    let layout = source.layout;
+    let history = layout.history.quoted();
+    let previous = if source.sparse {
+        String::new()
+    } else {
+        format!(
+            "\n  LEFT JOIN {history} AS p ON p.history_id = CASE WHEN h.history_type = '~' THEN (SELECT x.history_id FROM {history} AS x WHERE {} AND (x.history_date, x.history_id) < (h.history_date, h.history_id) ORDER BY x.history_date DESC, x.history_id DESC LIMIT 1) END",
+            same_key(layout, "x", "h")
+        )
+    };
+    format!(
+        "{previous}\n  LEFT JOIN {history} AS d ON d.history_id = CASE WHEN h.history_old_key IS NOT NULL THEN h.history_id - 1 END"
+    )
+}
+
+/// The value in the newest record before that names the field.
+fn before(source: &Source<'_>, field: &Field) -> String {
+    format!(
+        "(SELECT {} FROM {} AS x WHERE {} AND (x.history_date, x.history_id) < (h.history_date, h.history_id) AND {} ORDER BY x.history_date DESC, x.history_id DESC LIMIT 1)",
+        col("x", &field.history),
+        source.layout.history.quoted(),
+        same_key(source.layout, "x", "h"),
+        mask_names("x", field),
+    )
+}
+
+pub(super) fn positions(parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String {
+    log::positions(&Sqlite, &ToOwned::to_owned, parts, query, after, limit)
+}
+
+pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String {
+    let layout = source.layout;
+    let new: String = source.fields.iter().map(|field| format!(", {}", col("h", &field.history))).collect();
+    let old: String = source
+        .fields
+        .iter()
+        .map(|field| {
+            format!(", CASE WHEN {} THEN {} END", says_changed("h", field), Sqlite.old(source, field))
+        })
+        .collect();
+    let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();
+    format!(
+        "SELECT {}{new}{old}
+FROM {} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope{}
+WHERE h.history_id IN ({})",
+        header("h", layout),
+        layout.history.quoted(),
+        joined(source),
+        ids.join(", "),
+    )
+}
+
+/// The state of a row right before a record, field by field.
+pub(super) fn state_before(source: &Source<'_>, position: Position) -> String {
+    let fields: Vec<String> = source.fields.iter().map(|field| before(source, field)).collect();
+    format!(
+        "SELECT {} FROM {} AS h WHERE h.history_id = {}",
+        fields.join(", "),
+        source.layout.history.quoted(),
+        position.1
+    )
+}

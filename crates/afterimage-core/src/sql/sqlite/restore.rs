@@ -1,0 +1,199 @@
+//! Writing a state back: from the records to the table, as it is stored.
+
+use super::kept;
+use super::read::{among, key_is, key_literal, within};
+use crate::Result;
+use crate::layout::{Field, Layout};
+use crate::name::{Quoted, TableName, literal};
+use crate::schema::Column;
+use crate::sql::expression::{balanced, col};
+use crate::sql::{Bound, Rows, WriteBack, check_tx};
+use crate::value::Value;
+
+/// The live row, alias `t`, is the state's, alias `s`.
+fn is_the_row(back: &WriteBack<'_>) -> String {
+    if let Some(key) = back.now_at {
+        return key_is(back.layout, |field| col("t", &field.name), |n| key_literal(&key[n]));
+    }
+    same_key(back)
+}
+
+fn same_key(back: &WriteBack<'_>) -> String {
+    back.layout
+        .key_fields()
+        .zip(back.key)
+        .map(|(field, then)| {
+            let (live, state) = (col("t", &field.name), col("s", then));
+            if field.plain_equality {
+                format!("{live} = {state}")
+            } else {
+                format!("{live} = {state} AND {live} = {state} COLLATE BINARY")
+            }
+        })
+        .collect::<Vec<_>>()
+        .join(" AND ")
+}
+
+/// The row of alias `row` is none of those that are left as they are.
+fn is_not_left(back: &WriteBack<'_>, row: &str, name: impl Fn(&Field) -> String) -> String {
+    if back.except.is_empty() {
+        return String::new();
+    }
+    let left = among(back.layout, row, name, Rows::Keys(back.except)).unwrap_or_default();
+    format!(" AND NOT {left}")
+}
+
+/// What the state calls a column of the key.
+fn then<'b>(back: &'b WriteBack<'_>) -> impl Fn(&Field) -> String + 'b {
+    |field| {
+        let place = back.layout.key.iter().position(|name| *name == field.name);
+        place.and_then(|place| back.key.get(place)).unwrap_or(&field.name).clone()
+    }
+}
+
+fn differs(field: &Field, then: &str) -> String {
+    let (live, state) = (col("t", &field.name), col("s", then));
+    format!("({live} IS NOT {state} COLLATE BINARY OR typeof({live}) IS NOT typeof({state}))")
+}
+
+pub(super) fn update_from(back: &WriteBack<'_>) -> String {
+    let set: Vec<String> = back
+        .columns
+        .iter()
+        .map(|(field, then)| format!("{} = {}", Quoted::new(&field.name), col("s", then)))
+        .collect();
+    let any: Vec<String> = back.columns.iter().map(|(field, then)| differs(field, then)).collect();
+    format!(
+        "UPDATE {} AS t SET {}
+FROM (
+{}
+) AS s
+WHERE {} AND ({}){}",
+        back.layout.table.quoted(),
+        set.join(", "),
+        back.state,
+        is_the_row(back),
+        balanced(&any, "OR", "0"),
+        is_not_left(back, "t", |field| field.name.clone()),
+    )
+}
+
+/// A value that somebody typed; the column's affinity makes it what it is to be.
+fn given(_column: &Column, value: Option<&str>) -> String {
+    value.map_or_else(|| "NULL".to_owned(), literal)
+}
+
+pub(super) fn insert_from(back: &WriteBack<'_>) -> String {
+    let set = back.set.iter().map(|(column, _)| column.name.as_str());
+    let names = Quoted::list(back.columns.iter().map(|(field, _)| field.name.as_str()).chain(set));
+    let values: Vec<String> = back
+        .columns
+        .iter()
+        .map(|(_, then)| col("s", then))
+        .chain(back.set.iter().map(|(column, value)| given(column, value.as_deref())))
+        .collect();
+    let table = back.layout.table.quoted();
+    format!(
+        "INSERT INTO {table} ({names})
+SELECT {} FROM (
+{}
+) AS s
+WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {}){}",
+        values.join(", "),
+        back.state,
+        same_key(back),
+        is_not_left(back, "s", then(back)),
+    )
+}
+
+/// The rows of alias `t` that these records are about and the state does not have.
+fn beyond(back: &WriteBack<'_>, rows: Rows<'_>) -> String {
+    let own = |field: &Field| field.name.clone();
+    format!(
+        "{} AS t WHERE {} AND NOT EXISTS (SELECT 1 FROM (
+{}
+) AS s WHERE {}){}",
+        back.layout.table.quoted(),
+        among(back.layout, "t", own, rows).unwrap_or_else(|| "1".to_owned()),
+        back.state,
+        same_key(back),
+        is_not_left(back, "t", own),
+    )
+}
+
+pub(super) fn delete_beyond(back: &WriteBack<'_>, rows: Rows<'_>) -> String {
+    format!("DELETE FROM {}", beyond(back, rows))
+}
+
+pub(super) fn count_beyond(back: &WriteBack<'_>, rows: Rows<'_>) -> String {
+    format!("SELECT count(*) FROM {}", beyond(back, rows))
+}
+
+pub(super) fn move_row(layout: &Layout, from: &[Value], to: &[Value]) -> String {
+    let set: Vec<String> = layout
+        .key_fields()
+        .zip(to)
+        .map(|(field, value)| format!("{} = {}", Quoted::new(&field.name), key_literal(value)))
+        .collect();
+    format!(
+        "UPDATE {} AS t SET {} WHERE {}",
+        layout.table.quoted(),
+        set.join(", "),
+        key_is(layout, |field| col("t", &field.name), |n| key_literal(&from[n])),
+    )
+}
+
+fn key_columns(layout: &Layout) -> String {
+    layout.key_fields().map(|field| col("h", &field.history)).collect::<Vec<_>>().join(", ")
+}
+
+/// A record's transaction: that of its context, or else its moment, which is all that is known of it.
+const OF_TRANSACTION: &str = "coalesce(c.tx, -h.history_date)";
+
+fn newest(layout: &Layout, rows: &str, having: &str) -> String {
+    let history = layout.history.quoted();
+    format!(
+        "SELECT n.history_date, n.history_id FROM (SELECT max(h.history_id) AS last FROM {history} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope WHERE {rows} GROUP BY {} HAVING {having}) AS k JOIN {history} AS n ON n.history_id = k.last",
+        key_columns(layout),
+    )
+}
+
+pub(super) fn overwritten(layout: &Layout, tx: &str) -> Result<String> {
+    let touched = among(layout, "h", |field| field.history.clone(), Rows::TouchedBy(check_tx(tx)?));
+    let last_of_it = format!("max(CASE WHEN c.tx = {tx} THEN h.history_id END)");
+    Ok(newest(layout, &touched.unwrap_or_default(), &format!("max(h.history_id) > {last_of_it}")))
+}
+
+pub(super) fn contested(layout: &Layout, beyond: Bound) -> String {
+    let rows = format!("NOT {}", within("h", beyond));
+    newest(layout, &rows, &format!("count(DISTINCT {OF_TRANSACTION}) > 1"))
+}
+
+pub(super) fn count_collateral(layout: &Layout, own: &str, rows: Rows<'_>) -> Result<String> {
+    let among = among(layout, "h", |field| field.history.clone(), rows).unwrap_or_else(|| "1".to_owned());
+    Ok(format!(
+        "SELECT count(*) FROM {} AS h JOIN afterimage_scope AS c ON c.id = h.history_scope WHERE c.tx = {} AND NOT ({among})",
+        layout.history.quoted(),
+        check_tx(own)?
+    ))
+}
+
+pub(super) fn live_row(layout: &Layout, fields: &[Field], key: &[Value]) -> String {
+    let columns: Vec<String> =
+        fields.iter().map(|field| format!("{} AS {}", kept(field, "t"), Quoted::new(&field.name))).collect();
+    format!(
+        "SELECT {} FROM {} AS t WHERE {}",
+        columns.join(", "),
+        layout.table.quoted(),
+        key_is(layout, |field| col("t", &field.name), |n| key_literal(&key[n])),
+    )
+}
+
+pub(super) fn row_exists(table: &TableName, columns: &[&Column], values: &[Value]) -> String {
+    let terms: Vec<String> = columns
+        .iter()
+        .zip(values)
+        .map(|(column, value)| format!("{} = {}", col("t", &column.name), key_literal(value)))
+        .collect();
+    format!("SELECT EXISTS (SELECT 1 FROM {} AS t WHERE {})", table.quoted(), terms.join(" AND "))
+}

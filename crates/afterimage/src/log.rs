@@ -1,0 +1,499 @@
+//! The log: changes of all tracked tables, newest first, by every filter.
+
+use std::collections::HashMap;
+
+use afterimage_core::matching::{Changed, Matcher, Seen};
+use afterimage_core::query::Query;
+use afterimage_core::record::{Epoch, all_fields, epoch_at};
+use afterimage_core::sql::log::{Part, Position, Source};
+use afterimage_core::{
+    Action, Field, FieldChange, Header, Layout, Moment, TableName, Value, layout, suggest,
+};
+use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use crate::catalog::{self, Entry, Gap};
+use crate::database::Afterimage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::introspect;
+use crate::key;
+use crate::session::{Row, Session};
+use crate::versions;
+
+/// So many records are looked at together where the exact rule may leave some out.
+const CHUNK: u64 = 500;
+
+/// So many histories are asked by one statement.
+const HISTORIES: usize = 100;
+
+/// A place in the log, between two entries: where the next page begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cursor {
+    date: Moment,
+    id: i64,
+}
+
+impl Cursor {
+    pub(crate) fn position(self) -> Position {
+        (self.date, self.id)
+    }
+}
+
+/// `date.id`, both as numbers: what a URL or a script keeps.
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.date.as_micros(), self.id)
+    }
+}
+
+impl std::str::FromStr for Cursor {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        text.split_once('.')
+            .and_then(|(date, id)| {
+                Some(Self { date: Moment::from_micros(date.parse().ok()?), id: id.parse().ok()? })
+            })
+            .ok_or_else(|| Error::new(ErrorKind::InvalidInput, format!("{text:?} is no place in the log")))
+    }
+}
+
+/// Which changes, and how many of them.
+#[derive(Debug, Clone, Default)]
+pub struct LogQuery {
+    /// Which.
+    pub query: Query,
+    /// At most so many; all, where not given.
+    pub limit: Option<u64>,
+    /// Only what is older than this place: the next page.
+    pub after: Option<Cursor>,
+}
+
+impl LogQuery {
+    /// The changes that answer a query as people type it: see [`Query`]. UTC is the zone of times without one.
+    pub fn parse(text: &str) -> Result<Self> {
+        Ok(Self::from(Query::parse(text, Moment::now(), "UTC")?))
+    }
+
+    /// At most so many.
+    #[must_use]
+    pub fn limit(mut self, limit: u64) -> Self {
+        self.limit = Some(limit);
+        self
+    }
+
+    /// The page that begins at this place.
+    #[must_use]
+    pub fn after(mut self, cursor: Cursor) -> Self {
+        self.after = Some(cursor);
+        self
+    }
+}
+
+impl From<Query> for LogQuery {
+    fn from(query: Query) -> Self {
+        Self { query, limit: None, after: None }
+    }
+}
+
+/// One record, seen as what it changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogEntry {
+    /// The table, as this connection would name it.
+    pub table: TableName,
+    /// The row's key.
+    pub key: Vec<(String, Value)>,
+    /// The header of the record. A row that changed its key is an update here, whose header names the old key.
+    pub header: Header,
+    /// What changed, in the order of the table's columns of that time.
+    pub changes: Vec<FieldChange>,
+}
+
+impl LogEntry {
+    /// Its place in the log.
+    pub fn cursor(&self) -> Cursor {
+        Cursor { date: self.header.date, id: self.header.id }
+    }
+
+    /// What happened to the row: a change of its key is an update.
+    pub fn action(&self) -> Action {
+        if self.header.old_key.is_some() { Action::Update } else { self.header.action }
+    }
+}
+
+struct KeyJson<'a>(&'a [(String, Value)]);
+
+impl Serialize for KeyJson<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+impl Serialize for LogEntry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("id", &self.header.id)?;
+        map.serialize_entry("date", &self.header.date.to_string())?;
+        map.serialize_entry("action", self.action().name())?;
+        map.serialize_entry("table", &self.table.to_string())?;
+        map.serialize_entry("key", &KeyJson(&self.key))?;
+        self.header.serialize_log_members(&mut map)?;
+        map.serialize_entry("changes", &afterimage_core::record::ChangesJson(&self.changes))?;
+        map.end()
+    }
+}
+
+/// A page of the log.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct LogPage {
+    /// The changes, newest first.
+    pub entries: Vec<LogEntry>,
+    /// Where the next page begins; `None` where there is none.
+    pub next: Option<Cursor>,
+    /// Stretches, within the time asked for, in which changes may be missing.
+    pub gaps: Vec<(TableName, Gap)>,
+}
+
+impl Afterimage {
+    /// Changes of all tracked tables, newest first.
+    ///
+    /// ```
+    /// # use afterimage::{Afterimage, LogQuery, Tracking};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
+    /// # sqlx::query("CREATE TABLE orders (id INTEGER PRIMARY KEY, total NUMERIC)").execute(&pool).await?;
+    /// # let audit = Afterimage::from_sqlite(pool.clone());
+    /// # audit.track("orders", Tracking::new()).await?;
+    /// sqlx::query("INSERT INTO orders VALUES (1, 1249); UPDATE orders SET total = 1149").execute(&pool).await?;
+    /// let page = audit.log(&LogQuery::parse(r#"table:orders field:total was:"1,249""#)?.limit(50)).await?;
+    /// assert_eq!(page.entries[0].changes[0].new.to_string(), "1149");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn log(&self, query: &LogQuery) -> Result<LogPage> {
+        let mut entries = Vec::new();
+        let (next, gaps) = self
+            .log_each(query, |entry| {
+                entries.push(entry);
+                true
+            })
+            .await?;
+        Ok(LogPage { entries, next, gaps })
+    }
+
+    /// Changes of all tracked tables, newest first, one by one, until `take` says that it has enough. Gives where the
+    /// next page begins, and the gaps.
+    pub async fn log_each(
+        &self,
+        query: &LogQuery,
+        take: impl FnMut(LogEntry) -> bool,
+    ) -> Result<(Option<Cursor>, Vec<(TableName, Gap)>)> {
+        self.reading(async |session| each(session, query, take).await).await
+    }
+}
+
+/// The log as one session sees it.
+pub(crate) async fn each(
+    session: &mut Session,
+    query: &LogQuery,
+    mut take: impl FnMut(LogEntry) -> bool,
+) -> Result<(Option<Cursor>, Vec<(TableName, Gap)>)> {
+    let LogQuery { query, limit, after } = query;
+    let sources = sources(session, query).await?;
+    let gaps = gaps(&sources, query);
+    let matcher = Matcher::new(query);
+    let mut left = limit.unwrap_or(u64::MAX);
+    let mut after = after.map(Cursor::position);
+    let cursor = |(date, id)| Cursor { date, id };
+    loop {
+        // One more than asked for tells whether there is a next page.
+        let chunk = if matcher.accepts_all() { left.saturating_add(1).min(CHUNK) } else { CHUNK };
+        let found = positions(session, &sources, query, after, chunk).await?;
+        let exhausted = (found.len() as u64) < chunk;
+        let mut entries = entries(session, &sources, &found).await?;
+        for (part, position) in found {
+            let Some(seen) = entries.remove(&(part, position.1)) else { continue };
+            if seen.answers(&sources[part], &matcher) {
+                if left == 0 {
+                    return Ok((after.map(cursor), gaps));
+                }
+                left -= 1;
+                if !take(seen.entry) {
+                    return Ok((Some(cursor(position)), gaps));
+                }
+            }
+            after = Some(position);
+        }
+        if exhausted {
+            return Ok((None, gaps));
+        }
+    }
+}
+
+/// One history that may answer, with what the query asks of it.
+#[derive(Debug)]
+pub(crate) struct LogSource {
+    entry: Entry,
+    seen: TableName,
+    fields: Vec<Field>,
+    /// Everything that each field was ever called.
+    names: Vec<Vec<String>>,
+    keys: Vec<Vec<Value>>,
+    not_keys: Vec<Vec<Value>>,
+}
+
+impl LogSource {
+    async fn new(session: &mut Session, entry: Entry) -> Result<Self> {
+        let fields = all_fields(&entry.epochs);
+        let names = fields
+            .iter()
+            .map(|field| {
+                let epochs = entry.epochs.iter().flat_map(|epoch| &epoch.layout.fields);
+                epochs.filter(|then| then.bit == field.bit).map(|then| then.name.clone()).collect()
+            })
+            .collect();
+        let seen = introspect::seen(session, &entry.table).await?;
+        Ok(Self { entry, seen, fields, names, keys: Vec::new(), not_keys: Vec::new() })
+    }
+
+    fn layout(&self) -> Result<&Layout> {
+        self.entry.layout()
+    }
+
+    fn source(&self) -> Result<Source<'_>> {
+        Ok(Source { layout: self.layout()?, fields: &self.fields, sparse: self.entry.sparse() })
+    }
+
+    fn part(&self, query: &Query) -> Result<Part<'_>> {
+        let wanted = &query.change.fields;
+        let called = |names: &[String]| names.iter().any(|name| wanted.contains(name));
+        Ok(Part {
+            source: self.source()?,
+            keys: self.keys.clone(),
+            not_keys: self.not_keys.clone(),
+            changed: self
+                .fields
+                .iter()
+                .zip(&self.names)
+                .filter(|(_, names)| called(names))
+                .map(|(field, _)| field)
+                .collect(),
+        })
+    }
+
+    fn ever_had(&self, field: &str) -> bool {
+        self.names.iter().flatten().any(|name| name == field)
+    }
+}
+
+/// The histories that a query is about.
+pub(crate) async fn sources(session: &mut Session, query: &Query) -> Result<Vec<LogSource>> {
+    let mut chosen: Vec<Entry> = Vec::new();
+    if query.tables.wanted.is_empty() {
+        chosen = catalog::entries(session).await?;
+    }
+    for name in &query.tables.wanted {
+        let entry = catalog::find(session, name).await?;
+        if chosen.iter().all(|known| known.id != entry.id) {
+            chosen.push(entry);
+        }
+    }
+    for name in &query.tables.not {
+        let entry = catalog::find(session, name).await?;
+        chosen.retain(|known| known.id != entry.id);
+    }
+    let mut sources = Vec::new();
+    for entry in chosen {
+        let Ok(layout) = entry.layout() else { continue };
+        let read = |texts: &[String]| -> Result<Vec<Vec<Value>>> {
+            let mut keys = Vec::new();
+            for text in texts {
+                match key::values(layout, text) {
+                    Ok(key) => keys.push(key),
+                    // A key that is one of other tables only.
+                    Err(_) if query.tables.wanted.is_empty() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(keys)
+        };
+        let (keys, not_keys) = (read(&query.keys.wanted)?, read(&query.keys.not)?);
+        if keys.is_empty() && !query.keys.wanted.is_empty() {
+            continue;
+        }
+        sources.push(LogSource { keys, not_keys, ..LogSource::new(session, entry).await? });
+    }
+    for name in query.change.fields.iter().chain(query.no_change.iter().flat_map(|not| &not.fields)) {
+        if !sources.is_empty() && !sources.iter().any(|source| source.ever_had(name)) {
+            let known = sources.iter().flat_map(|source| &source.fields).map(|field| field.name.as_str());
+            let hint = suggest::hint(name, known);
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("no table asked about has a tracked column {name:?}{hint}"),
+            ));
+        }
+    }
+    if !query.change.fields.is_empty() {
+        sources.retain(|source| query.change.fields.iter().any(|name| source.ever_had(name)));
+    }
+    Ok(sources)
+}
+
+/// The entries at some positions of one history.
+pub(crate) async fn at(
+    session: &mut Session,
+    entry: &Entry,
+    positions: &[Position],
+) -> Result<Vec<LogEntry>> {
+    let source = LogSource::new(session, entry.clone()).await?;
+    let mut found = Vec::new();
+    for some in positions.chunks(usize::try_from(CHUNK).unwrap_or(usize::MAX)) {
+        let some: Vec<(usize, Position)> = some.iter().map(|position| (0, *position)).collect();
+        found.extend(entries(session, std::slice::from_ref(&source), &some).await?.into_values());
+    }
+    let mut found: Vec<LogEntry> = found.into_iter().map(|seen| seen.entry).collect();
+    found.sort_by_key(|entry| std::cmp::Reverse((entry.header.date, entry.header.id)));
+    Ok(found)
+}
+
+fn gaps(sources: &[LogSource], query: &Query) -> Vec<(TableName, Gap)> {
+    let concerns = |gap: &Gap| {
+        query.before.is_none_or(|before| gap.from < before)
+            && query.from.is_none_or(|from| gap.to.is_none_or(|to| to > from))
+    };
+    sources
+        .iter()
+        .flat_map(|source| {
+            source.entry.gaps.iter().filter(|gap| concerns(gap)).map(|gap| (source.seen.clone(), gap.clone()))
+        })
+        .collect()
+}
+
+/// The newest positions that may answer, each with the place of its history.
+async fn positions(
+    session: &mut Session,
+    sources: &[LogSource],
+    query: &Query,
+    after: Option<Position>,
+    limit: u64,
+) -> Result<Vec<(usize, Position)>> {
+    let parts = sources.iter().map(|source| source.part(query)).collect::<Result<Vec<_>>>()?;
+    let mut found = Vec::new();
+    for (n, parts) in parts.chunks(HISTORIES).enumerate() {
+        let sql = session.dialect().positions(parts, query, after, limit);
+        for row in session.rows(&sql, &[]).await? {
+            let int = |at: usize| row.get(at).and_then(crate::session::Cell::int).unwrap_or_default();
+            let part = usize::try_from(int(0)).unwrap_or_default() + n * HISTORIES;
+            found.push((part, (Moment::from_micros(int(1)), int(2))));
+        }
+    }
+    found.sort_by_key(|(_, position)| std::cmp::Reverse(*position));
+    found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    Ok(found)
+}
+
+/// An entry, with its values by field.
+#[derive(Debug)]
+struct SeenEntry {
+    entry: LogEntry,
+    /// The place among the source's fields of each change.
+    places: Vec<usize>,
+}
+
+impl SeenEntry {
+    fn answers(&self, source: &LogSource, matcher: &Matcher) -> bool {
+        if matcher.accepts_all() {
+            return true;
+        }
+        let changes: Vec<Changed<'_>> = self
+            .entry
+            .changes
+            .iter()
+            .zip(&self.places)
+            .map(|(change, place)| Changed {
+                field: &source.fields[*place],
+                names: &source.names[*place],
+                old: &change.old,
+                new: &change.new,
+            })
+            .collect();
+        let key: Vec<(&Field, &Value)> = self
+            .entry
+            .key
+            .iter()
+            .filter_map(|(name, value)| {
+                Some((source.fields.iter().find(|field| field.name == *name)?, value))
+            })
+            .collect();
+        let header = &self.entry.header;
+        let label = header.context_member("label");
+        matcher.accepts(&Seen {
+            user: header.user.as_deref(),
+            label: label.as_deref(),
+            reason: header.reason.as_deref(),
+            key: &key,
+            changes: &changes,
+        })
+    }
+}
+
+/// The records at some positions, by history and number.
+async fn entries(
+    session: &mut Session,
+    sources: &[LogSource],
+    found: &[(usize, Position)],
+) -> Result<HashMap<(usize, i64), SeenEntry>> {
+    let mut entries = HashMap::with_capacity(found.len());
+    for (part, source) in sources.iter().enumerate() {
+        let positions: Vec<Position> =
+            found.iter().filter(|(of, _)| *of == part).map(|(_, position)| *position).collect();
+        if positions.is_empty() {
+            continue;
+        }
+        let sql = session.dialect().records_at(&source.source()?, &positions);
+        for row in session.rows(&sql, &[]).await.map_err(|error| error.on(&source.entry.table))? {
+            let seen = entry(row, source)?;
+            entries.insert((part, seen.entry.header.id), seen);
+        }
+    }
+    Ok(entries)
+}
+
+fn entry(mut row: Row, source: &LogSource) -> Result<SeenEntry> {
+    let layout = source.layout()?;
+    let olds = row.split_off(row.len() - source.fields.len());
+    let record = versions::record(row, layout, &source.fields)?;
+    let header = record.header;
+    let epoch: &Epoch = epoch_at(&source.entry.epochs, header.date).ok_or_else(|| {
+        Error::new(ErrorKind::Unknowable, "the catalogue has no epoch of it").on(&source.entry.table)
+    })?;
+    let olds: Vec<Value> =
+        source.fields.iter().zip(olds).map(|(field, cell)| versions::value(field, cell)).collect();
+    let moved = header.action == Action::Create && header.old_key.is_some();
+    let mut changes = Vec::new();
+    let mut places = Vec::new();
+    for field in &epoch.layout.fields {
+        let Some(place) = source.fields.iter().position(|known| known.bit == field.bit) else { continue };
+        if !layout::names(&record.mask, field) {
+            continue;
+        }
+        let (old, new) = match header.action {
+            Action::Delete => (record.values[place].clone(), Value::Null),
+            Action::Create if !moved => (Value::Null, record.values[place].clone()),
+            _ => (olds[place].clone(), record.values[place].clone()),
+        };
+        let same = old == new && (moved || old.is_null());
+        if !same {
+            changes.push(FieldChange { field: field.name.clone(), old, new });
+            places.push(place);
+        }
+    }
+    let key = layout
+        .key_fields()
+        .filter_map(|field| {
+            let place = source.fields.iter().position(|known| known.bit == field.bit)?;
+            Some((field.name.clone(), record.values[place].clone()))
+        })
+        .collect();
+    Ok(SeenEntry { entry: LogEntry { table: source.seen.clone(), key, header, changes }, places })
+}
