@@ -22,6 +22,7 @@ pub const KEYS: [&str; 5] = ["actor", "label", "reason", "remote_addr", "correla
 pub struct Context {
     members: Map<String, Json>,
     at: Option<Moment>,
+    skip: bool,
 }
 
 impl Context {
@@ -73,6 +74,19 @@ impl Context {
         self
     }
 
+    /// Leaves what is written unrecorded, which makes a gap of every table written: open until a `resync`. It needs a
+    /// right that a plain writer lacks.
+    #[must_use]
+    pub fn skip(mut self) -> Self {
+        self.skip = true;
+        self
+    }
+
+    /// Whether records are not to be written.
+    pub fn skips(&self) -> bool {
+        self.skip
+    }
+
     /// The explicit time, if one was asked for.
     pub fn explicit_time(&self) -> Option<Moment> {
         self.at
@@ -83,7 +97,7 @@ impl Context {
     pub fn within(&self, outer: &Self) -> Self {
         let mut members = outer.members.clone();
         members.extend(self.members.clone());
-        Self { members, at: self.at.or(outer.at) }
+        Self { members, at: self.at.or(outer.at), skip: self.skip || outer.skip }
     }
 
     /// One of the members.
@@ -105,7 +119,7 @@ impl Context {
         for (key, value) in &self.members {
             if key == "at" || key == "skip" {
                 return Err(Error::new(ErrorKind::InvalidContext, format!("the key {key:?} is reserved"))
-                    .help("an explicit time is set with Context::at"));
+                    .help("an explicit time is set with Context::at, skipping with Context::skip"));
             }
             if has_nul(value) || key.contains('\0') {
                 return Err(Error::new(ErrorKind::InvalidContext, format!("{key:?} holds a NUL character")));
@@ -120,6 +134,9 @@ impl Context {
         let mut members = self.members.clone();
         if let Some(at) = self.at {
             members.insert("at".to_owned(), Json::String(at.to_string()));
+        }
+        if self.skip {
+            members.insert("skip".to_owned(), Json::Bool(true));
         }
         Ok(Json::Object(members).to_string())
     }

@@ -214,9 +214,8 @@ fn compare(path: &str, old: Option<&Tree>, new: Option<&Tree>, differences: &mut
 
 impl Serialize for PathDiff {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let raw = |json: &Option<String>| {
-            json.as_ref().and_then(|json| RawValue::from_string(json.clone()).ok())
-        };
+        let raw =
+            |json: &Option<String>| json.as_ref().and_then(|json| RawValue::from_string(json.clone()).ok());
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("path", &self.path)?;
         // A member that is not there is left out; one that is null is null.
@@ -256,32 +255,43 @@ mod tests {
 
     #[test]
     fn fields_can_be_included_and_excluded() {
-        let old = row(&[("choice", Some("idk")), ("poll", Some("2")), ("votes", Some("0")), ("same", Some("x"))]);
-        let new = row(&[("choice", Some("hmm")), ("poll", Some("1")), ("votes", Some("3")), ("same", Some("x"))]);
+        let old =
+            row(&[("choice", Some("idk")), ("poll", Some("2")), ("votes", Some("0")), ("same", Some("x"))]);
+        let new =
+            row(&[("choice", Some("hmm")), ("poll", Some("1")), ("votes", Some("3")), ("same", Some("x"))]);
         let found = |options: &DiffOptions| {
-            diff(&old, &new, options).map(|all| fields(&all).into_iter().map(str::to_owned).collect::<Vec<_>>())
+            diff(&old, &new, options)
+                .map(|all| fields(&all).into_iter().map(str::to_owned).collect::<Vec<_>>())
         };
         assert_eq!(found(&DiffOptions::default()).unwrap(), ["choice", "poll", "votes"]);
         assert_eq!(found(&only(Some(&[]), &[])).unwrap(), [""; 0]);
         assert_eq!(found(&only(Some(&["poll", "votes"]), &["votes"])).unwrap(), ["poll"]);
         assert_eq!(found(&only(None, &["nope", "poll"])).unwrap(), ["choice", "votes"]);
-        assert!(found(&only(Some(&["vote"]), &[])).unwrap_err().to_string().contains("did you mean \"votes\"?"));
+        assert!(
+            found(&only(Some(&["vote"]), &[])).unwrap_err().to_string().contains("did you mean \"votes\"?")
+        );
     }
 
     #[test]
     fn a_column_that_one_side_lacks_reads_as_null() {
-        let differences =
-            diff(&row(&[("a", Some("1")), ("gone", Some("x"))]), &row(&[("a", Some("1")), ("new", Some("y"))]), &DiffOptions::default())
-                .unwrap();
+        let differences = diff(
+            &row(&[("a", Some("1")), ("gone", Some("x"))]),
+            &row(&[("a", Some("1")), ("new", Some("y"))]),
+            &DiffOptions::default(),
+        )
+        .unwrap();
         assert_eq!(fields(&differences), ["new", "gone"]);
         assert!(differences[0].old.is_null() && differences[1].new.is_null());
     }
 
     #[test]
     fn json_is_compared_inside() {
-        let places = inside(r#"{"a":{"b":[1,2]},"x/y":1,"n":1}"#, r#"{"n":1, "a":{"b":[1,3,null]},"x/y":2}"#).unwrap();
-        let shown: Vec<String> =
-            places.iter().map(|p| format!("{} {:?} {:?}", p.path, p.old.as_deref(), p.new.as_deref())).collect();
+        let places =
+            inside(r#"{"a":{"b":[1,2]},"x/y":1,"n":1}"#, r#"{"n":1, "a":{"b":[1,3,null]},"x/y":2}"#).unwrap();
+        let shown: Vec<String> = places
+            .iter()
+            .map(|p| format!("{} {:?} {:?}", p.path, p.old.as_deref(), p.new.as_deref()))
+            .collect();
         assert_eq!(
             shown,
             [r#"/a/b/1 Some("2") Some("3")"#, r#"/a/b/2 None Some("null")"#, r#"/x~1y Some("1") Some("2")"#]
@@ -293,7 +303,8 @@ mod tests {
     #[test]
     fn json_in_another_order_is_no_difference() {
         let json = |text: &str| vec![("j".to_owned(), Value::Json(text.to_owned()))];
-        let same = diff(&json(r#"{"a":1,"b":2}"#), &json(r#"{ "b" : 2, "a" : 1 }"#), &DiffOptions::default()).unwrap();
+        let same = diff(&json(r#"{"a":1,"b":2}"#), &json(r#"{ "b" : 2, "a" : 1 }"#), &DiffOptions::default())
+            .unwrap();
         assert_eq!(same, []);
     }
 

@@ -40,6 +40,7 @@ pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Keeping, Layout};
 pub use name::{Quoted, TableName};
+pub use query::Query;
 pub use record::{Action, FieldChange, Header, Record, Version};
 pub use schema::{Column, Table};
 pub use time::Moment;

@@ -7,6 +7,7 @@ use afterimage_core::{Database, Field, Header, Layout, Moment, Value};
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key;
 use crate::session::Session;
 use crate::versions::{PointInTime, value};
 
@@ -214,8 +215,8 @@ pub(crate) fn answerable(entry: &Entry, bound: Bound, key: Option<&str>) -> Resu
         return refuse("its baseline is not finished: track it again to go on with it".to_owned());
     }
     let at = moment.unwrap_or_else(Moment::now);
-    let concerns = |gap_key: &Option<String>| match (gap_key, key) {
-        (Some(gap), Some(key)) => gap.contains(key),
+    let concerns = |gap: &Option<String>| match (gap, key) {
+        (Some(gap), Some(key)) => key::is_same(entry, gap, key),
         _ => true,
     };
     if let Some(gap) = entry.gaps.iter().find(|gap| gap.contains(at) && concerns(&gap.key)) {

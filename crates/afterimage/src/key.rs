@@ -3,6 +3,7 @@
 use afterimage_core::{Layout, Value};
 use serde_json::Value as Json;
 
+use crate::catalog::Entry;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Cell;
 
@@ -52,6 +53,12 @@ pub(crate) fn values(layout: &Layout, text: &str) -> Result<Vec<Value>> {
             other => Value::Text(other.text().unwrap_or_default()),
         })
         .collect())
+}
+
+/// Whether two texts are the same key of a table, however either is written.
+pub(crate) fn is_same(entry: &Entry, a: &str, b: &str) -> bool {
+    let read = |text: &str| entry.layout().and_then(|layout| parse(layout, text)).ok();
+    read(a).is_some_and(|a| Some(a) == read(b))
 }
 
 /// The value after `name=`, up to the next `,name=` of another key column.

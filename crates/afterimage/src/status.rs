@@ -115,12 +115,22 @@ impl Afterimage {
     /// Whether records may be dated by hand. PostgreSQL has a right for it, `EXECUTE` on
     /// `afterimage.explicit_time()`; SQLite has no roles, so it is a setting of the file, refused at first.
     pub async fn allow_explicit_time(&self, allowed: bool) -> Result<()> {
+        self.allow("explicit_time", allowed).await
+    }
+
+    /// Whether writes may go unrecorded, with [`Context::skip`](crate::Context::skip). PostgreSQL has a right for it,
+    /// `EXECUTE` on `afterimage.skip()`; on SQLite it is a setting of the file, refused at first.
+    pub async fn allow_skip(&self, allowed: bool) -> Result<()> {
+        self.allow("skip", allowed).await
+    }
+
+    async fn allow(&self, what: &str, allowed: bool) -> Result<()> {
         self.writing(async |session| {
             catalog::ensure(session).await?;
             let value = if allowed { "allowed" } else { "refused" };
             let setting = session.dialect().catalog_table("setting");
             session
-                .run(&format!("UPDATE {setting} SET value = '{value}' WHERE name = 'explicit_time'"))
+                .run(&format!("UPDATE {setting} SET value = '{value}' WHERE name = '{what}'"))
                 .await
                 .map(drop)
         })

@@ -1,6 +1,6 @@
 //! `verify`: replays the records and compares with the live table.
 
-use afterimage_core::{Field, TableName};
+use afterimage_core::{Field, Moment, TableName};
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 
@@ -47,6 +47,18 @@ pub enum Difference {
     },
 }
 
+impl Difference {
+    /// The key of the row.
+    pub fn key(&self) -> &[(String, String)] {
+        match self {
+            Self::Unrecorded { key }
+            | Self::Vanished { key }
+            | Self::Differs { key, .. }
+            | Self::Sequence { key, .. } => key,
+        }
+    }
+}
+
 /// What `verify` found of one table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Verdict {
@@ -88,7 +100,8 @@ impl Afterimage {
     }
 }
 
-async fn verify_one(session: &mut Session, entry: &Entry) -> Result<Verdict> {
+/// Replays the records of one table, as the open transaction sees it.
+pub(crate) async fn verify_one(session: &mut Session, entry: &Entry) -> Result<Verdict> {
     let layout = entry.layout()?;
     let dialect = session.dialect();
     let records = session.int(&dialect.count(&layout.history), &[]).await?.unwrap_or_default();
@@ -118,21 +131,65 @@ async fn verify_one(session: &mut Session, entry: &Entry) -> Result<Verdict> {
         // The columns differ: until they are followed, there is nothing to compare them with.
         return Ok(verdict);
     }
-    let key: Vec<String> = layout.key.clone();
-    let words = layout.words();
-    session
-        .each(&dialect.differences(layout, entry.sparse()), &[], |row| {
-            verdict.add(difference(row, &key, words, &layout.fields));
-            Ok(true)
-        })
-        .await?;
+    each_difference(session, entry, |difference| verdict.add(difference)).await?;
+    let key = &layout.key;
+    let mut broken = Vec::new();
     session
         .each(&dialect.broken_sequences(layout, entry.has_whole_baseline()), &[], |row| {
-            verdict.add(sequence(row, &key));
+            broken.push(sequence(row, key));
             Ok(true)
         })
         .await?;
+    for one in broken {
+        if !is_in_a_gap(session, entry, &one).await? {
+            verdict.add(one);
+        }
+    }
     Ok(verdict)
+}
+
+/// Hands over every row of which the records and the table do not agree.
+async fn each_difference(
+    session: &mut Session,
+    entry: &Entry,
+    mut take: impl FnMut(Difference),
+) -> Result<()> {
+    let layout = entry.layout()?;
+    let sql = session.dialect().differences(layout, entry.sparse());
+    session
+        .each(&sql, &[], |row| {
+            take(difference(row, &layout.key, layout.words(), &layout.fields));
+            Ok(true)
+        })
+        .await
+}
+
+/// Within a gap that somebody recorded, records need not follow from one another: what came between is not known.
+async fn is_in_a_gap(session: &mut Session, entry: &Entry, difference: &Difference) -> Result<bool> {
+    let Difference::Sequence { key, history_id, .. } = difference else { return Ok(false) };
+    if entry.gaps.is_empty() {
+        return Ok(false);
+    }
+    let history = entry.layout()?.history.quoted();
+    let sql = format!(
+        "SELECT {} FROM {history} WHERE history_id = {history_id}",
+        session.dialect().micros("history_date")
+    );
+    let Some(date) = session.int(&sql, &[]).await?.map(Moment::from_micros) else { return Ok(false) };
+    let text = key_text(key);
+    // A gap's last moment is that of the records which closed it.
+    let within = |gap: &Gap| gap.from <= date && gap.to.is_none_or(|to| date <= to);
+    Ok(entry.gaps.iter().any(|gap| {
+        within(gap) && gap.key.as_ref().is_none_or(|of| crate::key::is_same(entry, of, bare(key, &text)))
+    }))
+}
+
+/// A key as [`crate::key`] reads it: of a single column, the value alone.
+fn bare<'k>(key: &'k [(String, String)], text: &'k str) -> &'k str {
+    match key {
+        [(_, value)] => value,
+        _ => text,
+    }
 }
 
 impl Verdict {

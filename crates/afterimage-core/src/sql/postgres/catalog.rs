@@ -6,7 +6,7 @@ pub(super) fn create() -> Script {
     STATEMENTS.iter().map(ToString::to_string).collect()
 }
 
-const STATEMENTS: [&str; 12] = [
+const STATEMENTS: [&str; 16] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "CREATE SEQUENCE IF NOT EXISTS afterimage.history_id",
     "CREATE TABLE IF NOT EXISTS afterimage.setting (
@@ -60,6 +60,32 @@ BEGIN
   END IF;
   RETURN asked::pg_catalog.timestamptz;
 END $$",
+    // Who may execute this may write without records. Nothing calls it either.
+    "CREATE OR REPLACE FUNCTION afterimage.skip() RETURNS void
+LANGUAGE sql AS ''",
+    "REVOKE EXECUTE ON FUNCTION afterimage.skip() FROM PUBLIC",
+    // What is skipped is a gap: of the table, open until somebody looks at it again.
+    "CREATE OR REPLACE FUNCTION afterimage.skips(asked jsonb, tracked bigint, since timestamptz, who text) RETURNS boolean
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  role pg_catalog.text := pg_catalog.current_setting('role');
+BEGIN
+  IF asked OPERATOR(pg_catalog.=) 'false'::pg_catalog.jsonb OR asked OPERATOR(pg_catalog.=) 'null'::pg_catalog.jsonb THEN
+    RETURN false;
+  END IF;
+  IF asked OPERATOR(pg_catalog.<>) 'true'::pg_catalog.jsonb THEN
+    RAISE invalid_parameter_value USING MESSAGE = 'afterimage: skip is true or false';
+  END IF;
+  IF role OPERATOR(pg_catalog.=) 'none' THEN role := session_user; END IF;
+  IF NOT pg_catalog.has_function_privilege(role, 'afterimage.skip()', 'EXECUTE') THEN
+    RAISE insufficient_privilege USING MESSAGE = 'afterimage: skip needs EXECUTE on afterimage.skip()';
+  END IF;
+  INSERT INTO afterimage.gap (table_id, from_date, cause, recorded_by)
+  SELECT tracked, since, 'writes were skipped', COALESCE(who, session_user::pg_catalog.text)
+  WHERE NOT EXISTS (SELECT FROM afterimage.gap AS g WHERE g.table_id OPERATOR(pg_catalog.=) tracked AND g.key IS NULL AND g.to_date IS NULL);
+  RETURN true;
+END $$",
+    "REVOKE EXECUTE ON FUNCTION afterimage.skips(jsonb, bigint, timestamptz, text) FROM PUBLIC",
     "CREATE OR REPLACE FUNCTION afterimage.append_only() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -35,6 +35,9 @@ pub(super) fn context(layout: &Layout, rows: &[&str]) -> String {
             )
         })
         .collect();
+    // A statement that wrote nothing has nothing to skip.
+    let written =
+        rows.first().map(|rows| format!(" AND EXISTS (SELECT FROM {rows} AS c)")).unwrap_or_default();
     if rows.is_empty() {
         // All rows are concerned.
         checks.push(format!(
@@ -51,10 +54,12 @@ pub(super) fn context(layout: &Layout, rows: &[&str]) -> String {
     who := context OPERATOR(pg_catalog.->>) 'actor';
     reason := context OPERATOR(pg_catalog.->>) 'reason';
     explicit := context OPERATOR(pg_catalog.->>) 'at';
-    IF context OPERATOR(pg_catalog.?) 'skip' THEN
-      RAISE feature_not_supported USING MESSAGE = 'afterimage: skip is not available';
+    IF context OPERATOR(pg_catalog.?) 'skip'{} THEN
+      IF afterimage.skips(context OPERATOR(pg_catalog.->) 'skip', {}, moment, who) THEN
+        RETURN NULL;
+      END IF;
     END IF;
-    context := context OPERATOR(pg_catalog.-) '{{actor,reason,at}}'::pg_catalog.text[];
+    context := context OPERATOR(pg_catalog.-) '{{actor,reason,at,skip}}'::pg_catalog.text[];
     IF context OPERATOR(pg_catalog.=) '{{}}'::pg_catalog.jsonb THEN context := NULL; END IF;
     IF explicit IS NOT NULL THEN
       context := COALESCE(context, '{{}}'::pg_catalog.jsonb) OPERATOR(pg_catalog.||) pg_catalog.jsonb_build_object('recorded_at', pg_catalog.to_char(pg_catalog.timezone('UTC', moment), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'));
@@ -71,6 +76,8 @@ pub(super) fn context(layout: &Layout, rows: &[&str]) -> String {
     IF setting OPERATOR(pg_catalog.=) '' THEN setting := NULL; END IF;
     context := pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object('session_user', session_user, 'application_name', setting, 'client_addr', pg_catalog.inet_client_addr()));
   END IF;",
+        written,
+        layout.id,
         checks.join("\n"),
         literal(&format!("afterimage: {}", layout.table)),
     )

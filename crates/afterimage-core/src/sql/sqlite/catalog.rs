@@ -13,7 +13,7 @@ use crate::sql::Script;
 use crate::{Context, Result};
 
 /// The columns of the public contract, in order.
-const CONTEXT_COLUMNS: &str = "actor, label, reason, remote_addr, correlation_id, extra, at";
+const CONTEXT_COLUMNS: &str = "actor, label, reason, remote_addr, correlation_id, extra, at, skip";
 
 pub(super) fn create() -> Script {
     let mut script: Script = TABLES.iter().map(ToString::to_string).collect();
@@ -32,7 +32,7 @@ const TABLES: [&str; 8] = [
   value TEXT
 )",
     "INSERT OR IGNORE INTO afterimage_setting (name, value)
-VALUES ('version', '1'), ('incarnation', lower(hex(randomblob(16)))), ('explicit_time', 'refused')",
+VALUES ('version', '1'), ('incarnation', lower(hex(randomblob(16)))), ('explicit_time', 'refused'), ('skip', 'refused')",
     "CREATE TABLE IF NOT EXISTS afterimage_tracked (
   id INTEGER PRIMARY KEY,
   schema_name TEXT,
@@ -80,6 +80,7 @@ VALUES ('version', '1'), ('incarnation', lower(hex(randomblob(16)))), ('explicit
   last_scope INTEGER NOT NULL,
   scope INTEGER,
   at INTEGER,
+  skip INTEGER,
   the_context_must_be_deleted_before_commit INTEGER
     REFERENCES afterimage_never DEFERRABLE INITIALLY DEFERRED
 )",
@@ -114,7 +115,8 @@ SELECT c.actor,
   json_extract(c.context, '$.remote_addr') AS remote_addr,
   json_extract(c.context, '$.correlation_id') AS correlation_id,
   c.context AS extra,
-  s.at
+  s.at,
+  s.skip
 FROM afterimage_state AS s JOIN afterimage_scope AS c ON c.id = s.scope";
 
 /// What a context's row becomes: `extra` with the named columns in it, and the real time where another is asked for.
@@ -137,14 +139,19 @@ fn extra_of_update() -> String {
 /// An explicit time as microseconds, whether given so or as ISO 8601.
 const AT: &str = "CASE typeof(NEW.at) WHEN 'text' THEN CAST(round((julianday(NEW.at) - 2440587.5) * 86400000.0) AS INTEGER) * 1000 ELSE NEW.at END";
 
+/// Whether writes are to go unrecorded: 1, or NULL.
+const SKIP: &str = "CASE WHEN NEW.skip THEN 1 END";
+
 fn checks() -> String {
     format!(
         "  SELECT RAISE(ABORT, 'afterimage: extra must be a JSON object')
   WHERE NEW.extra IS NOT NULL AND CASE WHEN json_valid(NEW.extra) THEN json_type(NEW.extra) IS NOT 'object' ELSE 1 END;
-  SELECT RAISE(ABORT, 'afterimage: skip is not available')
+  SELECT RAISE(ABORT, 'afterimage: skip is a column of its own')
   WHERE NEW.extra IS NOT NULL AND CASE WHEN json_valid(NEW.extra) THEN json_type(NEW.extra, '$.skip') IS NOT NULL ELSE 0 END;
   SELECT RAISE(ABORT, 'afterimage: an explicit time needs the setting explicit_time')
   WHERE NEW.at IS NOT NULL AND (SELECT value FROM afterimage_setting WHERE name = 'explicit_time') IS NOT 'allowed';
+  SELECT RAISE(ABORT, 'afterimage: skip needs the setting skip')
+  WHERE {SKIP} IS NOT NULL AND (SELECT value FROM afterimage_setting WHERE name = 'skip') IS NOT 'allowed';
   SELECT RAISE(ABORT, 'afterimage: the explicit time is not a time, or is in the future')
   WHERE NEW.at IS NOT NULL AND ({AT} IS NULL OR {AT} > {CLOCK});"
     )
@@ -158,7 +165,7 @@ BEGIN
   WHERE (SELECT scope FROM afterimage_state) IS NOT NULL;
 {}
   UPDATE afterimage_state SET history_date = max(history_date + 1, {CLOCK}), last_scope = last_scope + 1,
-    scope = last_scope + 1, at = {AT}, the_context_must_be_deleted_before_commit = 1;
+    scope = last_scope + 1, at = {AT}, skip = {SKIP}, the_context_must_be_deleted_before_commit = 1;
   INSERT INTO afterimage_scope (id, tx, actor, reason, context, began, first_id)
   SELECT s.scope, s.scope, NEW.actor, NEW.reason, {},
     coalesce(s.at, s.history_date), s.history_id + 1
@@ -178,7 +185,7 @@ BEGIN
   INSERT INTO afterimage_scope (id, tx, actor, reason, context, began, first_id)
   SELECT s.last_scope + 1, c.tx, NEW.actor, NEW.reason, {}, c.began, s.history_id + 1
   FROM afterimage_state AS s JOIN afterimage_scope AS c ON c.id = s.scope;
-  UPDATE afterimage_state SET last_scope = last_scope + 1, scope = last_scope + 1, at = {AT};
+  UPDATE afterimage_state SET last_scope = last_scope + 1, scope = last_scope + 1, at = {AT}, skip = {SKIP};
 END",
         checks(),
         context_json(&extra_of_update())
@@ -196,7 +203,7 @@ BEGIN
   DELETE FROM afterimage_scope
   WHERE id >= (SELECT c.tx FROM afterimage_state AS s JOIN afterimage_scope AS c ON c.id = s.scope)
     AND first_id > (SELECT history_id FROM afterimage_state);
-  UPDATE afterimage_state SET scope = NULL, at = NULL, the_context_must_be_deleted_before_commit = NULL;
+  UPDATE afterimage_state SET scope = NULL, at = NULL, skip = NULL, the_context_must_be_deleted_before_commit = NULL;
 END";
 
 pub(super) fn set_context(context: &Context, again: bool) -> Result<String> {
@@ -211,7 +218,8 @@ pub(super) fn set_context(context: &Context, again: bool) -> Result<String> {
         if extra.is_empty() { "NULL".to_owned() } else { hex(&serde_json::Value::Object(extra).to_string()) };
     let named: Vec<String> = crate::context::KEYS.iter().map(|key| text(key)).collect();
     let at = context.explicit_time().map_or_else(|| "NULL".to_owned(), |at| at.as_micros().to_string());
-    let values = format!("{}, {extra}, {at}", named.join(", "));
+    let skip = if context.skips() { "1" } else { "NULL" };
+    let values = format!("{}, {extra}, {at}, {skip}", named.join(", "));
     Ok(if again {
         format!("UPDATE afterimage_context SET ({CONTEXT_COLUMNS}) = ({values})")
     } else {

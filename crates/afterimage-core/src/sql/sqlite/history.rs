@@ -36,28 +36,37 @@ pub(super) fn create(layout: &Layout) -> Script {
 /// before: no record's number is given twice.
 pub(super) fn guards(layout: &Layout) -> Script {
     let table = layout.history.quoted();
-    let guard = |what: &str, when: &str, message: &str| {
-        let name = format!("{}_no_{}", layout.history.name, what.to_lowercase());
-        let name = Quoted::new(&name);
-        let event = if what == "REPLACE" { "INSERT" } else { what };
+    let guard = |event: &str, message: &str| {
+        let name = Quoted::new(&format!("{}_no_{}", layout.history.name, event.to_lowercase()));
         [
             format!("DROP TRIGGER IF EXISTS {name}"),
             format!(
-                "CREATE TRIGGER {name} BEFORE {event} ON {table}{when}
+                "CREATE TRIGGER {name} BEFORE {event} ON {table}
 BEGIN
   SELECT RAISE(ABORT, 'afterimage: {message}');
 END"
             ),
         ]
     };
-    let taken = format!("\nWHEN EXISTS (SELECT 1 FROM {table} AS h WHERE h.history_id = NEW.history_id)");
     let unchanging = "records cannot be changed or deleted";
-    [
-        guard("UPDATE", "", unchanging),
-        guard("DELETE", "", unchanging),
-        guard("REPLACE", &taken, "a record of that number is there already"),
-    ]
-    .concat()
+    let mut script = [guard("UPDATE", unchanging), guard("DELETE", unchanging)].concat();
+    let name = Quoted::new(&format!("{}_no_replace", layout.history.name));
+    script.push(format!("DROP TRIGGER IF EXISTS {name}"));
+    // Where writes are skipped, their records are not written, and a gap says so.
+    script.push(format!(
+        "CREATE TRIGGER {name} BEFORE INSERT ON {table}
+WHEN (SELECT s.skip FROM afterimage_state AS s) IS NOT NULL OR EXISTS (SELECT 1 FROM {table} AS h WHERE h.history_id = NEW.history_id)
+BEGIN
+  INSERT INTO afterimage_gap (table_id, from_date, cause, recorded_by)
+  SELECT {id}, NEW.history_date, 'writes were skipped', c.actor
+  FROM afterimage_state AS s LEFT JOIN afterimage_scope AS c ON c.id = s.scope
+  WHERE s.skip IS NOT NULL AND NOT EXISTS (SELECT 1 FROM afterimage_gap AS g WHERE g.table_id = {id} AND g.key IS NULL AND g.to_date IS NULL);
+  SELECT RAISE(IGNORE) FROM afterimage_state AS s WHERE s.skip IS NOT NULL;
+  SELECT RAISE(ABORT, 'afterimage: a record of that number is there already');
+END",
+        id = layout.id
+    ));
+    script
 }
 
 fn column(field: &Field) -> String {
