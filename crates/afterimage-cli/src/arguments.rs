@@ -4,6 +4,7 @@ use afterimage::{Storage, Tracking};
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
+use crate::terminal::Colour;
 
 /// Audit trail and version history for any table of PostgreSQL or SQLite.
 ///
@@ -29,6 +30,12 @@ pub(crate) struct Global {
     /// The time zone of times without one, such as Europe/Berlin
     #[arg(long, global = true, value_name = "ZONE")]
     pub(crate) tz: Option<String>,
+    /// When to colour; on a terminal, unless NO_COLOR is set
+    #[arg(long, global = true, value_name = "WHEN")]
+    pub(crate) color: Option<Colour>,
+    /// Print straight to the terminal, without a pager
+    #[arg(long, global = true)]
+    pub(crate) no_pager: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -66,6 +73,45 @@ pub(crate) enum Command {
         /// A column whose rename the database no longer shows, such as a table rebuilt by a migration tool
         #[arg(long, value_name = "OLD=NEW", value_parser = pair)]
         rename: Vec<(String, String)>,
+    },
+    /// Changes of all tracked tables, newest first
+    #[command(
+        after_help = "-q takes the options in one line, with - for the opposite, and words to look for anywhere:\n\n  afterimage log --user 42 --since yesterday\n  afterimage log --table orders --field total --was 1,249\n  afterimage log -q 'actor:42 -table:customers field:total reason:\"price match\" at:>2h'\n  afterimage log --follow --format json\n\nKeys: table key actor label action field was now reason request tx at since until before"
+    )]
+    Log(Log),
+    /// What differs between two versions of a row
+    #[command(
+        after_help = "A version is a number, current, previous, id:HISTORY_ID, a time, or tx:ID.\n\n  afterimage diff orders 42 3 7\n  afterimage diff orders 42 previous current\n  afterimage diff orders 42 yesterday now --fields total,status"
+    )]
+    Diff(Diff),
+    /// Write old values back: of a row, of many rows of a table, or all that a transaction did
+    #[command(
+        after_help = "It is one transaction, recorded like any other; what cannot be given back truly is refused.\n\n  afterimage revert orders 42 --to 3 --reason 'typing error' --dry-run\n  afterimage revert orders 42 --to previous --fields total --reason 'wrong price' --expect 7\n  afterimage revert orders --to '10 minutes ago' --where \"status = 'open'\" --reason 'UPDATE without WHERE'\n  afterimage revert --tx 7711 --reason 'wrong file imported'"
+    )]
+    Revert(Revert),
+    /// Bring a deleted row back to life
+    #[command(
+        after_help = "  afterimage restore orders 42 --reason 'deleted by mistake'\n  afterimage restore customers 7 --related --reason 'with the orders that went with it'\n  afterimage restore orders 42 --set 'card=' --reason 'its card number is masked'"
+    )]
+    Restore(Restore),
+    /// Record what is there now, after verify found a difference
+    Resync {
+        /// The table
+        table: String,
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Print completions for a shell
+    #[command(after_help = "  afterimage completions bash > /etc/bash_completion.d/afterimage")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder
+    #[command(after_help = "  afterimage man /usr/local/share/man/man1")]
+    Man {
+        /// The folder
+        folder: std::path::PathBuf,
     },
     /// All versions of a row, newest first
     #[command(
@@ -120,6 +166,166 @@ pub(crate) enum Command {
         #[arg(long)]
         no_serve: bool,
     },
+}
+
+/// Which changes; several of an option mean any of them.
+#[derive(Debug, Args)]
+pub(crate) struct Log {
+    /// Of this table
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Vec<String>,
+    /// Of the row with this key
+    #[arg(long, value_name = "KEY")]
+    pub(crate) key: Vec<String>,
+    /// By this user's id
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: Vec<String>,
+    /// create, update, delete, or restore: what wrote an older state back
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) action: Vec<String>,
+    /// That changed this column
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) field: Vec<String>,
+    /// From this value
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) was: Vec<String>,
+    /// To this value
+    #[arg(long, value_name = "VALUE", allow_hyphen_values = true)]
+    pub(crate) now: Vec<String>,
+    /// With these words in the reason
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Vec<String>,
+    /// Of this request, job or trace
+    #[arg(long, value_name = "ID")]
+    pub(crate) correlation: Vec<String>,
+    /// Of this transaction
+    #[arg(long, value_name = "ID")]
+    pub(crate) tx: Vec<String>,
+    /// At this time or later
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// At this time or earlier
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// At most so many [default: 50 in tables, all in json and csv]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    /// The page after this one, as the page before says
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) after: Option<String>,
+    /// Go on with changes as they are committed
+    #[arg(long, short, conflicts_with_all = ["limit", "after", "until"])]
+    pub(crate) follow: bool,
+    /// A query in one line
+    #[arg(long, short, value_name = "QUERY", allow_hyphen_values = true)]
+    pub(crate) query: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// The table
+    pub(crate) table: String,
+    /// The row's key
+    pub(crate) key: String,
+    /// The version to compare
+    pub(crate) from: String,
+    /// The version to compare it with
+    #[arg(default_value = "current")]
+    pub(crate) to: String,
+    /// Only these columns
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub(crate) fields: Vec<String>,
+    /// Not these columns
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub(crate) exclude: Vec<String>,
+}
+
+/// Who does it, and why.
+#[derive(Debug, Args)]
+pub(crate) struct Who {
+    /// Why: recorded with what is written
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) reason: Option<String>,
+    /// Who does it: the id under which applications know the user [env: AFTERIMAGE_ACTOR]
+    #[arg(long, value_name = "ID")]
+    pub(crate) actor: Option<String>,
+}
+
+/// What to do with rows that changed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum OnConflict {
+    /// Write nothing at all
+    Refuse,
+    /// Leave those rows alone
+    Skip,
+    /// Bring them back too
+    Overwrite,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Revert {
+    /// The table
+    pub(crate) table: Option<String>,
+    /// The row's key; many rows, where there is none
+    pub(crate) key: Option<String>,
+    /// The version, or the time, to go back to
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) to: Option<String>,
+    /// Undo this transaction
+    #[arg(long, value_name = "ID")]
+    pub(crate) tx: Option<String>,
+    /// Only these columns
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub(crate) fields: Vec<String>,
+    /// Refuse where the current version is another than this: somebody changed the row since
+    #[arg(long, value_name = "VERSION")]
+    pub(crate) expect: Option<String>,
+    /// Of many rows, those of which this was true then, as SQL
+    #[arg(long = "where", value_name = "SQL")]
+    pub(crate) filter: Option<String>,
+    /// What to do with rows that changed again
+    #[arg(long, value_enum, default_value = "refuse")]
+    pub(crate) conflicts: OnConflict,
+    /// Of a whole table, also delete the rows created since
+    #[arg(long)]
+    pub(crate) delete_created: bool,
+    /// Say what would be written, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    #[command(flatten)]
+    pub(crate) who: Who,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Restore {
+    /// The table
+    pub(crate) table: String,
+    /// The row's key
+    pub(crate) key: String,
+    /// Give a column another value
+    #[arg(long, value_name = "COLUMN=VALUE", value_parser = given)]
+    pub(crate) set: Vec<(String, String)>,
+    /// Give a column no value
+    #[arg(long, value_name = "COLUMN")]
+    pub(crate) set_null: Vec<String>,
+    /// Also the rows that referred to it and were deleted in the same transaction
+    #[arg(long)]
+    pub(crate) related: bool,
+    /// Say what would be written, and write nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) who: Who,
+}
+
+fn given(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((column, value)) if !column.is_empty() => Ok((column.to_owned(), value.to_owned())),
+        _ => Err("write COLUMN=VALUE".to_owned()),
+    }
 }
 
 #[derive(Debug, Args)]

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use crate::arguments::Global;
 use crate::commands::Failure;
 use crate::output::Format;
+use crate::terminal::{Colour, Page};
 
 const FILE: &str = "afterimage.toml";
 
@@ -19,6 +20,11 @@ struct File {
     password_file: Option<String>,
     format: Option<Format>,
     tz: Option<String>,
+    /// Who writes, where a command writes something back.
+    actor: Option<String>,
+    color: Option<Colour>,
+    /// The pager; empty for none.
+    pager: Option<String>,
 }
 
 /// The settings of one run.
@@ -27,6 +33,9 @@ pub(crate) struct Config {
     database_url: Option<String>,
     pub(crate) format: Option<Format>,
     pub(crate) tz: String,
+    pub(crate) actor: Option<String>,
+    pub(crate) colour: Colour,
+    pager: Option<String>,
 }
 
 impl Config {
@@ -42,7 +51,15 @@ impl Config {
             database_url,
             format: global.format.or(file.format),
             tz: global.tz.clone().or(file.tz).unwrap_or_else(|| "UTC".to_owned()),
+            actor: std::env::var("AFTERIMAGE_ACTOR").ok().filter(|actor| !actor.is_empty()).or(file.actor),
+            colour: global.color.or(file.color).unwrap_or_default(),
+            pager: if global.no_pager { Some(String::new()) } else { file.pager },
         })
+    }
+
+    /// Where answers for people go.
+    pub(crate) fn page(&self) -> Page {
+        Page::open(self.pager.as_deref())
     }
 
     pub(crate) fn database_url(&self) -> Result<&str, Failure> {

@@ -1,10 +1,12 @@
 //! The program `afterimage`: audit trail and version history for any existing database.
 
 mod arguments;
+mod change;
 mod commands;
 mod config;
 mod demo;
 mod output;
+mod terminal;
 
 use std::process::ExitCode;
 

@@ -51,6 +51,7 @@ mod versions;
 
 pub use afterimage_core::diff::{DiffOptions, FieldDiff, PathDiff};
 pub use afterimage_core::drift::Change;
+pub use afterimage_core::query::Phrase;
 pub use afterimage_core::record::{Action, FieldChange, Header, RowJson, Version};
 pub use afterimage_core::{Context, Database, Moment, Query, Storage, TableName, Tracking, Value};
 pub use as_of::{AsOfQuery, TableState};

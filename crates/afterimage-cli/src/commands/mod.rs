@@ -1,10 +1,14 @@
 //! One module per command.
 
 mod as_of;
+mod diff;
 mod doctor;
 pub(crate) mod history;
+pub(crate) mod log;
+mod manual;
 mod migrate;
 mod plan;
+mod restore;
 mod status;
 mod track;
 mod verify;
@@ -15,6 +19,7 @@ use crate::Outcome;
 use crate::arguments::{Arguments, Command};
 use crate::config::Config;
 use crate::demo;
+use crate::terminal;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -55,7 +60,13 @@ type Done = Result<Outcome, Failure>;
 
 /// Runs a command.
 pub(crate) async fn run(arguments: Arguments) -> Done {
+    match &arguments.command {
+        Command::Completions { shell } => return manual::completions(*shell),
+        Command::Man { folder } => return manual::pages(folder),
+        _ => {}
+    }
     let config = Config::load(&arguments.global)?;
+    terminal::settle(config.colour);
     if let Command::Demo { no_serve: _ } = arguments.command {
         return demo::run().await.map(|()| Outcome::Done);
     }
@@ -70,11 +81,16 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::History { table, key, limit } => {
             history::history(&audit, &config, &table, &key, limit).await
         }
+        Command::Log(request) => log::run(&audit, &config, request).await,
+        Command::Diff(request) => diff::run(&audit, &config, request).await,
+        Command::Revert(request) => restore::revert(&audit, &config, request).await,
+        Command::Restore(request) => restore::restore(&audit, &config, request).await,
+        Command::Resync { table, who } => restore::resync(&audit, &config, &table, &who).await,
         Command::Show { table, key, at } => history::show(&audit, &config, &table, &key, &at).await,
         Command::AsOf { table, time, filter, limit } => {
             as_of::run(&audit, &config, &table, &time, filter, limit).await
         }
         Command::Verify { tables } => verify::run(&audit, &config, &tables).await,
-        Command::Demo { .. } => Ok(Outcome::Done),
+        Command::Demo { .. } | Command::Completions { .. } | Command::Man { .. } => Ok(Outcome::Done),
     }
 }

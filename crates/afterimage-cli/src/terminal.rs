@@ -1,0 +1,115 @@
+//! The terminal: whether there is one, how wide it is, what colours mean, and a pager for what is longer than it.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use anstyle::{AnsiColor, Style};
+use clap::ValueEnum;
+use serde::Deserialize;
+
+/// When to colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// What a colour says; never by colour alone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Meaning {
+    Added,
+    Removed,
+    Dim,
+    Strong,
+    Warning,
+}
+
+/// Settled once, when the program starts: 0 not yet, 1 plain, 2 coloured.
+static COLOURED: AtomicU8 = AtomicU8::new(0);
+
+/// Settles whether to colour.
+pub(crate) fn settle(colour: Colour) {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let coloured = match colour {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => set("CLICOLOR_FORCE") || (io::stdout().is_terminal() && !set("NO_COLOR") && !dumb),
+    };
+    COLOURED.store(1 + u8::from(coloured), Ordering::Relaxed);
+}
+
+/// A text in the colour of its meaning.
+pub(crate) fn paint(meaning: Meaning, text: &str) -> String {
+    if COLOURED.load(Ordering::Relaxed) != 2 || text.is_empty() {
+        return text.to_owned();
+    }
+    let style = match meaning {
+        Meaning::Added => AnsiColor::Green.on_default(),
+        Meaning::Removed => AnsiColor::Red.on_default(),
+        Meaning::Dim => Style::new().dimmed(),
+        Meaning::Strong => Style::new().bold(),
+        Meaning::Warning => AnsiColor::Yellow.on_default().bold(),
+    };
+    format!("{}{text}{}", style.render(), style.render_reset())
+}
+
+/// Where answers for people go: through a pager on a terminal, else straight out.
+#[derive(Debug)]
+pub(crate) struct Page {
+    pager: Option<Child>,
+}
+
+impl Page {
+    /// Opens it; `wanted` is the pager to use, empty for none.
+    pub(crate) fn open(wanted: Option<&str>) -> Self {
+        if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
+            return Self { pager: None };
+        }
+        let from_environment =
+            || ["AFTERIMAGE_PAGER", "PAGER"].iter().find_map(|name| std::env::var(name).ok());
+        let pager = wanted.map(str::to_owned).or_else(from_environment).unwrap_or_else(|| "less".to_owned());
+        let mut words = pager.split_whitespace();
+        let Some(program) = words.next() else { return Self { pager: None } };
+        let mut command = Command::new(program);
+        command.args(words).stdin(Stdio::piped());
+        if std::env::var_os("LESS").is_none() {
+            // Quit where it all fits, keep colours, leave the screen as it was.
+            command.env("LESS", "FRX");
+        }
+        Self { pager: command.spawn().ok() }
+    }
+}
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.pager.as_mut().and_then(|pager| pager.stdin.as_mut()) {
+            Some(pager) => pager.write(bytes),
+            None => io::stdout().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.pager.as_mut().and_then(|pager| pager.stdin.as_mut()) {
+            Some(pager) => pager.flush(),
+            None => io::stdout().flush(),
+        }
+    }
+}
+
+/// The program does not end before whoever reads has.
+impl Drop for Page {
+    fn drop(&mut self) {
+        if let Some(mut pager) = self.pager.take() {
+            drop(pager.stdin.take());
+            let _ = pager.wait();
+        }
+    }
+}
