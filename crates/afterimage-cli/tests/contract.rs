@@ -141,3 +141,162 @@ fn the_address_may_stand_in_a_file() {
         .unwrap();
     assert!(stdout(&output).starts_with("[\n"), "{} {}", stdout(&output), stderr(&output));
 }
+
+#[test]
+fn the_log_and_the_ways_back() {
+    let desk = Desk::shop();
+    settled(|| {
+        insta::assert_snapshot!("log.json", desk.says(&["log", "--format", "json"]));
+        insta::assert_snapshot!("log.text", desk.says(&["log", "--table", "orders", "--limit", "2"]));
+        insta::assert_snapshot!("log.csv", desk.says(&["log", "--user", "42", "--format", "csv"]));
+        insta::assert_snapshot!(
+            "diff.json",
+            desk.says(&["diff", "orders", "1", "1", "2", "--format", "json"])
+        );
+        insta::assert_snapshot!("diff.text", desk.says(&["diff", "orders", "1", "1", "2"]));
+        let revert = [
+            "revert",
+            "orders",
+            "1",
+            "--to",
+            "1",
+            "--fields",
+            "total",
+            "--reason",
+            "too cheap",
+            "--actor",
+            "7",
+        ];
+        insta::assert_snapshot!("revert-dry.text", desk.says(&[&revert[..], &["--dry-run"]].concat()));
+        insta::assert_snapshot!("revert.json", desk.says(&[&revert[..], &["--format", "json"]].concat()));
+        insta::assert_snapshot!("revert-again.text", desk.says(&revert));
+        let restore = ["restore", "orders", "2", "--reason", "deleted by mistake", "--actor", "7"];
+        insta::assert_snapshot!("restore.text", desk.says(&restore));
+        insta::assert_snapshot!("resync.text", desk.says(&["resync", "orders"]));
+    });
+    assert!(desk.says(&["log", "--action", "restore", "--format", "csv"]).lines().count() == 3);
+    assert!(desk.says(&["verify"]).contains("orders: whole"));
+}
+
+#[test]
+fn ways_back_that_are_refused_say_why_and_write_nothing() {
+    let desk = Desk::shop();
+    let cases: [(&[&str], i32, &str); 12] = [
+        (&["revert", "orders", "1", "--to", "1"], 2, "why? Give --reason"),
+        (&["revert", "orders", "1", "--reason", "x"], 2, "revert to what?"),
+        (&["revert", "--reason", "x"], 2, "revert what?"),
+        (&["revert", "orders", "1", "--to", "1", "--tx", "1", "--reason", "x"], 2, "give either"),
+        (&["revert", "orders", "1", "--to", "1", "--reason", "x"], 1, "\"card\" is masked"),
+        (
+            &["revert", "orders", "1", "--to", "9", "--reason", "x"],
+            1,
+            "there is no such version: version 9; it has 3",
+        ),
+        (
+            &["revert", "orders", "1", "--to", "2", "--fields", "totl", "--reason", "x"],
+            1,
+            "did you mean \"total\"?",
+        ),
+        (
+            &["revert", "orders", "1", "--to", "2", "--expect", "2", "--reason", "x"],
+            1,
+            "version 2 was expected to be current, and version 3 is",
+        ),
+        (&["revert", "--tx", "99", "--reason", "x"], 1, "no record of a transaction 99"),
+        (&["restore", "orders", "1", "--reason", "x"], 1, "is not deleted"),
+        (&["log", "-q", "feild:total"], 1, "did you mean \"field\"?"),
+        (&["diff", "orders", "1", "current", "tomorrow"], 1, "\"tomorrow\" is not a time"),
+    ];
+    for (arguments, code, complaint) in cases {
+        let (found, said) = desk.complains(arguments);
+        assert!(found == code && said.contains(complaint), "{arguments:?}: {found} {said}");
+    }
+    assert_eq!(desk.says(&["log", "--format", "csv"]).lines().count(), 6);
+}
+
+#[test]
+fn a_transaction_and_an_update_without_its_where_are_taken_back() {
+    let desk = Desk::shop();
+    desk.sqlite3("INSERT INTO orders (id, status, total) SELECT id + 10, 'open', 5 FROM orders; UPDATE orders SET card = NULL");
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    let then = desk.says(&["log", "--limit", "1", "--format", "json"]);
+    let then =
+        serde_json::from_str::<serde_json::Value>(&then).unwrap()[0]["date"].as_str().unwrap().to_owned();
+    desk.sqlite3("BEGIN; INSERT INTO afterimage_context (actor) VALUES ('9'); UPDATE orders SET status = 'oops'; DELETE FROM afterimage_context; COMMIT");
+    let log: serde_json::Value =
+        serde_json::from_str(&desk.says(&["log", "--user", "9", "--format", "json"])).unwrap();
+    let tx = log[0]["tx"].as_str().unwrap();
+    assert!(desk.says(&["revert", "--tx", tx, "--dry-run"]).contains("2 records would be written"));
+    assert!(desk.says(&["revert", "--tx", tx, "--reason", "oops"]).contains("2 records written"));
+    assert_eq!(
+        desk.says(&["as-of", "orders", "now", "--where", "status = 'oops'"]).lines().last(),
+        Some("0 rows")
+    );
+    desk.sqlite3("UPDATE orders SET status = 'worse'");
+    let back = [
+        "revert",
+        "orders",
+        "--to",
+        &then,
+        "--where",
+        "id > 5",
+        "--conflicts",
+        "overwrite",
+        "--reason",
+        "worse",
+    ];
+    assert!(desk.says(&back).contains("1 record written"));
+    assert_eq!(
+        desk.says(&["as-of", "orders", "now", "--where", "status = 'worse'"]).lines().last(),
+        Some("1 rows")
+    );
+}
+
+#[test]
+fn a_log_is_followed_as_it_grows() {
+    use std::io::{BufRead as _, BufReader};
+    let desk = Desk::shop();
+    let mut following = std::process::Command::new(env!("CARGO_BIN_EXE_afterimage"))
+        .args(["log", "--follow", "--format", "json"])
+        .current_dir(desk.path())
+        .env("DATABASE_URL", "shop.db")
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    // It may not have begun to follow when the first of these is written.
+    let writer = std::thread::spawn(move || {
+        for total in 1..200 {
+            desk.sqlite3(&format!("UPDATE orders SET total = {total} WHERE id = 1"));
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+        desk
+    });
+    let line = lines.next().unwrap().unwrap();
+    following.kill().unwrap();
+    following.wait().unwrap();
+    let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&entry["action"], &entry["table"]), (&"update".into(), &"orders".into()));
+    drop(writer.join().unwrap());
+}
+
+#[test]
+fn the_program_describes_itself() {
+    let desk = Desk::new();
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(desk.says(&["completions", shell]).contains("afterimage"), "{shell}");
+    }
+    desk.says(&["man", "pages"]);
+    assert!(
+        std::fs::read_to_string(desk.path().join("pages/afterimage-revert.1"))
+            .unwrap()
+            .contains("UPDATE without WHERE")
+    );
+}
+
+#[test]
+fn colour_is_where_it_is_asked_for_and_nowhere_else() {
+    let desk = Desk::shop();
+    assert!(!desk.says(&["log"]).contains('\u{1b}'));
+    assert!(desk.says(&["log", "--color", "always"]).contains("\u{1b}["));
+}

@@ -221,13 +221,13 @@ impl Query {
     }
 
     fn take(&mut self, term: Term, now: Moment, zone: &str) -> Result<()> {
-        let Term { negated, key, value } = term;
+        let Term { negated, key, value, quoted } = term;
         let Some(key) = key else {
             self.text.push(Phrase { text: value, negated });
             return Ok(());
         };
-        if value.is_empty() {
-            return Err(wrong(format!("{key}: has no value")));
+        if value.is_empty() && !quoted {
+            return Err(wrong(format!("{key}: has no value (empty text is {key}:\"\")")));
         }
         let choose = |choice: &mut Choice, value: String| {
             if negated { choice.not.push(value) } else { choice.wanted.push(value) }
@@ -300,6 +300,7 @@ struct Term {
     negated: bool,
     key: Option<&'static str>,
     value: String,
+    quoted: bool,
 }
 
 /// Cuts a query into its pieces.
@@ -317,8 +318,10 @@ fn terms(text: &str) -> Result<Vec<Term>> {
         };
         // A number is one, whatever stands before it.
         let number = negated && key.is_none() && after.starts_with(|c: char| c.is_ascii_digit());
-        let (value, after) = value(if number { rest } else { after })?;
-        terms.push(Term { negated: negated && !number, key, value });
+        let from = if number { rest } else { after };
+        let quoted = from.starts_with(['"', '\'']);
+        let (value, after) = value(from)?;
+        terms.push(Term { negated: negated && !number, key, value, quoted });
         rest = after.trim_start();
     }
     Ok(terms)

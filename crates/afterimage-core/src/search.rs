@@ -92,6 +92,7 @@ impl Needle {
         }
         match value {
             Value::Null | Value::Masked => false,
+            Value::Text(text) if self.text.is_empty() => text.is_empty(),
             Value::Bool(value) => self.boolean() == Some(*value),
             Value::Number(digits) => self.is_number(digits) || self.text == *digits,
             Value::Bytes(_) => {
@@ -313,7 +314,7 @@ mod tests {
         let found = |needle: &str, value: &str| finds(needle, Shown::Text, "text", Value::Text(value.into()));
         assert!(found("köln", "Köln") && found("Ko\u{308}ln", "KÖLN") && found("ﬁne", "fine"));
         assert!(found("do not ship", "URGENT: do not ship, fraud"));
-        assert!(!found("ship", "shipping") && !found("", "x"));
+        assert!(!found("ship", "shipping") && !found("", "x") && found("", ""));
     }
 
     #[test]

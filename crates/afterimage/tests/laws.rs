@@ -13,6 +13,7 @@ mod support;
     clippy::expect_used
 )]
 mod laws {
+    pub mod back;
     pub mod check;
     pub mod kinds;
     pub mod model;
@@ -24,8 +25,8 @@ mod laws {
 }
 
 use afterimage::Database;
-use laws::check;
 use laws::run::{Case, Outcome, REFUSED, World};
+use laws::{back, check};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use support::TestDb;
@@ -110,6 +111,10 @@ laws! {
     records_follow_one_another_to_what_is_there: nothing, check::in_order;
     /// Storage is a matter of cost.
     both_storages_tell_the_same: nothing, check::alike;
+    /// Of the log too.
+    both_storages_tell_the_same_log: nothing, back::told_alike;
+    /// What is written back is what was there.
+    a_way_back_leads_to_what_was_there: nothing, back::back;
     /// Law 9.
     what_is_not_known_is_said: nothing, check::honest;
 }

@@ -120,7 +120,7 @@ pub async fn attributed(world: &mut World) -> Outcome {
 }
 
 /// All rows that ever were, by key, with their versions, oldest first.
-async fn lives(world: &mut World, table: usize, twin: &str) -> Outcome<BTreeMap<String, Vec<Version>>> {
+pub async fn lives(world: &mut World, table: usize, twin: &str) -> Outcome<BTreeMap<String, Vec<Version>>> {
     let name = world.schema.name(table, twin);
     let key = world.schema.key(table);
     let parts: Vec<String> = key.iter().map(|k| format!("'{k}', {k}")).collect();

@@ -57,7 +57,7 @@ pub async fn snapshots(db: &mut TestDb, schema: &Schema) -> Result<Vec<Snapshot>
     Ok(all)
 }
 
-async fn live(db: &mut TestDb, schema: &Schema, table: usize, twin: &str) -> Snapshot {
+pub async fn live(db: &mut TestDb, schema: &Schema, table: usize, twin: &str) -> Snapshot {
     let columns = schema.columns(table);
     let order = schema.key(table).join(", ");
     let sqlite = db.is_sqlite();
