@@ -138,6 +138,9 @@ pub(crate) enum Command {
         /// As of when: a date or time, "2h ago", or tx:ID for right after a transaction
         #[arg(long, default_value = "now")]
         at: String,
+        /// With the rows of other tables that belonged to it then
+        #[arg(long)]
+        related: bool,
     },
     /// A table as of a time, in key order
     #[command(
@@ -213,6 +216,9 @@ pub(crate) struct Log {
     /// The page after this one, as the page before says
     #[arg(long, value_name = "CURSOR")]
     pub(crate) after: Option<String>,
+    /// Of the one row that --table and --key name, also the rows that referred to it
+    #[arg(long, requires = "table", requires = "key", conflicts_with = "follow")]
+    pub(crate) related: bool,
     /// Go on with changes as they are committed
     #[arg(long, short, conflicts_with_all = ["limit", "after", "until"])]
     pub(crate) follow: bool,

@@ -29,7 +29,7 @@ pub enum ErrorKind {
 
 /// An error with the table it concerns and, where there is one, the way out.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{}{message}{}", table.as_ref().map(|t| format!("{t}: ")).unwrap_or_default(), help.as_ref().map(|h| format!(" ({h})")).unwrap_or_default())]
+#[error("{}{}", table.as_ref().map(|t| format!("{t}: ")).unwrap_or_default(), self.message())]
 pub struct Error {
     kind: ErrorKind,
     message: String,
@@ -60,6 +60,12 @@ impl Error {
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    /// What went wrong and the way out, without the table.
+    pub fn message(&self) -> String {
+        let help = self.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        format!("{}{help}", self.message)
     }
 
     /// The table it concerns.

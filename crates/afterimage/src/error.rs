@@ -136,7 +136,11 @@ impl From<afterimage_core::Error> for Error {
             Core::Inconsistent => ErrorKind::Unknowable,
             _ => ErrorKind::InvalidInput,
         };
-        Self::new(kind, error.to_string())
+        let own = Self::new(kind, error.message());
+        match error.table_name() {
+            Some(table) => own.on(table),
+            None => own,
+        }
     }
 }
 

@@ -196,11 +196,21 @@ impl Afterimage {
 pub(crate) async fn each(
     session: &mut Session,
     query: &LogQuery,
+    take: impl FnMut(LogEntry) -> bool,
+) -> Result<(Option<Cursor>, Vec<(TableName, Gap)>)> {
+    let sources = sources(session, &query.query).await?;
+    each_of(session, &sources, query, take).await
+}
+
+/// The log of some histories.
+pub(crate) async fn each_of(
+    session: &mut Session,
+    sources: &[LogSource],
+    query: &LogQuery,
     mut take: impl FnMut(LogEntry) -> bool,
 ) -> Result<(Option<Cursor>, Vec<(TableName, Gap)>)> {
     let LogQuery { query, limit, after } = query;
-    let sources = sources(session, query).await?;
-    let gaps = gaps(&sources, query);
+    let gaps = gaps(sources, query);
     let matcher = Matcher::new(query);
     let mut left = limit.unwrap_or(u64::MAX);
     let mut after = after.map(Cursor::position);
@@ -208,9 +218,9 @@ pub(crate) async fn each(
     loop {
         // One more than asked for tells whether there is a next page.
         let chunk = if matcher.accepts_all() { left.saturating_add(1).min(CHUNK) } else { CHUNK };
-        let found = positions(session, &sources, query, after, chunk).await?;
+        let found = positions(session, sources, query, after, chunk).await?;
         let exhausted = (found.len() as u64) < chunk;
-        let mut entries = entries(session, &sources, &found).await?;
+        let mut entries = entries(session, sources, &found).await?;
         for (part, position) in found {
             let Some(seen) = entries.remove(&(part, position.1)) else { continue };
             if seen.answers(&sources[part], &matcher) {
@@ -238,12 +248,14 @@ pub(crate) struct LogSource {
     fields: Vec<Field>,
     /// Everything that each field was ever called.
     names: Vec<Vec<String>>,
-    keys: Vec<Vec<Value>>,
+    pub(crate) keys: Vec<Vec<Value>>,
     not_keys: Vec<Vec<Value>>,
+    /// Foreign keys, by columns and values, of which one must be the row's.
+    pub(crate) refers: Vec<Vec<(String, Value)>>,
 }
 
 impl LogSource {
-    async fn new(session: &mut Session, entry: Entry) -> Result<Self> {
+    pub(crate) async fn new(session: &mut Session, entry: Entry) -> Result<Self> {
         let fields = all_fields(&entry.epochs);
         let names = fields
             .iter()
@@ -253,7 +265,7 @@ impl LogSource {
             })
             .collect();
         let seen = introspect::seen(session, &entry.table).await?;
-        Ok(Self { entry, seen, fields, names, keys: Vec::new(), not_keys: Vec::new() })
+        Ok(Self { entry, seen, fields, names, keys: Vec::new(), not_keys: Vec::new(), refers: Vec::new() })
     }
 
     fn layout(&self) -> Result<&Layout> {
@@ -277,6 +289,14 @@ impl LogSource {
                 .zip(&self.names)
                 .filter(|(_, names)| called(names))
                 .map(|(field, _)| field)
+                .collect(),
+            refers: self
+                .refers
+                .iter()
+                .map(|key| {
+                    let field = |name: &String| self.fields.iter().find(|field| field.name == *name);
+                    key.iter().filter_map(|(name, value)| Some((field(name)?, value.clone()))).collect()
+                })
                 .collect(),
         })
     }

@@ -112,13 +112,63 @@ fn csv(versions: &[Version]) -> Result<(), Failure> {
     Ok(out.flush()?)
 }
 
-pub(super) async fn show(audit: &Afterimage, config: &Config, table: &str, key: &str, at: &str) -> Done {
-    let point = if at == "now" { PointInTime::Now } else { PointInTime::parse(at, &config.tz)? };
-    let version = audit.show(table, key, &point).await?;
+fn point(config: &Config, at: &str) -> Result<PointInTime, Failure> {
+    Ok(if at == "now" { PointInTime::Now } else { PointInTime::parse(at, &config.tz)? })
+}
+
+/// `show --related`: as JSON one document, else the row and then the rows of each table.
+pub(super) async fn show_with_related(
+    audit: &Afterimage,
+    config: &Config,
+    table: &str,
+    key: &str,
+    at: &str,
+) -> Done {
+    let (version, related) = audit.show_with_related(table, key, &point(config, at)?).await?;
+    there(config, table, key, &version)?;
+    if config.format == Some(Format::Json) {
+        let rows: serde_json::Map<_, _> = related
+            .iter()
+            .map(|one| {
+                let named = one.rows.rows.iter().map(|row| {
+                    let named: Vec<_> = one.rows.columns.iter().cloned().zip(row.iter().cloned()).collect();
+                    serde_json::to_value(RowJson(&named)).unwrap_or_default()
+                });
+                (one.table.to_string(), named.collect())
+            })
+            .collect();
+        output::json(&serde_json::json!({ "row": RowJson(&version.row), "related": rows }))?;
+        return Ok(Outcome::Done);
+    }
+    row(config, &version)?;
+    for one in related {
+        let by = output::harmless(&one.by.join(", "));
+        println!("\n{} by {by}: {} rows", output::harmless(&one.table.to_string()), one.rows.rows.len());
+        let header: Vec<&str> = one.rows.columns.iter().map(String::as_str).collect();
+        let rows: Vec<_> = one.rows.rows.iter().map(|row| row.iter().map(output::shown).collect()).collect();
+        if !rows.is_empty() {
+            output::table(&header, rows)?;
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+fn there(config: &Config, table: &str, key: &str, version: &Version) -> Result<(), Failure> {
     if version.header.action == Action::Delete {
         let when = version.header.date.in_zone(&config.tz);
         return Err(Failure::Gone(format!("{table}: the row {key} was deleted on {when}")));
     }
+    Ok(())
+}
+
+pub(super) async fn show(audit: &Afterimage, config: &Config, table: &str, key: &str, at: &str) -> Done {
+    let version = audit.show(table, key, &point(config, at)?).await?;
+    there(config, table, key, &version)?;
+    row(config, &version)?;
+    Ok(Outcome::Done)
+}
+
+fn row(config: &Config, version: &Version) -> Result<(), Failure> {
     match config.format {
         Some(Format::Json) => output::json(&RowJson(&version.row))?,
         Some(Format::Csv) => {
@@ -132,5 +182,5 @@ pub(super) async fn show(audit: &Afterimage, config: &Config, table: &str, key: 
             output::table(&["column", "value"], rows.collect())?;
         }
     }
-    Ok(Outcome::Done)
+    Ok(())
 }

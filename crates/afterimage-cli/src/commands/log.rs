@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use afterimage::{Action, Afterimage, Cursor, LogEntry, LogQuery, Moment, Query};
+use afterimage::{Action, Afterimage, Cursor, LogEntry, LogPage, LogQuery, Moment, Query};
 
 use super::{Done, Failure};
 use crate::Outcome;
@@ -20,6 +20,9 @@ const A_PAGE: u64 = 50;
 const EVERY: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(audit: &Afterimage, config: &Config, request: arguments::Log) -> Done {
+    if let (true, [table], [key]) = (request.related, &*request.table, &*request.key) {
+        return timeline(audit, config, table, key, &request).await;
+    }
     let query = query(config, &request)?;
     if request.follow {
         return follow(audit, config, query).await;
@@ -33,20 +36,58 @@ pub(super) async fn run(audit: &Afterimage, config: &Config, request: arguments:
         _ => {
             log.limit = log.limit.or(Some(A_PAGE));
             let page = audit.log(&log).await?;
-            let mut out = config.page();
-            for entry in &page.entries {
-                write!(out, "{}", block(entry, &config.tz))?;
-            }
-            if page.entries.is_empty() {
-                writeln!(out, "no change answers")?;
-            }
-            if let Some(next) = page.next {
-                let more = format!("older ones: --after {next}, or --limit N");
-                writeln!(out, "{}", paint(Meaning::Dim, &more))?;
-            }
+            print(config, &page)?;
             page.gaps
         }
     };
+    missing(config, gaps);
+    Ok(Outcome::Done)
+}
+
+/// The log of a row and of those that referred to it.
+async fn timeline(
+    audit: &Afterimage,
+    config: &Config,
+    table: &str,
+    key: &str,
+    request: &arguments::Log,
+) -> Done {
+    let mut query = query(config, request)?;
+    // They say whose timeline it is, not what is asked of it.
+    query.tables.wanted.clear();
+    query.keys.wanted.clear();
+    let mut log = LogQuery::from(query);
+    log.limit = request.limit.or((config.format != Some(Format::Json)).then_some(A_PAGE));
+    log.after = request.after.as_deref().map(str::parse::<Cursor>).transpose()?;
+    let page = audit.timeline(table, key, &log).await?;
+    match config.format {
+        Some(Format::Json) => output::json(&page.entries)?,
+        Some(Format::Csv) => {
+            return Err(Failure::Usage("a timeline is printed as table or json".to_owned()));
+        }
+        _ => print(config, &page)?,
+    }
+    missing(config, page.gaps);
+    Ok(Outcome::Done)
+}
+
+fn print(config: &Config, page: &LogPage) -> std::io::Result<()> {
+    let mut out = config.page();
+    for entry in &page.entries {
+        write!(out, "{}", block(entry, &config.tz))?;
+    }
+    if page.entries.is_empty() {
+        writeln!(out, "no change answers")?;
+    }
+    if let Some(next) = page.next {
+        let more = format!("older ones: --after {next}, or --limit N");
+        writeln!(out, "{}", paint(Meaning::Dim, &more))?;
+    }
+    out.flush()
+}
+
+/// Says, beside the answer, where changes may be missing from it.
+fn missing(config: &Config, gaps: Gaps) {
     for (table, gap) in gaps {
         let to = gap.to.map_or_else(|| "now".to_owned(), |to| to.in_zone(&config.tz));
         let of = gap.key.as_deref().map(|key| format!(" of {key}")).unwrap_or_default();
@@ -57,7 +98,6 @@ pub(super) async fn run(audit: &Afterimage, config: &Config, request: arguments:
         );
         eprintln!("{}", harmless(&text));
     }
-    Ok(Outcome::Done)
 }
 
 /// The options and `-q` together.

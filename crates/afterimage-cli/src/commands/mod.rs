@@ -86,7 +86,12 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Revert(request) => restore::revert(&audit, &config, request).await,
         Command::Restore(request) => restore::restore(&audit, &config, request).await,
         Command::Resync { table, who } => restore::resync(&audit, &config, &table, &who).await,
-        Command::Show { table, key, at } => history::show(&audit, &config, &table, &key, &at).await,
+        Command::Show { table, key, at, related: false } => {
+            history::show(&audit, &config, &table, &key, &at).await
+        }
+        Command::Show { table, key, at, related: true } => {
+            history::show_with_related(&audit, &config, &table, &key, &at).await
+        }
         Command::AsOf { table, time, filter, limit } => {
             as_of::run(&audit, &config, &table, &time, filter, limit).await
         }

@@ -90,6 +90,7 @@ pub fn settled(check: impl FnOnce()) {
     settings.add_filter(r"─{3,}", "───");
     settings.add_filter(r"(when \(UTC\)|since) +", "$1 ");
     settings.add_filter(r"\n {20,}", "\n          ");
+    settings.add_filter(r"--after [0-9.]+", "--after [cursor]");
     settings.add_filter(r"in [0-9]+\.[0-9] s", "in [duration]");
     settings.bind(check);
 }

@@ -8,7 +8,7 @@ use crate::layout::{Field, Layout};
 use crate::name::literal;
 use crate::query::{Query, Wanted};
 use crate::search::Needle;
-use crate::sql::expression::{balanced, col};
+use crate::sql::expression::{balanced, col, mask_names};
 use crate::time::Moment;
 use crate::value::Value;
 
@@ -34,6 +34,9 @@ pub struct Part<'a> {
     pub not_keys: Vec<Vec<Value>>,
     /// The fields, of which one must have changed; all, where none is named.
     pub changed: Vec<&'a Field>,
+    /// Only rows that then referred to another, before the record or after it: by any of these foreign keys, each with
+    /// its fields and the values they must have.
+    pub refers: Vec<Vec<(&'a Field, Value)>>,
 }
 
 /// A position in the log: a date and a number.
@@ -62,6 +65,12 @@ pub(super) trait Spelling {
 
     /// Whether the key of a record is this one.
     fn key_is(&self, layout: &Layout, key: &[Value]) -> String;
+
+    /// Whether a value of a field, of whichever alias, is this one.
+    fn value_is(&self, expression: &str, field: &Field, value: &Value) -> String;
+
+    /// The rows whose key is among those of records that fulfil a condition on alias `x`.
+    fn key_among_records(&self, layout: &Layout, condition: &str) -> String;
 
     /// Whether a record is a departure, which is told by its arrival.
     fn departs(&self, layout: &Layout) -> String;
@@ -140,6 +149,11 @@ pub(super) fn condition(
         }
     }
     let mut previous = change(&mut all, spelling, part, query);
+    if !part.refers.is_empty() {
+        let each: Vec<String> = part.refers.iter().map(|key| refers(spelling, part, key)).collect();
+        all.push(format!("({})", each.join("\n      OR ")));
+        previous = true;
+    }
     for phrase in query.text.iter().filter(|phrase| !phrase.negated) {
         all.push(anywhere(spelling, part, &Needle::new(&phrase.text)));
         previous = true;
@@ -206,6 +220,32 @@ fn change(all: &mut Vec<String>, spelling: &dyn Spelling, part: &Part<'_>, query
         .collect();
     all.push(format!("({})", balanced(&terms, "OR", "1 = 0")));
     !was.is_empty()
+}
+
+/// The row referred so, before the record or after it. Few rows ever did; of those, each record is looked at.
+fn refers(spelling: &dyn Spelling, part: &Part<'_>, key: &[(&Field, Value)]) -> String {
+    let ever: Vec<String> =
+        key.iter().map(|(field, value)| spelling.value_is(&col("x", &field.history), field, value)).collect();
+    let side = |expression: &dyn Fn(&Field) -> String| -> String {
+        let terms: Vec<String> =
+            key.iter().map(|(field, value)| spelling.value_is(&expression(field), field, value)).collect();
+        terms.join(" AND ")
+    };
+    let old = |field: &Field| spelling.old(&part.source, field);
+    let new = |field: &Field| {
+        format!(
+            "CASE WHEN {} THEN {} ELSE {} END",
+            mask_names("h", field),
+            col("h", &field.history),
+            spelling.old(&part.source, field)
+        )
+    };
+    format!(
+        "({} AND (({}) OR ({})))",
+        spelling.key_among_records(part.source.layout, &ever.join(" AND ")),
+        side(&new),
+        side(&old)
+    )
 }
 
 /// Free text: in a value, old or new, in the key, or in what the context says.

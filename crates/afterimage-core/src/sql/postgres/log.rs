@@ -1,6 +1,6 @@
 //! Questions about records.
 
-use super::read::{as_text, key_among, key_json};
+use super::read::{as_text, key_among, key_json, key_value};
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
 use crate::query::Query;
@@ -46,6 +46,22 @@ impl Spelling for Postgres {
 
     fn key_is(&self, layout: &Layout, key: &[Value]) -> String {
         key_among(layout, "h", |field| field.history.clone(), &[key.to_vec()])
+    }
+
+    fn value_is(&self, expression: &str, field: &Field, value: &Value) -> String {
+        format!("{expression} = {}", key_value(field, &literal(&value.to_string())))
+    }
+
+    fn key_among_records(&self, layout: &Layout, condition: &str) -> String {
+        let columns = |alias: &str| {
+            layout.key_fields().map(|field| col(alias, &field.history)).collect::<Vec<_>>().join(", ")
+        };
+        format!(
+            "({}) IN (SELECT {} FROM {} AS x WHERE {condition})",
+            columns("h"),
+            columns("x"),
+            layout.history.quoted()
+        )
     }
 
     fn departs(&self, layout: &Layout) -> String {

@@ -58,6 +58,26 @@ impl Spelling for Sqlite {
         format!("({})", key_is(layout, |field| col("h", &field.history), |n| key_literal(&key[n])))
     }
 
+    fn value_is(&self, expression: &str, _field: &Field, value: &Value) -> String {
+        // A CASE has no affinity, by which a number would be found by its text.
+        match value {
+            Value::Number(digits) => format!("{expression} = {digits}"),
+            other => format!("{expression} = {}", key_literal(other)),
+        }
+    }
+
+    fn key_among_records(&self, layout: &Layout, condition: &str) -> String {
+        let columns = |alias: &str| {
+            layout.key_fields().map(|field| col(alias, &field.history)).collect::<Vec<_>>().join(", ")
+        };
+        format!(
+            "({}) IN (SELECT {} FROM {} AS x WHERE {condition})",
+            columns("h"),
+            columns("x"),
+            layout.history.quoted()
+        )
+    }
+
     fn departs(&self, layout: &Layout) -> String {
         // A trigger writes the arrival right after the departure: it has the next number.
         format!(
