@@ -148,6 +148,86 @@ impl Bench {
         }
     }
 
+    /// Fills a history and its table as if each version had been written `step` microseconds after the one before, by
+    /// one of 50 users, the last of them at `end`.
+    pub(crate) async fn fill_history(
+        &mut self,
+        table: &str,
+        sparse: bool,
+        rows: u32,
+        versions: u32,
+        end: i64,
+        step: i64,
+    ) -> Outcome {
+        let all = i64::from(rows * versions);
+        let begin = end - all * step;
+        let layout = self.layout(table).await?;
+        // The bits of status and qty, which is what an update changes; all of them and the full one of a creation.
+        let bit = |name: &str| layout.field(name).map_or(0, |field| field.word_and_bit().1);
+        let full = layout.full_mask()[0];
+        let changed = bit("status") | bit("qty") | i64::from(!sparse);
+        let mask = format!("CASE WHEN k = 0 THEN {full} ELSE {changed} END");
+        let kept =
+            |value: &str| if sparse { format!("CASE WHEN k = 0 THEN {value} END") } else { value.to_owned() };
+        let columns = "id, customer, status, total, note, created_at, qty";
+        if self.is_postgres() {
+            let values = [
+                "id".to_owned(),
+                kept("'customer ' || id % 5000"),
+                "'v' || k || '-' || id % 1000".to_owned(),
+                kept("(id % 100000) * 1.25"),
+                kept("repeat('n', 120)"),
+                kept("'2026-01-01'::timestamptz"),
+                "(id + k) % 7".to_owned(),
+            ];
+            let source = format!(
+                "(SELECT s, (s - 1) % {rows} + 1 AS id, (s - 1) / {rows} AS k FROM generate_series(1::bigint, {all}::bigint) AS s) AS g"
+            );
+            self.run(&format!(
+                "INSERT INTO {table}_history (history_date, history_tx, history_type, history_user, history_changed, {columns})
+                 SELECT to_timestamp(({begin}::bigint + s::bigint * {step}::bigint) / 1e6), s, CASE WHEN k = 0 THEN '+' ELSE '~' END, (1 + s * 19 % 50)::text, {mask}, {} FROM {source} ORDER BY s",
+                values.join(", ")
+            ))
+            .await?;
+            self.run(&format!(
+                "SET session_replication_role = replica; INSERT INTO {table} SELECT id, 'customer ' || id % 5000, 'v{last}-' || id % 1000, (id % 100000) * 1.25, repeat('n', 120), '2026-01-01', (id + {last}) % 7 FROM generate_series(1, {rows}) AS id; RESET session_replication_role",
+                last = versions - 1
+            ))
+            .await?;
+            let since = format!("to_timestamp(({begin} - 1) / 1e6)");
+            self.run(&format!("UPDATE afterimage.tracked SET since = {since} WHERE table_name = '{table}'; UPDATE afterimage.epoch SET from_date = {since} WHERE table_id = {}", layout.id)).await?;
+        } else {
+            let values = [
+                "id".to_owned(),
+                kept("'customer ' || id % 5000"),
+                "'v' || k || '-' || id % 1000".to_owned(),
+                kept("(id % 100000) * 1.25"),
+                kept("printf('%.*c', 120, 'n')"),
+                kept("'2026-01-01 00:00:00'"),
+                "(id + k) % 7".to_owned(),
+            ];
+            let series =
+                format!("WITH RECURSIVE g(s) AS (SELECT 1 UNION ALL SELECT s + 1 FROM g WHERE s < {all})");
+            let first: i64 = self.text("SELECT history_id FROM afterimage_state").await?.parse()?;
+            let scope: i64 = self.text("SELECT last_scope FROM afterimage_state").await?.parse()?;
+            self.run(&format!(
+                "BEGIN;
+                 INSERT INTO afterimage_scope (id, tx, actor, began, first_id, last_date, last_id) {series}
+                 SELECT {scope} + s, {scope} + s, CAST(1 + s * 19 % 50 AS TEXT), {begin} + s * {step}, {first} + s, {begin} + s * {step}, {first} + s FROM g;
+                 INSERT INTO {table}_history (history_id, history_date, history_type, history_scope, history_changed, {columns}) {series}
+                 SELECT {first} + s, {begin} + s * {step}, CASE WHEN k = 0 THEN '+' ELSE '~' END, {scope} + s, {mask}, {} FROM (SELECT s, (s - 1) % {rows} + 1 AS id, (s - 1) / {rows} AS k FROM g);
+                 UPDATE afterimage_state SET history_id = {first} + {all}, last_scope = {scope} + {all};
+                 UPDATE afterimage_tracked SET since = {begin} - 1 WHERE table_name = '{table}';
+                 UPDATE afterimage_epoch SET from_date = {begin} - 1 WHERE table_id = {};
+                 COMMIT",
+                values.join(", "),
+                layout.id
+            ))
+            .await?;
+        }
+        Ok(())
+    }
+
     /// The layout of a tracked table, from the catalogue.
     pub(crate) async fn layout(&mut self, table: &str) -> Outcome<Layout> {
         let (epoch, tracked) = if self.is_postgres() {

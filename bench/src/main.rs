@@ -1,8 +1,10 @@
 //! What capture costs, against the plain table: bulk and single-row writes, and reading as of a time, on SQLite and
 //! PostgreSQL, in both storages. All sides run in turns in one run (A B C A B C); what counts is the ratio of medians.
 //!
-//! `cargo xtask bench` starts a PostgreSQL of its own and runs it. `--quick` takes a tenth of the rows and fewer rounds.
+//! `cargo xtask bench` starts a PostgreSQL of its own and runs it. `--quick` takes a tenth of the rows and fewer rounds,
+//! `--database` one of the two, `--part` writing, reading or asking.
 
+mod asking;
 mod database;
 mod reading;
 mod writing;
@@ -27,7 +29,9 @@ async fn main() -> Outcome {
     } else {
         Size { rows: 100_000, rounds: 5, single: 3_000 }
     };
-    let only = std::env::args().skip_while(|argument| argument != "--database").nth(1);
+    let option = |name: &str| std::env::args().skip_while(|argument| argument != name).nth(1);
+    let (only, part) = (option("--database"), option("--part"));
+    let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
     println!("Medians of {} rounds, the sides in turns; {} rows.\n", size.rounds, size.rows);
     for database in ["postgres", "sqlite"] {
         if only.as_deref().is_some_and(|only| only != database) {
@@ -35,8 +39,15 @@ async fn main() -> Outcome {
         }
         let mut bench = Bench::open(database).await?;
         println!("## {}\n", bench.name());
-        writing::run(&mut bench, size).await?;
-        reading::run(&mut bench, size).await?;
+        if wanted("writing") {
+            writing::run(&mut bench, size).await?;
+        }
+        if wanted("reading") {
+            reading::run(&mut bench, size).await?;
+        }
+        if wanted("asking") {
+            asking::run(&mut bench, size).await?;
+        }
     }
     Ok(())
 }

@@ -54,6 +54,7 @@ pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
                 bound,
                 unfinished: &[],
                 rows: Rows::All,
+                first: false,
             };
             let row_sql = sql.records_of_key(&layout, &layout.fields, bound);
             (sql.as_of(&as_of), sql.count_as_of(&as_of), row_sql)

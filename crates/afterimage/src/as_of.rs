@@ -104,7 +104,8 @@ impl Afterimage {
             answerable(&entry, point.bound, None)?;
             let layout = layout_at(&entry, point.bound)?;
             let (bound, unfinished) = (point.bound, point.unfinished.as_slice());
-            let as_of = AsOf { layout, fields: &[], sparse: false, bound, unfinished, rows: Rows::All };
+            let as_of =
+                AsOf { layout, fields: &[], sparse: false, bound, unfinished, rows: Rows::All, first: false };
             let sql = if entry.has_whole_baseline() && !layout.shared_key {
                 session.dialect().count_as_of(&as_of)
             } else {
@@ -139,6 +140,7 @@ pub(crate) fn state_sql<'e>(
         bound: point.bound,
         unfinished: &point.unfinished,
         rows: Rows::All,
+        first: limit.is_some(),
     };
     let mut sql = dialect.as_of(&as_of);
     let alias = afterimage_core::Quoted::new(&entry.table.name);

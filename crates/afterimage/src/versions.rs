@@ -143,16 +143,6 @@ impl Afterimage {
         .await
     }
 
-    /// How many records of a table a transaction wrote.
-    pub async fn records_of_tx(&self, table: &str, tx: &str) -> Result<i64> {
-        self.reading(async |session| {
-            let entry = catalog::find(session, table).await?;
-            let sql = session.dialect().count_of_tx(entry.layout()?, tx)?;
-            Ok(session.int(&sql, &[]).await?.unwrap_or_default())
-        })
-        .await
-    }
-
     /// The row as of a time: the version in force then, which may be its deletion. An error where it did not exist
     /// yet, or where the history cannot say.
     pub async fn show(&self, table: &str, key: &str, at: &PointInTime) -> Result<Version> {

@@ -4,8 +4,9 @@
 
 mod support;
 
-use afterimage::{Moment, Storage, Tracking};
+use afterimage::{LogQuery, Moment, Query, Storage, Tracking};
 use afterimage_core::Layout;
+use afterimage_core::sql::log::{Part, Source};
 use afterimage_core::sql::{AsOf, Bound, Rows, dialect};
 use support::*;
 
@@ -62,7 +63,7 @@ on_every_database! {
     async fn a_count_reads_the_keys_index_alone(db: &mut TestDb) {
         let layout = filled(db, Storage::Snapshot).await;
         let bound = Bound::Time(Moment::now());
-        let as_of = AsOf { layout: &layout, fields: &[], sparse: false, bound, unfinished: &[], rows: Rows::All };
+        let as_of = AsOf { layout: &layout, fields: &[], sparse: false, bound, unfinished: &[], rows: Rows::All, first: false };
         let sql = dialect(db.audit.database()).count_as_of(&as_of);
         let plan = plan(db, &sql, &[]).await;
         assert!(plan.contains("COVERING INDEX") || plan.contains("Index Only Scan"), "{plan}");
@@ -81,6 +82,7 @@ async fn a_page_of_a_table_as_of_a_time_stops_early() {
         bound,
         unfinished: &[],
         rows: Rows::All,
+        first: false,
     };
     let sql = format!("{} LIMIT 5", dialect(db.audit.database()).as_of(&as_of));
     let plan = db.lines(&format!("EXPLAIN (ANALYZE, TIMING OFF, COSTS OFF) {sql}")).await.join("\n");
@@ -100,12 +102,86 @@ async fn a_condition_on_the_key_reaches_the_index() {
         let layout = filled(&mut db, storage).await;
         let bound = Bound::Time(Moment::now());
         let sparse = storage == Storage::Delta;
-        let as_of =
-            AsOf { layout: &layout, fields: &layout.fields, sparse, bound, unfinished: &[], rows: Rows::All };
+        let as_of = AsOf {
+            layout: &layout,
+            fields: &layout.fields,
+            sparse,
+            bound,
+            unfinished: &[],
+            rows: Rows::All,
+            first: false,
+        };
         let sql = dialect(db.audit.database()).as_of(&as_of);
         let sql = format!("SELECT * FROM (\n{sql}\n) AS doc WHERE id BETWEEN 5 AND 7 ORDER BY id");
         let plan = db.lines(&format!("EXPLAIN {sql}")).await.join("\n");
         let conditions: Vec<&str> = plan.lines().filter(|line| line.contains("Index Cond")).collect();
         assert!(conditions.iter().any(|line| line.contains(">= 5")), "{plan}");
+    }
+}
+
+/// How the positions that answer a query are found.
+async fn plan_of_log(db: &mut TestDb, layout: &Layout, query: &str) -> String {
+    let query: Query = LogQuery::parse(query).unwrap().query;
+    let source = Source { layout, fields: &layout.fields, sparse: true };
+    let part = Part { source, keys: vec![], not_keys: vec![], changed: vec![], refers: vec![] };
+    let sql = dialect(db.audit.database()).positions(&[part], &query, None, 50);
+    plan(db, &sql, &[]).await
+}
+
+on_every_database! {
+    async fn the_newest_page_a_period_and_an_actor_have_their_indexes(db: &mut TestDb) {
+        let layout = filled(db, Storage::Delta).await;
+        for query in ["", "at:>1h", "at:>1h now:2", "at:<1h"] {
+            let plan = plan_of_log(db, &layout, query).await;
+            let index = plan.contains(db.by("doc_history_date", "doc_history_pkey"));
+            // Of everything, in the order of the index, so that it stops after a page: a scan, and none.
+            let sorts = plan.contains("TEMP B-TREE FOR ORDER BY") && plan.contains("SCAN h");
+            let scans = scans_history(&plan) && !plan.contains("SCAN h USING INDEX doc_history_date");
+            assert!(index && !scans && !sorts, "{query}:\n{plan}");
+        }
+        let plan = plan_of_log(db, &layout, "actor:7 at:>1h").await;
+        let index = plan.contains(db.by("afterimage_scope_actor", "doc_history_user"));
+        assert!(index && !scans_history(&plan), "{plan}");
+    }
+}
+
+on_every_database! {
+    async fn the_records_of_a_page_are_looked_up_with_their_old_values(db: &mut TestDb) {
+        for storage in STORAGES {
+            if storage != STORAGES[0] {
+                db.audit.untrack("doc", true).await.unwrap();
+                db.run("DROP TABLE doc").await;
+            }
+            let layout = filled(db, storage).await;
+            let source = Source { layout: &layout, fields: &layout.fields, sparse: storage == Storage::Delta };
+            let positions = [(Moment::now(), 5), (Moment::now(), 6)];
+            let plan = plan(db, &dialect(db.audit.database()).records_at(&source, &positions), &[]).await;
+            assert!(!scans_history(&plan), "{storage}:\n{plan}");
+        }
+    }
+}
+
+on_every_database! {
+    async fn the_first_rows_of_a_table_are_those_of_the_whole(db: &mut TestDb) {
+        for storage in STORAGES {
+            db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, t TEXT)").await;
+            db.track("item", Tracking::new().storage(storage)).await;
+            db.run("INSERT INTO item VALUES (1, 1, 'a'), (2, 2, 'b'), (3, 3, 'c'), (4, 4, NULL)").await;
+            db.tick().await;
+            db.run("UPDATE item SET n = n + 1; DELETE FROM item WHERE id = 2; UPDATE item SET t = NULL WHERE id = 3").await;
+            let then = db.moment().await;
+            db.run("UPDATE item SET n = 0; INSERT INTO item VALUES (5, 5, 'e')").await;
+            let mut query = afterimage::AsOfQuery::new("item", then);
+            query.filter = Some("n > 2".to_owned());
+            let whole = db.audit.as_of(&query).await.unwrap();
+            assert_eq!(whole.rows.len(), 2);
+            for limit in 1..4 {
+                query.limit = Some(limit);
+                let first = db.audit.as_of(&query).await.unwrap();
+                assert_eq!(first.rows[..], whole.rows[..whole.rows.len().min(limit as usize)], "{storage}");
+            }
+            db.audit.untrack("item", true).await.unwrap();
+            db.run("DROP TABLE item").await;
+        }
     }
 }

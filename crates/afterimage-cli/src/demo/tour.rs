@@ -1,9 +1,10 @@
 //! The tour: a few questions, each with the command that asks it.
 
-use afterimage::{Afterimage, Moment, PointInTime, Version};
+use afterimage::{Afterimage, Context, LogQuery, Moment, PointInTime, Revert, Selector, Version};
 
 use super::replay::Replayed;
 use super::{FILE, TABLE};
+use crate::change;
 use crate::commands::Failure;
 use crate::output::{harmless, shown};
 
@@ -30,6 +31,10 @@ pub(super) async fn run(audit: &Afterimage, replayed: &Replayed) -> Result<(), F
     println!("  export DATABASE_URL={FILE}");
     println!("and on a table of your own: afterimage track TABLE");
     Ok(())
+}
+
+fn ask(query: &str) -> Result<LogQuery, Failure> {
+    Ok(LogQuery::parse(query)?)
 }
 
 fn question(text: &str) {
@@ -70,22 +75,52 @@ async fn macedonia(audit: &Afterimage) -> Result<(), Failure> {
     if let Some(mended) = mended {
         describe(mended, &["name"]);
     }
-    question("How much else did that revision touch?");
+    question("What else did that revision touch?");
     let tx = slipped.header.tx.clone().unwrap_or_default();
-    command(&format!("sqlite3 {FILE} \"SELECT count(*) FROM {TABLE}_history WHERE history_scope = {tx}\""));
-    answer(&format!("{} countries", audit.records_of_tx(TABLE, &tx).await?));
+    command(&format!("afterimage log --tx {tx}"));
+    let page = audit.log(&ask(&format!("tx:{tx}"))?).await?;
+    answer(&format!("{} countries, such as", page.entries.len()));
+    for entry in page.entries.iter().filter(|entry| entry.key[0].1.to_string().starts_with('S')).take(3) {
+        let name = entry.changes.iter().find(|change| change.field == "name");
+        if let Some(change) = name.or(entry.changes.first()) {
+            answer(&format!("  {}  {}", entry.key[0].1, change::line(entry.action(), change)));
+        }
+    }
     Ok(())
 }
 
 async fn turkey(audit: &Afterimage) -> Result<(), Failure> {
     question("Turkey has no currency today. When did it lose it?");
-    command(&format!("afterimage history {TABLE} TUR --limit 1"));
+    command("afterimage log -q 'key:TUR field:currency now:null'");
     let versions = oldest_first(audit, "TUR").await?;
     let lost = versions.iter().rev().find(|version| {
         version.changes.iter().any(|change| change.field == "currency" && change.new.is_null())
     });
-    if let Some(lost) = lost {
-        describe(lost, &["currency", "currency_name"]);
+    let Some(lost) = lost else { return Ok(()) };
+    describe(lost, &["currency", "currency_name"]);
+
+    question("Give it back: only these fields, from the version before, and say why.");
+    let before = lost.number - 1;
+    let fields = ["currency", "currency_name"];
+    let reason = "its currency is the lira";
+    command(&format!(
+        "afterimage revert {TABLE} TUR --to {before} --fields {} --reason \"{reason}\"",
+        fields.join(",")
+    ));
+    let revert = Revert::new(TABLE, "TUR", Selector::Number(before)).fields(fields);
+    let done = audit.revert(&revert, &Context::new().reason(reason)).await?;
+    for entry in &done.entries {
+        for change in &entry.changes {
+            answer(&change::line(entry.action(), change));
+        }
+    }
+    question("It is one more record, which says what it restored from:");
+    command("afterimage log --action restore");
+    for entry in audit.log(&ask("action:restore")?).await?.entries {
+        let from = entry.header.context_member("restored_from").unwrap_or_default();
+        let version = serde_json::from_str::<serde_json::Value>(&from).unwrap_or_default()["version"].clone();
+        let why = entry.header.reason.unwrap_or_default();
+        answer(&format!("{}  “{why}”, restored from version {version}", entry.key[0].1));
     }
     Ok(())
 }

@@ -47,6 +47,9 @@ pub(super) trait Spelling {
     /// A moment.
     fn at(&self, moment: Moment) -> String;
 
+    /// The date of a record of alias `h`, for the bounds of a period: in a form by which it is looked up, or is not.
+    fn date(&self, query: &Query) -> &'static str;
+
     /// The user of a record of alias `h`.
     fn user(&self) -> &'static str;
 
@@ -100,15 +103,16 @@ pub(super) fn condition(
 ) -> (String, bool) {
     let layout = part.source.layout;
     let mut all = vec![format!("NOT {}", spelling.departs(layout))];
+    let dated = spelling.date(query);
     if let Some(from) = query.from {
-        all.push(format!("h.history_date >= {}", spelling.at(from)));
+        all.push(format!("{dated} >= {}", spelling.at(from)));
     }
     if let Some(before) = query.before {
-        all.push(format!("h.history_date < {}", spelling.at(before)));
+        all.push(format!("{dated} < {}", spelling.at(before)));
     }
     if let Some((date, id)) = after {
         let at = spelling.at(date);
-        all.push(format!("h.history_date <= {at} AND (h.history_date < {at} OR h.history_id < {id})"));
+        all.push(format!("{dated} <= {at} AND (h.history_date < {at} OR h.history_id < {id})"));
     }
     one_of(&mut all, spelling.user(), &query.actors.wanted, &query.actors.not);
     one_of(

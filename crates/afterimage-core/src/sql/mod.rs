@@ -58,6 +58,8 @@ pub struct AsOf<'a> {
     pub unfinished: &'a [String],
     /// Which rows.
     pub rows: Rows<'a>,
+    /// Whether only the first of them will be fetched: then it has to stop early.
+    pub first: bool,
 }
 
 /// Which rows an as-of reads.

@@ -308,6 +308,7 @@ impl Row {
             bound: Bound::Position(target.header.date, target.header.id),
             unfinished: &[],
             rows: Rows::Keys(&keys),
+            first: false,
         }))
     }
 

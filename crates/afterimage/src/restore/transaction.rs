@@ -294,6 +294,7 @@ fn without(session: &Session, entry: &Entry, id: &str, own: &str) -> Result<Stri
         bound: Bound::Now,
         unfinished: &[id.to_owned(), own.to_owned()],
         rows: Rows::TouchedBy(id),
+        first: false,
     }))
 }
 

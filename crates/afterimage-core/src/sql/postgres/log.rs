@@ -18,6 +18,10 @@ impl Spelling for Postgres {
         super::Postgres.moment(moment)
     }
 
+    fn date(&self, _query: &Query) -> &'static str {
+        "h.history_date"
+    }
+
     fn user(&self) -> &'static str {
         "h.history_user"
     }

@@ -290,5 +290,6 @@ pub(super) fn replay(layout: &Layout, sparse: bool) -> String {
         bound: Bound::Now,
         unfinished: &[],
         rows: Rows::All,
+        first: false,
     })
 }

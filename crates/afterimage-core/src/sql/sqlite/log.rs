@@ -18,6 +18,11 @@ impl Spelling for Sqlite {
         moment.as_micros().to_string()
     }
 
+    fn date(&self, query: &Query) -> &'static str {
+        // Where the contexts say which numbers to look up, the dates are not to be looked up as well.
+        if by_context(query).is_some() { "+h.history_date" } else { "h.history_date" }
+    }
+
     fn user(&self) -> &'static str {
         "c.actor"
     }
@@ -33,12 +38,13 @@ impl Spelling for Sqlite {
     fn from(&self, part: &Part<'_>, query: &Query, previous: bool) -> String {
         let history = part.source.layout.history.quoted();
         let joins = if previous { joined(&part.source) } else { String::new() };
-        match (query.from, query.actors.wanted.is_empty()) {
-            // An actor's contexts of a period are few, and each says which numbers its records have.
-            (Some(from), false) => {
+        match by_context(query) {
+            Some(from) => {
                 format!("{} AS c CROSS JOIN {history} AS h ON {OF_CONTEXT}{joins}", contexts(query, from))
             }
-            _ => format!("{history} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope{joins}"),
+            None => {
+                format!("{history} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope{joins}")
+            }
         }
     }
 
@@ -126,6 +132,11 @@ impl Spelling for Sqlite {
             column("d")
         )
     }
+}
+
+/// An actor's contexts of a period are few, and each says which numbers its records have. Since when, where that is so.
+fn by_context(query: &Query) -> Option<Moment> {
+    query.from.filter(|_| !query.actors.wanted.is_empty())
 }
 
 /// The records of a context: those with its number, between its first and its transaction's last.

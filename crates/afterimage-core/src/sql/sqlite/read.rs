@@ -153,6 +153,9 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
     let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
     let key = key.join(", ");
     let order = order_by_key(layout);
+    if as_of.first {
+        return first_as_of(as_of);
+    }
     let rest = fields.iter().filter(|field| !layout.is_key(field));
     if !sparse {
         let columns: Vec<String> = named(layout.key_fields().chain(rest), |field| col("l", &field.history));
@@ -195,6 +198,42 @@ ORDER BY {order}",
     )
 }
 
+/// The same, row by row in the order of the key's index: each row's newest record is told by looking for a newer one. Of
+/// the whole table that would take longer than grouping does, but it stops as soon as nobody asks for more.
+fn first_as_of(as_of: &AsOf<'_>) -> String {
+    let AsOf { layout, fields, sparse, .. } = as_of;
+    let history = layout.history.quoted();
+    let same: Vec<String> = layout
+        .key_fields()
+        .map(|field| format!("{} = {}", col("h", &field.history), col("l", &field.history)))
+        .collect();
+    let newest = |value: &str, names: &str| {
+        format!(
+            "(SELECT {value} FROM {history} AS h WHERE {} AND {}{names} ORDER BY h.history_date DESC, h.history_id DESC LIMIT 1)",
+            same.join(" AND "),
+            condition(as_of)
+        )
+    };
+    let rest = fields.iter().filter(|field| !layout.is_key(field));
+    let mut columns = named(layout.key_fields(), |field| col("l", &field.history));
+    columns.extend(named(rest, |field| {
+        if *sparse {
+            newest(&col("h", &field.history), &format!(" AND {}", mask_names("h", field)))
+        } else {
+            col("l", &field.history)
+        }
+    }));
+    format!(
+        "SELECT {}
+FROM {history} AS l
+WHERE l.history_type <> '-' AND l.history_id = {}
+ORDER BY {}",
+        columns.join(", "),
+        newest("h.history_id", ""),
+        order_by_key(layout)
+    )
+}
+
 fn order_by_key(layout: &Layout) -> String {
     layout.key_fields().map(|field| col("l", &field.history)).collect::<Vec<_>>().join(", ")
 }
@@ -212,5 +251,6 @@ pub(super) fn replay(layout: &Layout, sparse: bool) -> String {
         bound: Bound::Now,
         unfinished: &[],
         rows: Rows::All,
+        first: false,
     })
 }
