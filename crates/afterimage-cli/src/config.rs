@@ -7,7 +7,7 @@ use serde::Deserialize;
 use crate::arguments::Global;
 use crate::commands::Failure;
 use crate::output::Format;
-use crate::terminal::{Colour, Page};
+use crate::terminal::Colour;
 
 const FILE: &str = "afterimage.toml";
 
@@ -35,7 +35,7 @@ pub(crate) struct Config {
     pub(crate) tz: String,
     pub(crate) actor: Option<String>,
     pub(crate) colour: Colour,
-    pager: Option<String>,
+    pub(crate) pager: Option<String>,
 }
 
 impl Config {
@@ -55,11 +55,6 @@ impl Config {
             colour: global.color.or(file.color).unwrap_or_default(),
             pager: if global.no_pager { Some(String::new()) } else { file.pager },
         })
-    }
-
-    /// Where answers for people go.
-    pub(crate) fn page(&self) -> Page {
-        Page::open(self.pager.as_deref())
     }
 
     pub(crate) fn database_url(&self) -> Result<&str, Failure> {

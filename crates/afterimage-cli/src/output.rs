@@ -7,6 +7,8 @@ use clap::ValueEnum;
 use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
 use serde::{Deserialize, Serialize};
 
+use crate::terminal::Page;
+
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -38,7 +40,9 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
     for row in rows {
         table.add_row(row);
     }
-    writeln!(io::stdout().lock(), "{}", table.trim_fmt())
+    let mut page = Page::open();
+    writeln!(page, "{}", table.trim_fmt())?;
+    page.flush()
 }
 
 /// Prints one line of CSV.

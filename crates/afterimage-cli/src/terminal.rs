@@ -61,6 +61,14 @@ pub(crate) fn paint(meaning: Meaning, text: &str) -> String {
     format!("{}{text}{}", style.render(), style.render_reset())
 }
 
+/// The pager of the settings; empty for none.
+static PAGER: std::sync::OnceLock<Option<String>> = std::sync::OnceLock::new();
+
+/// Settles which pager to use; empty for none, `None` for what the environment says.
+pub(crate) fn settle_pager(pager: Option<String>) {
+    let _ = PAGER.set(pager);
+}
+
 /// Where answers for people go: through a pager on a terminal, else straight out.
 #[derive(Debug)]
 pub(crate) struct Page {
@@ -68,8 +76,9 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// Opens it; `wanted` is the pager to use, empty for none.
-    pub(crate) fn open(wanted: Option<&str>) -> Self {
+    /// Opens it.
+    pub(crate) fn open() -> Self {
+        let wanted = PAGER.get().and_then(Option::as_deref);
         if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
             return Self { pager: None };
         }

@@ -96,6 +96,27 @@ impl Afterimage {
         .await
     }
 
+    /// Several tables as of one time, read in one transaction: they fit together.
+    pub async fn as_of_tables(&self, tables: &[&str], at: &PointInTime) -> Result<Vec<TableState>> {
+        self.reading(async |session| {
+            let mut states = Vec::new();
+            for table in tables {
+                let entry = catalog::find(session, table).await?;
+                let point = resolve(session, &entry, at).await?;
+                answerable(&entry, point.bound, None)?;
+                let (sql, fields) = self.as_of_sql(&entry, &point, &AsOfQuery::new(*table, at.clone()))?;
+                let mut rows = Vec::new();
+                for row in session.rows(&sql, &[]).await.map_err(|error| error.on(&entry.table))? {
+                    rows.push(fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect());
+                }
+                states
+                    .push(TableState { columns: fields.into_iter().map(|field| field.name).collect(), rows });
+            }
+            Ok(states)
+        })
+        .await
+    }
+
     /// How many rows a table had as of a time.
     pub async fn count_as_of(&self, table: &str, at: &PointInTime) -> Result<i64> {
         self.reading(async |session| {

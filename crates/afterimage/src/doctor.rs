@@ -150,8 +150,24 @@ async fn of_table(session: &mut Session, entry: &Entry, findings: &mut Vec<Findi
     Ok(())
 }
 
+/// Rights that a plain writer should lack, and what whoever has them can do.
+const RIGHTS: [(&str, &str); 2] =
+    [("explicit_time", "date records by hand"), ("skip", "write without records, which makes gaps")];
+
 #[cfg(feature = "sqlite")]
 async fn sqlite(session: &mut Session, findings: &mut Vec<Finding>) -> Result<()> {
+    for (setting, what) in RIGHTS {
+        let sql =
+            format!("SELECT count(*) FROM afterimage_setting WHERE name = '{setting}' AND value = 'allowed'");
+        if session.int(&sql, &[]).await?.unwrap_or_default() > 0 {
+            findings.push(Finding::new(
+                Severity::Notice,
+                None,
+                format!("whoever may write this file may {what}"),
+                format!("after the import: UPDATE afterimage_setting SET value = 'refused' WHERE name = '{setting}'"),
+            ));
+        }
+    }
     let left = session.rows("SELECT actor FROM afterimage_context", &[]).await?;
     if let Some(actor) = left.into_iter().next().and_then(|mut row| row.pop()) {
         let actor = actor.text().unwrap_or_else(|| "nobody".to_owned());
@@ -176,6 +192,19 @@ async fn sqlite(session: &mut Session, findings: &mut Vec<Finding>) -> Result<()
 
 #[cfg(feature = "postgres")]
 async fn postgres(session: &mut Session, findings: &mut Vec<Finding>) -> Result<()> {
+    for (function, what) in RIGHTS {
+        let sql = format!(
+            "SELECT pg_catalog.has_function_privilege('public', 'afterimage.{function}()', 'EXECUTE')"
+        );
+        if session.int(&sql, &[]).await? == Some(1) {
+            findings.push(Finding::new(
+                Severity::Warning,
+                None,
+                format!("everybody may {what}"),
+                format!("REVOKE EXECUTE ON FUNCTION afterimage.{function}() FROM PUBLIC"),
+            ));
+        }
+    }
     let replica = "SELECT count(*) FROM pg_catalog.pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c LIKE 'session_replication_role=%' AND c NOT LIKE '%=origin'";
     if session.int(replica, &[]).await?.unwrap_or_default() > 0 {
         findings.push(Finding::new(

@@ -25,12 +25,15 @@ pub struct Follow {
 enum Seen {
     /// Transactions follow one another: up to this number.
     Numbers(i64),
-    /// Transactions overlap: those that a snapshot shows.
+    /// Transactions overlap: those that a snapshot shows; and numbers with their times, by which to look back.
     Snapshot(Snapshot, VecDeque<(i64, Moment)>),
 }
 
-/// Before following began, a transaction may have been open for as long.
+/// Before following began, a transaction may have been open for as long, in microseconds.
 const LONGEST_BEFORE: i64 = 3_600_000_000;
+
+/// So often, in microseconds, a transaction number is taken to look back no further than that.
+const NUMBER_EVERY: i64 = 60_000_000;
 
 impl Afterimage {
     /// Follows the log from now on: what of it answers a query.
@@ -56,9 +59,9 @@ impl Follow {
 async fn begin(session: &mut Session) -> Result<Seen> {
     if session.dialect().database() == Database::Postgres {
         let snapshot = Snapshot::of(session).await?;
-        let now = snapshot.taken.as_micros();
-        let from = if snapshot.running.is_empty() { now } else { now - LONGEST_BEFORE };
-        let times = VecDeque::from([(snapshot.next, Moment::from_micros(from))]);
+        let mut times =
+            VecDeque::from([(0, Moment::from_micros(snapshot.taken.as_micros() - LONGEST_BEFORE))]);
+        times.extend(numbered(session, &snapshot).await?);
         return Ok(Seen::Snapshot(snapshot, times));
     }
     let last = session.int("SELECT history_id FROM afterimage_state", &[]).await?;
@@ -102,9 +105,10 @@ async fn by_snapshot(
     })
     .await?;
     entries.reverse();
-    // A transaction numbered when or after a snapshot was taken has all its records after that time. So, of the times of
-    // snapshots, the newest that no running transaction was numbered before bounds what is still to come.
-    times.push_back((now.next, now.taken));
+    let newest = times.back().map_or(0, |(_, taken)| taken.as_micros());
+    if now.taken.as_micros() - newest > NUMBER_EVERY {
+        times.extend(numbered(session, &now).await?);
+    }
     while times.len() > 1 && times[1].0 <= now.oldest {
         times.pop_front();
     }
@@ -112,12 +116,25 @@ async fn by_snapshot(
     Ok(entries)
 }
 
+/// A number that no transaction had before, and the time. Whichever has a higher one wrote all its records after that
+/// time; so, of such times, the newest that no running transaction has a lower number than bounds what is still to come.
+///
+/// A snapshot would not do for that: where it ends is where the last finished transaction was numbered, and one that is
+/// running may have a higher number. A standby gives no numbers.
+async fn numbered(session: &mut Session, snapshot: &Snapshot) -> Result<Option<(i64, Moment)>> {
+    let sql =
+        "SELECT CASE WHEN NOT pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_current_xact_id()::text END";
+    let row = session.row(sql, &[]).await?;
+    let number = row.and_then(|mut row| row.pop()?.text()).and_then(|text| text.parse().ok());
+    Ok(number.map(|number| (number, snapshot.taken)))
+}
+
 /// Which transactions a PostgreSQL snapshot shows.
 #[derive(Debug)]
 struct Snapshot {
     /// All below this have ended.
     oldest: i64,
-    /// None from this on has begun.
+    /// None from this on has ended.
     next: i64,
     running: HashSet<i64>,
     taken: Moment,

@@ -192,6 +192,38 @@ impl Afterimage {
     }
 }
 
+impl Afterimage {
+    /// The newest record of each row that is there, in key order.
+    pub async fn latest_of_each(&self, table: &str, limit: Option<u64>) -> Result<Vec<LogEntry>> {
+        self.newest(table, false, limit).await
+    }
+
+    /// The deletion of each row that is deleted, in key order: who deleted it, when and why, and in its changes what
+    /// it was. [`restore`](Self::restore) brings one back. A row that went on under another key is among them, as one
+    /// that left this one.
+    pub async fn deleted_rows(&self, table: &str, limit: Option<u64>) -> Result<Vec<LogEntry>> {
+        self.newest(table, true, limit).await
+    }
+
+    async fn newest(&self, table: &str, deleted: bool, limit: Option<u64>) -> Result<Vec<LogEntry>> {
+        self.reading(async |session| {
+            let entry = catalog::find(session, table).await?;
+            let sql = session.dialect().newest_of_each(entry.layout()?, deleted, limit);
+            let mut positions = Vec::new();
+            for row in session.rows(&sql, &[]).await? {
+                let int = |at: usize| row.get(at).and_then(crate::session::Cell::int).unwrap_or_default();
+                positions.push((Moment::from_micros(int(0)), int(1)));
+            }
+            let place: HashMap<i64, usize> =
+                positions.iter().enumerate().map(|(place, (_, id))| (*id, place)).collect();
+            let mut newest = at(session, &entry, &positions).await?;
+            newest.sort_by_key(|entry| place.get(&entry.header.id).copied());
+            Ok(newest)
+        })
+        .await
+    }
+}
+
 /// The log as one session sees it.
 pub(crate) async fn each(
     session: &mut Session,

@@ -76,6 +76,12 @@ on_every_database! {
             skipping(db, "INSERT INTO doc VALUES (1, 3)").await.unwrap();
             db.run(&format!("RESET ROLE; DROP OWNED BY {role}; DROP ROLE {role}")).await;
         }
+        let everybody = db.by(
+            "UPDATE afterimage_setting SET value = 'allowed' WHERE name = 'skip'",
+            "GRANT EXECUTE ON FUNCTION afterimage.skip() TO PUBLIC",
+        );
+        db.run(everybody).await;
+        assert!(db.audit.doctor().await.unwrap().iter().any(|found| found.finding.contains("write without records")));
         let nonsense = db.by(
             r#"INSERT INTO afterimage_context (extra) VALUES ('{"skip":true}')"#,
             r#"SELECT set_config('afterimage.context', '{"skip":"yes"}', true); INSERT INTO doc VALUES (7, 3)"#,

@@ -1,6 +1,6 @@
 //! `as-of`.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 
 use afterimage::{Afterimage, AsOfQuery, PointInTime, RowJson, Value};
 
@@ -8,6 +8,9 @@ use super::{Done, Failure};
 use crate::Outcome;
 use crate::config::Config;
 use crate::output::{self, Format};
+
+/// A person at a terminal reads no more rows than this; a program gets all.
+const ENOUGH: u64 = 1000;
 
 pub(super) async fn run(
     audit: &Afterimage,
@@ -23,11 +26,23 @@ pub(super) async fn run(
         Some(Format::Json) => stream_json(audit, &query).await?,
         Some(Format::Csv) => stream_csv(audit, &query).await?,
         _ => {
-            let state = audit.as_of(&query).await?;
+            let cut = limit.is_none() && std::io::stdout().is_terminal();
+            let state = if cut {
+                audit.as_of(&AsOfQuery { limit: Some(ENOUGH + 1), ..query.clone() }).await?
+            } else {
+                audit.as_of(&query).await?
+            };
+            let more = cut && state.rows.len() as u64 > ENOUGH;
             let header: Vec<&str> = state.columns.iter().map(String::as_str).collect();
-            let rows = state.rows.iter().map(|row| row.iter().map(output::shown).collect()).collect();
+            let shown = if more { state.rows.len() - 1 } else { state.rows.len() };
+            let rows =
+                state.rows[..shown].iter().map(|row| row.iter().map(output::shown).collect()).collect();
             output::table(&header, rows)?;
-            println!("{} rows", state.rows.len());
+            if more {
+                println!("the first {shown} rows; for others --limit N, --where SQL, or --format csv");
+            } else {
+                println!("{shown} rows");
+            }
         }
     }
     Ok(Outcome::Done)

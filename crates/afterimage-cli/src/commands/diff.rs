@@ -11,7 +11,7 @@ use crate::arguments;
 use crate::change;
 use crate::config::Config;
 use crate::output::{self, Format, harmless};
-use crate::terminal::{Meaning, paint};
+use crate::terminal::{Meaning, Page, paint};
 
 pub(super) async fn run(audit: &Afterimage, config: &Config, request: arguments::Diff) -> Done {
     let from = Selector::parse(&request.from, &config.tz)?;
@@ -63,7 +63,7 @@ fn document(diff: &Diff) -> serde_json::Value {
 }
 
 fn print(config: &Config, diff: &Diff) -> std::io::Result<()> {
-    let mut out = config.page();
+    let mut out = Page::open();
     let version = |version: &Version| {
         let who = version.header.user.as_deref().map(|user| format!(" by {user}")).unwrap_or_default();
         harmless(&format!("version {} ({}{who})", version.number, version.header.date.in_zone(&config.tz)))

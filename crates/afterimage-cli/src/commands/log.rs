@@ -11,7 +11,7 @@ use crate::arguments;
 use crate::change;
 use crate::config::Config;
 use crate::output::{self, Format, harmless, shown};
-use crate::terminal::{Meaning, paint};
+use crate::terminal::{Meaning, Page, paint};
 
 /// Without a limit of his own, a person gets so many changes.
 const A_PAGE: u64 = 50;
@@ -72,7 +72,7 @@ async fn timeline(
 }
 
 fn print(config: &Config, page: &LogPage) -> std::io::Result<()> {
-    let mut out = config.page();
+    let mut out = Page::open();
     for entry in &page.entries {
         write!(out, "{}", block(entry, &config.tz))?;
     }

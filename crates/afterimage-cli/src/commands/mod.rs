@@ -67,6 +67,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
     }
     let config = Config::load(&arguments.global)?;
     terminal::settle(config.colour);
+    terminal::settle_pager(config.pager.clone());
     if let Command::Demo { no_serve: _ } = arguments.command {
         return demo::run().await.map(|()| Outcome::Done);
     }

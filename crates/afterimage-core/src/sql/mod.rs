@@ -161,6 +161,9 @@ pub trait Dialect: Debug + Send + Sync {
     /// values that those which changed had before.
     fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> String;
 
+    /// The position of each row's newest record, in the order of the keys: only of rows that are deleted, or that are not.
+    fn newest_of_each(&self, layout: &Layout, deleted: bool, limit: Option<u64>) -> String;
+
     /// One row: the values of `fields` that a row had right before one of its records.
     fn state_before(&self, source: &Source<'_>, position: Position) -> String;
 

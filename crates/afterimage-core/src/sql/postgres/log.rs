@@ -232,3 +232,15 @@ pub(super) fn state_before(source: &Source<'_>, position: Position) -> String {
         position.1
     )
 }
+
+pub(super) fn newest_of_each(layout: &Layout, deleted: bool, limit: Option<u64>) -> String {
+    let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
+    let key = key.join(", ");
+    format!(
+        "SELECT {}, n.history_id FROM (SELECT DISTINCT ON ({key}) {key}, h.history_date, h.history_id, h.history_type FROM {} AS h ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS n WHERE n.history_type {} '-'{}",
+        super::Postgres.micros("n.history_date"),
+        layout.history.quoted(),
+        if deleted { "=" } else { "<>" },
+        limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default()
+    )
+}

@@ -233,3 +233,15 @@ pub(super) fn state_before(source: &Source<'_>, position: Position) -> String {
         position.1
     )
 }
+
+pub(super) fn newest_of_each(layout: &Layout, deleted: bool, limit: Option<u64>) -> String {
+    let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
+    let key = key.join(", ");
+    let history = layout.history.quoted();
+    format!(
+        "SELECT n.history_date, n.history_id FROM (SELECT max(h.history_id) AS last FROM {history} AS h GROUP BY {key}) AS k JOIN {history} AS n ON n.history_id = k.last WHERE n.history_type {} '-' ORDER BY {}{}",
+        if deleted { "=" } else { "<>" },
+        layout.key_fields().map(|field| col("n", &field.history)).collect::<Vec<_>>().join(", "),
+        limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default()
+    )
+}

@@ -141,6 +141,10 @@ impl Dialect for Sqlite {
         log::records_at(source, positions)
     }
 
+    fn newest_of_each(&self, layout: &Layout, deleted: bool, limit: Option<u64>) -> String {
+        log::newest_of_each(layout, deleted, limit)
+    }
+
     fn state_before(&self, source: &Source<'_>, position: Position) -> String {
         log::state_before(source, position)
     }
