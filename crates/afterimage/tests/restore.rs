@@ -347,3 +347,17 @@ on_every_database! {
         assert_eq!(all(db, "doc").await, ["1:3:∅"]);
     }
 }
+
+on_every_database! {
+    async fn a_masked_row_that_left_its_key_cannot_be_brought_back_with_its_table(db: &mut TestDb) {
+        db.run("CREATE TABLE doc (id INTEGER PRIMARY KEY, note TEXT)").await;
+        db.track("doc", Tracking::new().mask(["note"])).await;
+        db.run("INSERT INTO doc VALUES (1, 'secret')").await;
+        let then = db.moment().await;
+        db.run("UPDATE doc SET id = 2").await;
+        let whole = RevertTable::new("doc", then).conflicts(Conflicts::Overwrite).delete_created(true);
+        let refused = message(db.audit.revert_table(&whole, &why("x")).await);
+        assert!(refused.contains("masked field"), "{refused}");
+        assert_eq!(db.text("SELECT id || note FROM doc").await.unwrap(), "2secret");
+    }
+}

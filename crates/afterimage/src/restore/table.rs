@@ -1,6 +1,6 @@
 //! Many rows of a table brought back to a time.
 
-use afterimage_core::query::{ChangeWanted, Query};
+use afterimage_core::query::Query;
 use afterimage_core::sql::{Rows, WriteBack};
 use afterimage_core::{Context, Field, Keeping, Moment, Value};
 use serde_json::json;
@@ -198,35 +198,38 @@ fn since(point: &Point) -> Result<Moment> {
     })
 }
 
-/// Refuses where a masked field changed since: what it was is kept nowhere.
+/// Refuses where a masked field changed since, or a row that has one left its key, so that it would have to be
+/// inserted anew: what it was is kept nowhere.
 async fn nothing_masked(session: &mut Session, entry: &catalog::Entry, since: Moment) -> Result<()> {
-    let masked: Vec<String> = entry
+    let masked: Vec<&str> = entry
         .layout()?
         .fields
         .iter()
         .filter(|field| field.keeping == Keeping::Masked)
-        .map(|field| field.name.clone())
+        .map(|field| field.name.as_str())
         .collect();
     if masked.is_empty() {
         return Ok(());
     }
     let mut query = Query::default();
     query.tables.wanted.push(entry.table.to_string());
-    query.change = ChangeWanted { fields: masked, ..ChangeWanted::default() };
-    query.from = Some(Moment::from_micros(since.as_micros() + 1));
+    query.from = Some(since.next());
     let mut lost = None;
-    log::each(session, &LogQuery::from(query).limit(1), |record| {
-        lost = Some(record);
-        true
+    log::each(session, &LogQuery::from(query), |record| {
+        let changed = record.changes.iter().any(|change| masked.contains(&change.field.as_str()));
+        let needed = changed || record.header.old_key.is_some();
+        if needed {
+            lost = Some(record.header.date);
+        }
+        !needed
     })
     .await?;
     match lost {
         None => Ok(()),
-        Some(record) => Err(Error::new(
+        Some(date) => Err(Error::new(
             ErrorKind::Unknowable,
             format!(
-                "a masked field changed since ({}), and what it was is kept nowhere: choose other fields",
-                record.header.date
+                "a masked field changed since ({date}), or its row left its key, and what it was is kept nowhere: choose other fields"
             ),
         )
         .on(&entry.table)),

@@ -84,9 +84,8 @@ pub async fn told_alike(world: &mut World) -> Outcome {
                     }
                     return Err(format!("{} {key}: the log does not tell {version:?}", names[1]));
                 };
-                let of_row = &versions[0].header;
-                // A row's first version, where it is an arrival, has nobody to be compared with there.
-                if of_row.old_key.is_none() && entry.changes != version.changes {
+                // What arrives where another row lived has nobody before it there; the log knows where it came from.
+                if version.header.old_key.is_none() && entry.changes != version.changes {
                     return Err(format!(
                         "{} {key}: the log says {entry:#?}\nthe version {version:#?}",
                         names[1]
@@ -124,7 +123,7 @@ pub async fn back(world: &mut World) -> Outcome {
                 match world.db.audit.revert_table(&request, &why).await {
                     Ok(_) => {
                         let live = model::live(&mut world.db, &world.schema, table, twin).await;
-                        if live != *expected {
+                        if untouched(&live) != untouched(expected) {
                             return Err(format!(
                                 "{name} back to {at}:\nfound    {live:?}\nexpected {expected:?}"
                             ));
@@ -138,6 +137,13 @@ pub async fn back(world: &mut World) -> Outcome {
     }
     undone(world, &why).await?;
     check::whole(world).await
+}
+
+/// Without the column that a trigger of the schema's own writes: it does so after a way back too.
+fn untouched(state: &model::Snapshot) -> Vec<Vec<afterimage::Value>> {
+    let touched = state.columns.iter().position(|column| column == "touched");
+    let keep = |(at, value): (usize, &afterimage::Value)| (Some(at) != touched).then(|| value.clone());
+    state.rows.iter().map(|row| row.iter().enumerate().filter_map(keep).collect()).collect()
 }
 
 /// The newest transaction undone is the state before it.
@@ -164,7 +170,7 @@ async fn undone(world: &mut World, why: &Context) -> Outcome {
         match world.db.audit.revert_transaction(&RevertTransaction::new(id), why).await {
             Ok(_) => {
                 let after = model::live(&mut world.db, &world.schema, table, TRACKED[0]).await;
-                if after != before {
+                if untouched(&after) != untouched(&before) {
                     return Err(format!("{name}: undone it is {after:?}\nand it was {before:?}"));
                 }
             }
