@@ -5,6 +5,8 @@
 //! be written is not what was asked for, nothing is written.
 
 mod columns;
+mod known;
+mod related;
 mod row;
 mod table;
 mod transaction;
@@ -18,7 +20,7 @@ use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::{self, Fault};
 use crate::log::{self, LogEntry, LogQuery};
-use crate::session::{Cell, Session};
+use crate::session::Session;
 use crate::transaction::Tx;
 use crate::{introspect, migrate};
 
@@ -178,17 +180,6 @@ fn naming(source: serde_json::Value) -> Context {
 /// A moment as contexts keep it.
 fn text(moment: Moment) -> serde_json::Value {
     serde_json::Value::String(moment.to_string())
-}
-
-/// Key cells as values.
-fn key_values(cells: Vec<Cell>) -> Vec<Value> {
-    cells
-        .into_iter()
-        .map(|cell| match cell {
-            Cell::Blob(bytes) => Value::Bytes(bytes),
-            other => Value::Text(other.text().unwrap_or_default()),
-        })
-        .collect()
 }
 
 /// The tables in an order in which each comes after those it refers to, as far as there is one.

@@ -2,20 +2,19 @@
 
 use afterimage_core::query::Query;
 use afterimage_core::sql::{AsOf, Bound, Dialect, Rows, WriteBack};
-use afterimage_core::{Context, Field, Keeping, Moment, Quoted, Table, Value, Version};
+use afterimage_core::{Context, Field, Keeping, Moment, Table, Value};
 use serde_json::json;
 
 use super::{
-    Conflict, Restored, columns, defer_constraints, key_values, naming, own_transaction, parents_first,
-    reading, writable,
+    Conflict, Restored, columns, defer_constraints, naming, own_transaction, parents_first, reading, writable,
 };
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key;
 use crate::log::{self, LogEntry, LogQuery};
 use crate::session::{Cell, Session};
 use crate::transaction::Tx;
-use crate::{introspect, key};
 
 /// What to do with rows that somebody changed again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -120,7 +119,6 @@ impl Afterimage {
 pub(super) fn refused(conflicts: &[Conflict]) -> Error {
     let rows = if conflicts.len() == 1 { "row has" } else { "rows have" };
     let first = &conflicts[0];
-    let key: Vec<String> = first.key.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let who = first.newest.header.user.as_deref().map(|user| format!(" by {user}")).unwrap_or_default();
     Error::new(
         ErrorKind::Conflict,
@@ -128,7 +126,7 @@ pub(super) fn refused(conflicts: &[Conflict]) -> Error {
             "{} {rows} changed again since, such as {} {} on {}{who}: look at them with a dry run, or skip them",
             conflicts.len(),
             first.table,
-            key.join(","),
+            key_text(&first.key),
             first.newest.header.date,
         ),
     )
@@ -205,9 +203,9 @@ async fn moves(session: &mut Session, entry: &Entry, id: &str) -> Result<Vec<(Ve
     let masked: Vec<&Field> = layout.fields.iter().filter(|field| field.keeping == Keeping::Masked).collect();
     log::each(session, &LogQuery::from(query), |record: LogEntry| {
         if let Some(old) = &record.header.old_key
-            && let Ok(from) = key::parse(layout, old)
+            && let Ok(from) = key::values(layout, old)
         {
-            moves.push((key_values(from), values(&record.key)));
+            moves.push((from, values(&record.key)));
         }
         let needed = record
             .changes
@@ -285,7 +283,7 @@ impl Touched {
 /// The rows that a transaction touched, as they would be had it not been: nobody else wrote them since.
 ///
 /// What this very transaction has written by now is left out too: its own records of those rows come after all others.
-fn without(session: &Session, entry: &Entry, id: &str, own: &str) -> Result<String> {
+pub(super) fn without(session: &Session, entry: &Entry, id: &str, own: &str) -> Result<String> {
     let layout = entry.layout()?;
     Ok(session.dialect().as_of(&AsOf {
         layout,
@@ -325,97 +323,4 @@ pub(super) async fn without_collateral(
         }
     }
     Ok(())
-}
-
-/// Brings back the rows that referred to a row and were deleted in the same transaction, and those that referred to
-/// them, and so on.
-pub(super) async fn restore_related(
-    tx: &mut Tx,
-    parent: &Entry,
-    table: &Table,
-    key: &[Value],
-    deletion: &Version,
-) -> Result<()> {
-    let Some(id) = deletion.header.tx.clone() else {
-        return Err(Error::new(
-            ErrorKind::Unknowable,
-            "the row was deleted without a context, so which rows went with it cannot be told: restore them one by one",
-        )
-        .on(&parent.table));
-    };
-    let session = &mut tx.session;
-    let mut others = Vec::new();
-    for entry in catalog::entries(session).await? {
-        if entry.stage == Stage::Active
-            && let Some(child) = introspect::exact(session, &entry.table).await?
-        {
-            let references = introspect::references(session, &child).await?;
-            others.push((entry, child, references));
-        }
-    }
-    let own = own_transaction(session).await?;
-    let layout = parent.layout()?;
-    // The parents as a query: the row itself first, then what was brought back for it.
-    let condition = session.dialect().live_row(layout, &layout.fields, key);
-    let mut parents = vec![(table.name.clone(), condition)];
-    let mut depth = 0;
-    while let Some((target, parent_rows)) = parents.pop() {
-        depth += 1;
-        if depth > MOST_LEVELS {
-            return Err(
-                Error::new(ErrorKind::Conflict, "the rows refer to one another in a circle").on(&target)
-            );
-        }
-        for (entry, child, references) in &others {
-            for reference in references.iter().filter(|reference| reference.target == target) {
-                let state = without(session, entry, &id, &own)?;
-                let same: Vec<String> = reference
-                    .columns
-                    .iter()
-                    .zip(&reference.target_columns)
-                    .map(|(column, other)| format!("w.{} = p.{}", Quoted::new(column), Quoted::new(other)))
-                    .collect();
-                let state = format!(
-                    "SELECT w.* FROM (\n{state}\n) AS w WHERE EXISTS (SELECT 1 FROM (\n{parent_rows}\n) AS p WHERE {})",
-                    same.join(" AND ")
-                );
-                let layout = entry.layout()?;
-                if reference.columns.iter().any(|column| layout.field(column).is_none()) {
-                    continue;
-                }
-                writable(session, entry).await?;
-                refuse_masked(entry)?;
-                let columns = columns::common(layout, child, layout);
-                let back = WriteBack {
-                    layout,
-                    columns: &columns,
-                    key: &layout.key,
-                    state: &state,
-                    now_at: None,
-                    set: &[],
-                    except: &[],
-                };
-                let sql = session.dialect().insert_from(&back);
-                let written = session.run(&sql).await.map_err(|error| error.on(&entry.table))?;
-                if written > 0 {
-                    parents.push((child.name.clone(), state));
-                }
-            }
-        }
-    }
-    Ok(())
-}
-
-/// No chain of references is longer.
-const MOST_LEVELS: usize = 100;
-
-fn refuse_masked(entry: &Entry) -> Result<()> {
-    match entry.layout()?.fields.iter().find(|field| field.keeping == Keeping::Masked) {
-        Some(field) => Err(Error::new(
-            ErrorKind::Unknowable,
-            format!("{:?} is masked: restore its rows one by one, and give it a value", field.name),
-        )
-        .on(&entry.table)),
-        None => Ok(()),
-    }
 }

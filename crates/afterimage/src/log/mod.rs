@@ -1,23 +1,24 @@
 //! The log: changes of all tracked tables, newest first, by every filter.
 
+mod entry;
+mod source;
+
 use std::collections::HashMap;
 
-use afterimage_core::matching::{Changed, Matcher, Seen};
+use afterimage_core::matching::Matcher;
 use afterimage_core::query::Query;
-use afterimage_core::record::{Epoch, all_fields, epoch_at};
-use afterimage_core::sql::log::{Part, Position, Source};
-use afterimage_core::{
-    Action, Field, FieldChange, Header, Layout, Moment, TableName, Value, layout, suggest,
-};
+use afterimage_core::sql::log::Position;
+use afterimage_core::{Action, FieldChange, Header, Moment, TableName, Value};
 use serde::ser::{Serialize, SerializeMap, Serializer};
+
+use entry::entries;
+pub(crate) use source::LogSource;
+use source::{gaps, sources};
 
 use crate::catalog::{self, Entry, Gap};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::introspect;
-use crate::key;
-use crate::session::{Row, Session};
-use crate::versions;
+use crate::session::Session;
 
 /// So many records are looked at together where the exact rule may leave some out.
 const CHUNK: u64 = 500;
@@ -272,155 +273,6 @@ pub(crate) async fn each_of(
     }
 }
 
-/// One history that may answer, with what the query asks of it.
-#[derive(Debug)]
-pub(crate) struct LogSource {
-    entry: Entry,
-    seen: TableName,
-    fields: Vec<Field>,
-    /// Everything that each field was ever called.
-    names: Vec<Vec<String>>,
-    pub(crate) keys: Vec<Vec<Value>>,
-    not_keys: Vec<Vec<Value>>,
-    /// Foreign keys, by columns and values, of which one must be the row's.
-    pub(crate) refers: Vec<Vec<(String, Value)>>,
-}
-
-impl LogSource {
-    pub(crate) async fn new(session: &mut Session, entry: Entry) -> Result<Self> {
-        let fields = all_fields(&entry.epochs);
-        let names = fields
-            .iter()
-            .map(|field| {
-                let epochs = entry.epochs.iter().flat_map(|epoch| &epoch.layout.fields);
-                epochs.filter(|then| then.bit == field.bit).map(|then| then.name.clone()).collect()
-            })
-            .collect();
-        let seen = introspect::seen(session, &entry.table).await?;
-        Ok(Self { entry, seen, fields, names, keys: Vec::new(), not_keys: Vec::new(), refers: Vec::new() })
-    }
-
-    fn layout(&self) -> Result<&Layout> {
-        self.entry.layout()
-    }
-
-    fn source(&self) -> Result<Source<'_>> {
-        Ok(Source { layout: self.layout()?, fields: &self.fields, sparse: self.entry.sparse() })
-    }
-
-    fn part(&self, query: &Query) -> Result<Part<'_>> {
-        let wanted = &query.change.fields;
-        let called = |names: &[String]| names.iter().any(|name| wanted.contains(name));
-        Ok(Part {
-            source: self.source()?,
-            keys: self.keys.clone(),
-            not_keys: self.not_keys.clone(),
-            changed: self
-                .fields
-                .iter()
-                .zip(&self.names)
-                .filter(|(_, names)| called(names))
-                .map(|(field, _)| field)
-                .collect(),
-            refers: self
-                .refers
-                .iter()
-                .map(|key| {
-                    let field = |name: &String| self.fields.iter().find(|field| field.name == *name);
-                    key.iter().filter_map(|(name, value)| Some((field(name)?, value.clone()))).collect()
-                })
-                .collect(),
-        })
-    }
-
-    fn ever_had(&self, field: &str) -> bool {
-        self.names.iter().flatten().any(|name| name == field)
-    }
-}
-
-/// The histories that a query is about.
-pub(crate) async fn sources(session: &mut Session, query: &Query) -> Result<Vec<LogSource>> {
-    let mut chosen: Vec<Entry> = Vec::new();
-    if query.tables.wanted.is_empty() {
-        chosen = catalog::entries(session).await?;
-    }
-    for name in &query.tables.wanted {
-        let entry = catalog::find(session, name).await?;
-        if chosen.iter().all(|known| known.id != entry.id) {
-            chosen.push(entry);
-        }
-    }
-    for name in &query.tables.not {
-        let entry = catalog::find(session, name).await?;
-        chosen.retain(|known| known.id != entry.id);
-    }
-    let mut sources = Vec::new();
-    for entry in chosen {
-        let Ok(layout) = entry.layout() else { continue };
-        let read = |texts: &[String]| -> Result<Vec<Vec<Value>>> {
-            let mut keys = Vec::new();
-            for text in texts {
-                match key::values(layout, text) {
-                    Ok(key) => keys.push(key),
-                    // A key that is one of other tables only.
-                    Err(_) if query.tables.wanted.is_empty() => {}
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(keys)
-        };
-        let (keys, not_keys) = (read(&query.keys.wanted)?, read(&query.keys.not)?);
-        if keys.is_empty() && !query.keys.wanted.is_empty() {
-            continue;
-        }
-        sources.push(LogSource { keys, not_keys, ..LogSource::new(session, entry).await? });
-    }
-    for name in query.change.fields.iter().chain(query.no_change.iter().flat_map(|not| &not.fields)) {
-        if !sources.is_empty() && !sources.iter().any(|source| source.ever_had(name)) {
-            let known = sources.iter().flat_map(|source| &source.fields).map(|field| field.name.as_str());
-            let hint = suggest::hint(name, known);
-            return Err(Error::new(
-                ErrorKind::InvalidInput,
-                format!("no table asked about has a tracked column {name:?}{hint}"),
-            ));
-        }
-    }
-    if !query.change.fields.is_empty() {
-        sources.retain(|source| query.change.fields.iter().any(|name| source.ever_had(name)));
-    }
-    Ok(sources)
-}
-
-/// The entries at some positions of one history.
-pub(crate) async fn at(
-    session: &mut Session,
-    entry: &Entry,
-    positions: &[Position],
-) -> Result<Vec<LogEntry>> {
-    let source = LogSource::new(session, entry.clone()).await?;
-    let mut found = Vec::new();
-    for some in positions.chunks(usize::try_from(CHUNK).unwrap_or(usize::MAX)) {
-        let some: Vec<(usize, Position)> = some.iter().map(|position| (0, *position)).collect();
-        found.extend(entries(session, std::slice::from_ref(&source), &some).await?.into_values());
-    }
-    let mut found: Vec<LogEntry> = found.into_iter().map(|seen| seen.entry).collect();
-    found.sort_by_key(|entry| std::cmp::Reverse((entry.header.date, entry.header.id)));
-    Ok(found)
-}
-
-fn gaps(sources: &[LogSource], query: &Query) -> Vec<(TableName, Gap)> {
-    let concerns = |gap: &Gap| {
-        query.before.is_none_or(|before| gap.from < before)
-            && query.from.is_none_or(|from| gap.to.is_none_or(|to| to > from))
-    };
-    sources
-        .iter()
-        .flat_map(|source| {
-            source.entry.gaps.iter().filter(|gap| concerns(gap)).map(|gap| (source.seen.clone(), gap.clone()))
-        })
-        .collect()
-}
-
 /// The newest positions that may answer, each with the place of its history.
 async fn positions(
     session: &mut Session,
@@ -444,108 +296,19 @@ async fn positions(
     Ok(found)
 }
 
-/// An entry, with its values by field.
-#[derive(Debug)]
-struct SeenEntry {
-    entry: LogEntry,
-    /// The place among the source's fields of each change.
-    places: Vec<usize>,
-}
-
-impl SeenEntry {
-    fn answers(&self, source: &LogSource, matcher: &Matcher) -> bool {
-        if matcher.accepts_all() {
-            return true;
-        }
-        let changes: Vec<Changed<'_>> = self
-            .entry
-            .changes
-            .iter()
-            .zip(&self.places)
-            .map(|(change, place)| Changed {
-                field: &source.fields[*place],
-                names: &source.names[*place],
-                old: &change.old,
-                new: &change.new,
-            })
-            .collect();
-        let key: Vec<(&Field, &Value)> = self
-            .entry
-            .key
-            .iter()
-            .filter_map(|(name, value)| {
-                Some((source.fields.iter().find(|field| field.name == *name)?, value))
-            })
-            .collect();
-        let header = &self.entry.header;
-        let label = header.context_member("label");
-        matcher.accepts(&Seen {
-            user: header.user.as_deref(),
-            label: label.as_deref(),
-            reason: header.reason.as_deref(),
-            key: &key,
-            changes: &changes,
-        })
-    }
-}
-
-/// The records at some positions, by history and number.
-async fn entries(
+/// The entries at some positions of one history.
+pub(crate) async fn at(
     session: &mut Session,
-    sources: &[LogSource],
-    found: &[(usize, Position)],
-) -> Result<HashMap<(usize, i64), SeenEntry>> {
-    let mut entries = HashMap::with_capacity(found.len());
-    for (part, source) in sources.iter().enumerate() {
-        let positions: Vec<Position> =
-            found.iter().filter(|(of, _)| *of == part).map(|(_, position)| *position).collect();
-        if positions.is_empty() {
-            continue;
-        }
-        let sql = session.dialect().records_at(&source.source()?, &positions);
-        for row in session.rows(&sql, &[]).await.map_err(|error| error.on(&source.entry.table))? {
-            let seen = entry(row, source)?;
-            entries.insert((part, seen.entry.header.id), seen);
-        }
+    entry: &Entry,
+    positions: &[Position],
+) -> Result<Vec<LogEntry>> {
+    let source = LogSource::new(session, entry.clone()).await?;
+    let mut found = Vec::new();
+    for some in positions.chunks(usize::try_from(CHUNK).unwrap_or(usize::MAX)) {
+        let some: Vec<(usize, Position)> = some.iter().map(|position| (0, *position)).collect();
+        found.extend(entries(session, std::slice::from_ref(&source), &some).await?.into_values());
     }
-    Ok(entries)
-}
-
-fn entry(mut row: Row, source: &LogSource) -> Result<SeenEntry> {
-    let layout = source.layout()?;
-    let olds = row.split_off(row.len() - source.fields.len());
-    let record = versions::record(row, layout, &source.fields)?;
-    let header = record.header;
-    let epoch: &Epoch = epoch_at(&source.entry.epochs, header.date).ok_or_else(|| {
-        Error::new(ErrorKind::Unknowable, "the catalogue has no epoch of it").on(&source.entry.table)
-    })?;
-    let olds: Vec<Value> =
-        source.fields.iter().zip(olds).map(|(field, cell)| versions::value(field, cell)).collect();
-    let moved = header.action == Action::Create && header.old_key.is_some();
-    let mut changes = Vec::new();
-    let mut places = Vec::new();
-    for field in &epoch.layout.fields {
-        let Some(place) = source.fields.iter().position(|known| known.bit == field.bit) else { continue };
-        if !layout::names(&record.mask, field) {
-            continue;
-        }
-        let (old, new) = match header.action {
-            Action::Delete => (record.values[place].clone(), Value::Null),
-            Action::Create if !moved => (Value::Null, record.values[place].clone()),
-            _ => (olds[place].clone(), record.values[place].clone()),
-        };
-        let same = old == new && (moved || old.is_null());
-        if !same {
-            changes.push(FieldChange { field: field.name.clone(), old, new });
-            places.push(place);
-        }
-    }
-    let key = layout
-        .key_fields()
-        .filter_map(|field| {
-            let place = source.fields.iter().position(|known| known.bit == field.bit)?;
-            Some((field.name.clone(), record.values[place].clone()))
-        })
-        .collect();
-    Ok(SeenEntry { entry: LogEntry { table: source.seen.clone(), key, header, changes }, places })
+    let mut found: Vec<LogEntry> = found.into_iter().map(|seen| seen.entry).collect();
+    found.sort_by_key(|entry| std::cmp::Reverse((entry.header.date, entry.header.id)));
+    Ok(found)
 }

@@ -1,0 +1,144 @@
+//! The histories that a query is about, and what it asks of each.
+
+use afterimage_core::query::Query;
+use afterimage_core::record::all_fields;
+use afterimage_core::sql::log::{Part, Source};
+use afterimage_core::{Field, Layout, TableName, Value, suggest};
+
+use crate::catalog::{self, Entry, Gap};
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Session;
+use crate::{introspect, key};
+
+/// One history that may answer, with what the query asks of it.
+#[derive(Debug)]
+pub(crate) struct LogSource {
+    pub(super) entry: Entry,
+    pub(super) seen: TableName,
+    pub(super) fields: Vec<Field>,
+    /// Everything that each field was ever called.
+    pub(super) names: Vec<Vec<String>>,
+    pub(crate) keys: Vec<Vec<Value>>,
+    not_keys: Vec<Vec<Value>>,
+    /// Foreign keys, by columns and values, of which one must be the row's.
+    pub(crate) refers: Vec<Vec<(String, Value)>>,
+}
+
+impl LogSource {
+    pub(crate) async fn new(session: &mut Session, entry: Entry) -> Result<Self> {
+        let fields = all_fields(&entry.epochs);
+        let names = fields
+            .iter()
+            .map(|field| {
+                let epochs = entry.epochs.iter().flat_map(|epoch| &epoch.layout.fields);
+                epochs.filter(|then| then.bit == field.bit).map(|then| then.name.clone()).collect()
+            })
+            .collect();
+        let seen = introspect::seen(session, &entry.table).await?;
+        Ok(Self { entry, seen, fields, names, keys: Vec::new(), not_keys: Vec::new(), refers: Vec::new() })
+    }
+
+    pub(super) fn layout(&self) -> Result<&Layout> {
+        self.entry.layout()
+    }
+
+    pub(super) fn source(&self) -> Result<Source<'_>> {
+        Ok(Source { layout: self.layout()?, fields: &self.fields, sparse: self.entry.sparse() })
+    }
+
+    pub(super) fn part(&self, query: &Query) -> Result<Part<'_>> {
+        let wanted = &query.change.fields;
+        let called = |names: &[String]| names.iter().any(|name| wanted.contains(name));
+        Ok(Part {
+            source: self.source()?,
+            keys: self.keys.clone(),
+            not_keys: self.not_keys.clone(),
+            changed: self
+                .fields
+                .iter()
+                .zip(&self.names)
+                .filter(|(_, names)| called(names))
+                .map(|(field, _)| field)
+                .collect(),
+            refers: self
+                .refers
+                .iter()
+                .map(|key| {
+                    let field = |name: &String| self.fields.iter().find(|field| field.name == *name);
+                    key.iter().filter_map(|(name, value)| Some((field(name)?, value.clone()))).collect()
+                })
+                .collect(),
+        })
+    }
+
+    fn ever_had(&self, field: &str) -> bool {
+        self.names.iter().flatten().any(|name| name == field)
+    }
+}
+
+/// The histories that a query is about.
+pub(super) async fn sources(session: &mut Session, query: &Query) -> Result<Vec<LogSource>> {
+    let mut chosen: Vec<Entry> = Vec::new();
+    if query.tables.wanted.is_empty() {
+        chosen = catalog::entries(session).await?;
+    }
+    for name in &query.tables.wanted {
+        let entry = catalog::find(session, name).await?;
+        if chosen.iter().all(|known| known.id != entry.id) {
+            chosen.push(entry);
+        }
+    }
+    for name in &query.tables.not {
+        let entry = catalog::find(session, name).await?;
+        chosen.retain(|known| known.id != entry.id);
+    }
+    let mut sources = Vec::new();
+    for entry in chosen {
+        let Ok(layout) = entry.layout() else { continue };
+        let read = |texts: &[String]| -> Result<Vec<Vec<Value>>> {
+            let mut keys = Vec::new();
+            for text in texts {
+                match key::values(layout, text) {
+                    Ok(key) => keys.push(key),
+                    // A key that is one of other tables only.
+                    Err(_) if query.tables.wanted.is_empty() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(keys)
+        };
+        let (keys, not_keys) = (read(&query.keys.wanted)?, read(&query.keys.not)?);
+        if keys.is_empty() && !query.keys.wanted.is_empty() {
+            continue;
+        }
+        sources.push(LogSource { keys, not_keys, ..LogSource::new(session, entry).await? });
+    }
+    for name in query.change.fields.iter().chain(query.no_change.iter().flat_map(|not| &not.fields)) {
+        if !sources.is_empty() && !sources.iter().any(|source| source.ever_had(name)) {
+            let known = sources.iter().flat_map(|source| &source.fields).map(|field| field.name.as_str());
+            let hint = suggest::hint(name, known);
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                format!("no table asked about has a tracked column {name:?}{hint}"),
+            ));
+        }
+    }
+    if !query.change.fields.is_empty() {
+        sources.retain(|source| query.change.fields.iter().any(|name| source.ever_had(name)));
+    }
+    Ok(sources)
+}
+
+/// The gaps, within the time asked for, of these histories.
+pub(super) fn gaps(sources: &[LogSource], query: &Query) -> Vec<(TableName, Gap)> {
+    let concerns = |gap: &Gap| {
+        query.before.is_none_or(|before| gap.from < before)
+            && query.from.is_none_or(|from| gap.to.is_none_or(|to| to > from))
+    };
+    sources
+        .iter()
+        .flat_map(|source| {
+            source.entry.gaps.iter().filter(|gap| concerns(gap)).map(|gap| (source.seen.clone(), gap.clone()))
+        })
+        .collect()
+}
