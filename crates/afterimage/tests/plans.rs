@@ -139,8 +139,9 @@ on_every_database! {
             let scans = scans_history(&plan) && !plan.contains("SCAN h USING INDEX doc_history_date");
             assert!(index && !scans && !sorts, "{query}:\n{plan}");
         }
+        // On SQLite a context stands apart: an index by actor would cost every transaction a page, and a period is read.
         let plan = plan_of_log(db, &layout, "actor:7 at:>1h").await;
-        let index = plan.contains(db.by("afterimage_scope_actor", "doc_history_user"));
+        let index = plan.contains(db.by("doc_history_date", "doc_history_user"));
         assert!(index && !scans_history(&plan), "{plan}");
     }
 }

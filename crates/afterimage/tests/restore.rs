@@ -339,8 +339,10 @@ on_every_database! {
 on_every_database! {
     async fn a_condition_that_is_wrong_or_writes_is_refused(db: &mut TestDb) {
         doc(db, Storage::Snapshot).await;
+        let wipes = "CREATE FUNCTION wipes() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN DELETE FROM doc; RETURN true; END $$";
+        db.run(db.by("", wipes)).await;
         let then = db.moment().await;
-        for condition in ["no_such_column = 1", "1); DELETE FROM doc; --", "id = (DELETE FROM doc RETURNING id)", "(("] {
+        for condition in ["no_such_column = 1", "1); DELETE FROM doc; --", "id = (DELETE FROM doc RETURNING id)", "((", "true) AS a) AS s; DELETE FROM doc; SELECT * FROM (SELECT 1 WHERE (true", "wipes()"] {
             let request = RevertTable::new("doc", then.clone()).filter(condition);
             assert!(db.audit.revert_table(&request, &why("x")).await.is_err(), "{condition}");
         }

@@ -150,7 +150,7 @@ pub(crate) fn block(entry: &LogEntry, tz: &str) -> String {
     let tx = header.tx.as_deref().map(|tx| paint(Meaning::Dim, &format!("  tx {tx}"))).unwrap_or_default();
     let mut block = format!(
         "{}  {}  {} {}{by}{tx}\n",
-        paint(Meaning::Dim, &header.date.in_zone(tz)),
+        paint(Meaning::Dim, &format!("{} {tz}", header.date.in_zone(tz))),
         paint(meaning, sign),
         harmless(&entry.table.to_string()),
         paint(Meaning::Strong, &key.join(",")),

@@ -13,7 +13,7 @@ use crate::Outcome;
 use crate::arguments::{self, Who};
 use crate::config::Config;
 use crate::output::{self, Format, harmless, shown};
-use crate::terminal::{Meaning, paint};
+use crate::terminal::{Meaning, Page, paint};
 
 pub(super) async fn revert(audit: &Afterimage, config: &Config, request: arguments::Revert) -> Done {
     let usage = |message: &str| Err(Failure::Usage(message.to_owned()));
@@ -28,7 +28,7 @@ pub(super) async fn revert(audit: &Afterimage, config: &Config, request: argumen
             let undo = |dry| RevertTransaction::new(tx).conflicts(conflicts).dry_run(dry);
             if !request.dry_run && !request.yes && asks() {
                 let would = audit.revert_transaction(&undo(true), &context).await?;
-                if !goes_on(config, &would)? {
+                if !goes_on(config, &would, conflicts)? {
                     return Ok(Outcome::Done);
                 }
             }
@@ -66,7 +66,7 @@ pub(super) async fn revert(audit: &Afterimage, config: &Config, request: argumen
             };
             if !request.dry_run && !request.yes && asks() {
                 let would = audit.revert_table(&back(true)?, &context).await?;
-                if !goes_on(config, &would)? {
+                if !goes_on(config, &would, conflicts)? {
                     return Ok(Outcome::Done);
                 }
             }
@@ -139,10 +139,14 @@ fn asks() -> bool {
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
 }
 
-fn goes_on(config: &Config, would: &Restored) -> Result<bool, Failure> {
+fn goes_on(config: &Config, would: &Restored, conflicts: Conflicts) -> Result<bool, Failure> {
     print(config, would)?;
     if would.records == 0 {
         return Ok(false);
+    }
+    if !would.conflicts.is_empty() && conflicts == Conflicts::Refuse {
+        // It will be refused, and the error says what can be done.
+        return Ok(true);
     }
     print!("Go on? [y/N] ");
     std::io::stdout().flush()?;
@@ -166,7 +170,7 @@ fn report(config: &Config, done: &Restored) -> Done {
 }
 
 fn print(config: &Config, done: &Restored) -> std::io::Result<()> {
-    let mut out = std::io::stdout().lock();
+    let mut out = Page::open();
     for entry in &done.entries {
         write!(out, "{}", log::block(entry, &config.tz))?;
     }
@@ -194,7 +198,8 @@ fn print(config: &Config, done: &Restored) -> std::io::Result<()> {
         (0, _) => writeln!(out, "nothing to write: it is so already"),
         (_, true) => writeln!(out, "{records} would be written; nothing was"),
         (_, false) => writeln!(out, "{records} written"),
-    }
+    }?;
+    out.flush()
 }
 
 /// What the row was when it was looked at, what it was to become, and what it is.

@@ -47,9 +47,6 @@ pub(super) trait Spelling {
     /// A moment.
     fn at(&self, moment: Moment) -> String;
 
-    /// The date of a record of alias `h`, for the bounds of a period: in a form by which it is looked up, or is not.
-    fn date(&self, query: &Query) -> &'static str;
-
     /// The user of a record of alias `h`.
     fn user(&self) -> &'static str;
 
@@ -61,7 +58,7 @@ pub(super) trait Spelling {
 
     /// The records as alias `h`, with their contexts where those stand elsewhere; `previous` joins the record before
     /// each as alias `p`, and the one from which it departed as `d`.
-    fn from(&self, part: &Part<'_>, query: &Query, previous: bool) -> String;
+    fn from(&self, part: &Part<'_>, previous: bool) -> String;
 
     /// Whether a record belongs to one of these transactions.
     fn of_transaction(&self, transactions: &[&str]) -> String;
@@ -103,16 +100,15 @@ pub(super) fn condition(
 ) -> (String, bool) {
     let layout = part.source.layout;
     let mut all = vec![format!("NOT {}", spelling.departs(layout))];
-    let dated = spelling.date(query);
     if let Some(from) = query.from {
-        all.push(format!("{dated} >= {}", spelling.at(from)));
+        all.push(format!("h.history_date >= {}", spelling.at(from)));
     }
     if let Some(before) = query.before {
-        all.push(format!("{dated} < {}", spelling.at(before)));
+        all.push(format!("h.history_date < {}", spelling.at(before)));
     }
     if let Some((date, id)) = after {
         let at = spelling.at(date);
-        all.push(format!("{dated} <= {at} AND (h.history_date < {at} OR h.history_id < {id})"));
+        all.push(format!("h.history_date <= {at} AND (h.history_date < {at} OR h.history_id < {id})"));
     }
     one_of(&mut all, spelling.user(), &query.actors.wanted, &query.actors.not);
     one_of(
@@ -296,7 +292,7 @@ pub(super) fn positions(
   FROM {}
   WHERE {condition}
   ORDER BY h.history_date DESC, h.history_id DESC LIMIT {limit}) AS part_{n}",
-                spelling.from(part, query, previous)
+                spelling.from(part, previous)
             )
         })
         .collect();

@@ -93,11 +93,27 @@ impl Afterimage {
                 "rows created since can be deleted only where the whole table is brought back, without a condition or chosen fields",
             ));
         }
+        request.only_reads(self).await?;
         self.restoring(context, request.dry_run, async |tx| request.run(&mut *tx).await).await
     }
 }
 
 impl RevertTable {
+    /// A condition that somebody typed is asked once where nothing can be written: one that tries fails there.
+    async fn only_reads(&self, audit: &Afterimage) -> Result<()> {
+        let Some(filter) = &self.filter else { return Ok(()) };
+        audit
+            .reading(async |session| {
+                let entry = catalog::find(session, &self.table).await?;
+                let point = as_of::resolve(session, &entry, &self.to).await?;
+                as_of::answerable(&entry, point.bound, None)?;
+                let (state, _) = as_of::state_sql(session.dialect(), &entry, &point, Some(filter), None)?;
+                let sql = format!("SELECT count(*) FROM (\n{state}\n) AS s");
+                session.rows(&sql, &[]).await.map(drop).map_err(|error| error.on(&entry.table))
+            })
+            .await
+    }
+
     async fn run(&self, tx: &mut crate::transaction::Tx) -> Result<Restored> {
         let session = &mut tx.session;
         let (entry, table, point, conflicts) = reading(session, async |session| {
@@ -169,8 +185,9 @@ impl RevertTable {
             set: &[],
             except: &except,
         };
+        // Prepared, so that it is one statement, whatever the condition says.
         let run = async |session: &mut Session, sql: String| {
-            session.run(&sql).await.map_err(|error| error.on(&entry.table))
+            session.execute(&sql, &[]).await.map_err(|error| error.on(&entry.table))
         };
         let rows = Rows::Beyond(point.bound);
         if self.fields.is_empty() {

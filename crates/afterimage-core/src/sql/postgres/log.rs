@@ -18,10 +18,6 @@ impl Spelling for Postgres {
         super::Postgres.moment(moment)
     }
 
-    fn date(&self, _query: &Query) -> &'static str {
-        "h.history_date"
-    }
-
     fn user(&self) -> &'static str {
         "h.history_user"
     }
@@ -34,7 +30,7 @@ impl Spelling for Postgres {
         format!("(h.history_context ->> {})", literal(member))
     }
 
-    fn from(&self, part: &Part<'_>, _query: &Query, previous: bool) -> String {
+    fn from(&self, part: &Part<'_>, previous: bool) -> String {
         let history = part.source.layout.history.quoted();
         let joins = if previous { joined(&part.source) } else { String::new() };
         format!("{history} AS h{joins}")

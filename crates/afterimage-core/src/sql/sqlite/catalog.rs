@@ -86,9 +86,7 @@ VALUES ('version', '1'), ('incarnation', lower(hex(randomblob(16)))), ('explicit
 )",
 ];
 
-const GUARDS: [&str; 6] = [
-    "CREATE INDEX IF NOT EXISTS afterimage_scope_actor ON afterimage_scope (actor, began) WHERE actor IS NOT NULL",
-    "CREATE INDEX IF NOT EXISTS afterimage_scope_tx ON afterimage_scope (tx)",
+const GUARDS: [&str; 4] = [
     "CREATE INDEX IF NOT EXISTS afterimage_scope_lasting ON afterimage_scope (last_date) WHERE last_date > began",
     "CREATE TRIGGER IF NOT EXISTS afterimage_scope_update BEFORE UPDATE ON afterimage_scope
 WHEN OLD.last_date IS NOT NULL OR NEW.id IS NOT OLD.id OR NEW.tx IS NOT OLD.tx OR NEW.actor IS NOT OLD.actor

@@ -18,11 +18,6 @@ impl Spelling for Sqlite {
         moment.as_micros().to_string()
     }
 
-    fn date(&self, query: &Query) -> &'static str {
-        // Where the contexts say which numbers to look up, the dates are not to be looked up as well.
-        if by_context(query).is_some() { "+h.history_date" } else { "h.history_date" }
-    }
-
     fn user(&self) -> &'static str {
         "c.actor"
     }
@@ -35,17 +30,10 @@ impl Spelling for Sqlite {
         format!("json_extract(c.context, {})", literal(&format!("$.{member}")))
     }
 
-    fn from(&self, part: &Part<'_>, query: &Query, previous: bool) -> String {
+    fn from(&self, part: &Part<'_>, previous: bool) -> String {
         let history = part.source.layout.history.quoted();
         let joins = if previous { joined(&part.source) } else { String::new() };
-        match by_context(query) {
-            Some(from) => {
-                format!("{} AS c CROSS JOIN {history} AS h ON {OF_CONTEXT}{joins}", contexts(query, from))
-            }
-            None => {
-                format!("{history} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope{joins}")
-            }
-        }
+        format!("{history} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope{joins}")
     }
 
     fn of_transaction(&self, transactions: &[&str]) -> String {
@@ -132,28 +120,6 @@ impl Spelling for Sqlite {
             column("d")
         )
     }
-}
-
-/// An actor's contexts of a period are few, and each says which numbers its records have. Since when, where that is so.
-fn by_context(query: &Query) -> Option<Moment> {
-    query.from.filter(|_| !query.actors.wanted.is_empty())
-}
-
-/// The records of a context: those with its number, between its first and its transaction's last.
-const OF_CONTEXT: &str = "h.history_id BETWEEN c.first_id AND coalesce((SELECT t.last_id FROM afterimage_scope AS t WHERE t.id = c.tx), 9223372036854775807) AND h.history_scope = c.id";
-
-/// The contexts of some actors that may have records since a moment: begun since, or part of a transaction that
-/// lasted until then.
-fn contexts(query: &Query, from: Moment) -> String {
-    let actors: Vec<String> = query.actors.wanted.iter().map(|actor| literal(actor)).collect();
-    let actors = actors.join(", ");
-    let from = from.as_micros();
-    let before = query.before.map_or(i64::MAX, Moment::as_micros);
-    format!(
-        "(SELECT * FROM afterimage_scope WHERE actor IN ({actors}) AND began >= {from} AND began < {before}
-    UNION SELECT i.* FROM afterimage_scope AS t JOIN afterimage_scope AS i ON i.tx = t.id
-    WHERE t.last_date > t.began AND t.last_date >= {from} AND i.began < {from} AND i.actor IN ({actors}))"
-    )
 }
 
 fn pattern(text: &str) -> String {

@@ -113,8 +113,9 @@ pub(super) fn among(
                 .collect();
             Some(format!("({})", balanced(&each, "OR", "0")))
         }
+        // There is one writer at a time: all numbers from its first to its last are its own.
         Rows::TouchedBy(tx) => Some(by(format!(
-            "afterimage_scope AS w JOIN afterimage_scope AS i ON i.tx = w.id JOIN {history} AS x ON x.history_id BETWEEN i.first_id AND coalesce(w.last_id, 9223372036854775807) AND x.history_scope = i.id WHERE w.id = {tx}"
+            "afterimage_scope AS w JOIN {history} AS x ON x.history_id BETWEEN w.first_id AND coalesce(w.last_id, 9223372036854775807) WHERE w.id = {tx} AND w.tx = {tx}"
         ))),
         Rows::Beyond(bound) => Some(by(format!("{history} AS x WHERE NOT {}", within("x", bound)))),
     }
