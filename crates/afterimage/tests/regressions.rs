@@ -91,3 +91,22 @@ async fn a_filter_cannot_write_and_leaves_the_connection_as_it_was() {
     }
     db.verify().await;
 }
+
+/// An update of a key that its statement ignored was taken for one that took place, once its row was gone.
+#[tokio::test]
+async fn an_ignored_change_of_a_key_is_not_recorded_later() {
+    let mut db = TestDb::sqlite().await;
+    db.run(
+        "PRAGMA foreign_keys = ON;
+         CREATE TABLE item (k INTEGER PRIMARY KEY, c INTEGER);
+         CREATE TABLE part (k INTEGER PRIMARY KEY, item INTEGER REFERENCES item ON DELETE CASCADE ON UPDATE CASCADE, touched INTEGER);
+         CREATE TRIGGER touch AFTER UPDATE ON part WHEN NEW.touched IS OLD.touched BEGIN UPDATE part SET touched = 1 WHERE k = NEW.k; END",
+    )
+    .await;
+    for table in ["item", "part"] {
+        db.track(table, Tracking::new()).await;
+    }
+    db.run("INSERT INTO item VALUES (0, 1), (6, 1); UPDATE OR IGNORE item SET k = 6 WHERE k = 0; DELETE FROM item").await;
+    assert_eq!((db.signs("item", "0").await, db.signs("item", "6").await), ("+-".into(), "+-".into()));
+    db.verify().await;
+}

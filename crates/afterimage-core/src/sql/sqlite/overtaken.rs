@@ -80,7 +80,14 @@ pub(super) fn catch_up(layout: &Layout, table: &Table) -> Script {
     );
     let from = |condition: &str| format!(", {pending} AS p WHERE {overtaken} AND {condition}");
     let full = layout.storage == Storage::Snapshot;
+    // A row that is still under its old key never left it: its statement ignored that update.
+    let ignored = format!(
+        "DELETE FROM {pending} WHERE history_done = 3 AND {} AND NOT ({});",
+        binary_same_key(layout, &pending, "OLD"),
+        going_to(layout, &pending, "OLD"),
+    );
     vec![
+        ignored,
         record_full(layout, "-", "p", "NULL", &from(&moved)),
         next.clone(),
         record_full(layout, "+", "OLD", &key_json(layout, "p"), &from(&moved)),
