@@ -1,11 +1,10 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask bench`.
 
 mod licences;
-mod server;
 
 use std::process::{Command, ExitCode};
 
-type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
+use afterimage_throwaway::{self as server, Outcome, quiet, run};
 
 const HELP: &str = "\
 cargo xtask test [ARGS…]    runs all tests against throwaway servers; ARGS go to cargo nextest (or cargo test)
@@ -39,6 +38,7 @@ fn main() -> ExitCode {
 fn test(rest: &[String]) -> Outcome {
     server::need("sqlite3", "sqlite3")?;
     let postgres = server::Postgres::start(&["-c", "max_connections=200"])?;
+    let mariadb = server::MariaDb::start(&[])?;
     let nextest = quiet("cargo", &["nextest", "--version"]);
     let mut cargo = Command::new("cargo");
     if nextest {
@@ -46,7 +46,8 @@ fn test(rest: &[String]) -> Outcome {
     } else {
         cargo.args(["test", "--workspace", "--all-features", "--lib", "--bins", "--tests"]);
     }
-    run(cargo.args(rest).env("AFTERIMAGE_TEST_POSTGRES", postgres.url()))?;
+    cargo.args(rest).env("AFTERIMAGE_TEST_POSTGRES", postgres.url());
+    run(cargo.env("AFTERIMAGE_TEST_MARIADB", mariadb.url()))?;
     if rest.is_empty() {
         // Neither runner above runs the examples in the documentation.
         run(Command::new("cargo").args(["test", "--workspace", "--all-features", "--doc"]))?;
@@ -57,27 +58,19 @@ fn test(rest: &[String]) -> Outcome {
 fn bench(rest: &[String]) -> Outcome {
     let tuned = ["-c", "shared_buffers=512MB", "-c", "max_wal_size=4GB", "-c", "autovacuum=off"];
     let postgres = server::Postgres::start(&tuned)?;
+    let tuned =
+        ["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=1G", "--innodb-flush-log-at-trx-commit=2"];
+    let mariadb = server::MariaDb::start(&tuned)?;
     let mut cargo = Command::new("cargo");
     cargo.args(["run", "--quiet", "--release", "--package", "afterimage-bench", "--"]).args(rest);
-    run(cargo.env("AFTERIMAGE_BENCH_POSTGRES", postgres.url()))
+    cargo.env("AFTERIMAGE_BENCH_POSTGRES", postgres.url());
+    run(cargo.env("AFTERIMAGE_BENCH_MARIADB", mariadb.url()))
 }
 
 fn shell() -> Outcome {
     let postgres = server::Postgres::start(&[])?;
-    println!("{}", postgres.url());
+    let mariadb = server::MariaDb::start(&[])?;
+    println!("{}\n{}", postgres.url(), mariadb.url());
     std::io::stdin().read_line(&mut String::new())?;
     Ok(())
-}
-
-fn run(command: &mut Command) -> Outcome {
-    let status = command.status()?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{:?} failed: {status}", command.get_program()).into())
-    }
-}
-
-fn quiet(program: &str, arguments: &[&str]) -> bool {
-    Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
 }

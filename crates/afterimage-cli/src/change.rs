@@ -78,12 +78,17 @@ fn stayed(shown: &mut String, same: &mut Vec<&str>, last: bool) {
 /// shown as text.
 fn digits(value: &Value) -> Option<&str> {
     let (Value::Number(text) | Value::Text(text)) = value else { return None };
+    let digits = text.strip_prefix('-').unwrap_or(text).len();
+    (is_number(text) && digits <= 30).then_some(text)
+}
+
+/// Whether a text is a number.
+pub(crate) fn is_number(text: &str) -> bool {
     let bare = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = bare.split_once('.').unwrap_or((bare, "0"));
     let all_digits = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
     // A leading zero is a name's, not a number's.
-    let number = all_digits(whole) && all_digits(fraction) && (whole == "0" || !whole.starts_with('0'));
-    (number && bare.len() <= 30).then_some(text)
+    all_digits(whole) && all_digits(fraction) && (whole == "0" || !whole.starts_with('0'))
 }
 
 /// How much more or less, exactly.

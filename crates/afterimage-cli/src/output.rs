@@ -4,10 +4,11 @@ use std::io::{self, IsTerminal as _, Write};
 
 use afterimage::Value;
 use clap::ValueEnum;
-use comfy_table::{ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
 use serde::{Deserialize, Serialize};
 
-use crate::terminal::Page;
+use crate::change;
+use crate::terminal::{self, Page};
 
 /// How to print.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
@@ -36,13 +37,31 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> io::Result<()> {
     if io::stdout().is_terminal() {
         table.set_content_arrangement(ContentArrangement::Dynamic);
     }
-    table.set_header(header.iter().copied());
+    let right: Vec<bool> = (0..header.len()).map(|at| is_of_numbers(&rows, at)).collect();
+    if terminal::coloured() {
+        table.enforce_styling();
+        table.set_header(header.iter().map(|name| Cell::new(*name).add_attribute(Attribute::Bold)));
+    } else {
+        table.set_header(header.iter().copied());
+    }
     for row in rows {
         table.add_row(row);
+    }
+    for (column, right) in table.column_iter_mut().zip(right) {
+        if right {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     let mut page = Page::open();
     writeln!(page, "{}", table.trim_fmt())?;
     page.flush()
+}
+
+/// Whether a column holds numbers, and nothing else but what stands for no value: numbers end at the right.
+fn is_of_numbers(rows: &[Vec<String>], at: usize) -> bool {
+    let cells =
+        || rows.iter().filter_map(|row| row.get(at)).filter(|text| !["∅", "•••"].contains(&text.as_str()));
+    cells().next().is_some() && cells().all(|text| change::is_number(text))
 }
 
 /// Prints one line of CSV.

@@ -46,9 +46,14 @@ pub(crate) fn settle(colour: Colour) {
     COLOURED.store(1 + u8::from(coloured), Ordering::Relaxed);
 }
 
+/// Whether to colour.
+pub(crate) fn coloured() -> bool {
+    COLOURED.load(Ordering::Relaxed) == 2
+}
+
 /// A text in the colour of its meaning.
 pub(crate) fn paint(meaning: Meaning, text: &str) -> String {
-    if COLOURED.load(Ordering::Relaxed) != 2 || text.is_empty() {
+    if !coloured() || text.is_empty() {
         return text.to_owned();
     }
     let style = match meaning {

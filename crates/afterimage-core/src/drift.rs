@@ -135,6 +135,7 @@ pub fn follow(old: &Layout, tracking: &Tracking, table: &Table, renames: &Rename
         storage: tracking.storage,
         record_unchanged: tracking.record_unchanged,
         shared_key: table.shares_keys(),
+        sources: table.cascade_sources(),
         left_out: Vec::new(),
         ..old.clone()
     };

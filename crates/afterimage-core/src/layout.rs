@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::Database;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{self, TableName};
-use crate::schema::{Column, Table};
+use crate::schema::{Column, MariaDbShape, Table};
 use crate::tracking::{Storage, Tracking};
 use crate::value::Shown;
 
@@ -89,12 +89,20 @@ pub struct Layout {
     /// Whether two rows may share a key until their transaction ends (PostgreSQL's deferrable keys).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shared_key: bool,
+    /// From how many other tables cascades reach its rows (MariaDB, where they fire no trigger).
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub sources: u16,
     /// Columns of the history that no field uses any more.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub retired: Vec<String>,
     /// Columns of the table that are not tracked: remembered, so that a rename does not make one tracked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_out: Vec<LeftOut>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(number: &u16) -> bool {
+    *number == 0
 }
 
 /// A column that is not tracked.
@@ -129,6 +137,7 @@ impl Layout {
             record_unchanged: tracking.record_unchanged,
             only: table.postgres().is_some_and(|shape| !shape.partitioned),
             shared_key: table.shares_keys(),
+            sources: table.cascade_sources(),
             retired: Vec::new(),
             left_out: Vec::new(),
         };
@@ -229,6 +238,9 @@ pub fn check_trackable(table: &Table) -> Result<()> {
         .table(&table.name)
         .help("add one: ALTER TABLE … ADD PRIMARY KEY, or a unique identity column"));
     }
+    if let Some(shape) = table.mariadb() {
+        check_mariadb(table, shape)?;
+    }
     if let Some(column) = table.columns.iter().find(|c| c.name.to_lowercase().starts_with(RESERVED_PREFIX)) {
         return Err(Error::new(
             ErrorKind::Untrackable,
@@ -239,6 +251,30 @@ pub fn check_trackable(table: &Table) -> Result<()> {
         )
         .table(&table.name)
         .help("rename the column"));
+    }
+    Ok(())
+}
+
+/// What fires no trigger there cannot be recorded.
+fn check_mariadb(table: &Table, shape: &MariaDbShape) -> Result<()> {
+    if !shape.engine.eq_ignore_ascii_case("InnoDB") {
+        return Err(Error::new(
+            ErrorKind::Untrackable,
+            format!(
+                "its engine {} has no transactions, so that a write and its record could come apart",
+                shape.engine
+            ),
+        )
+        .table(&table.name)
+        .help("ALTER TABLE … ENGINE = InnoDB"));
+    }
+    if let Some(way) = &shape.unfollowable {
+        return Err(Error::new(
+            ErrorKind::Untrackable,
+            format!("{way}: that fires no trigger on MariaDB, and cannot be recorded"),
+        )
+        .table(&table.name)
+        .help("make that foreign key RESTRICT, and delete or change these rows first"));
     }
     Ok(())
 }

@@ -55,6 +55,8 @@ pub enum Database {
     Postgres,
     /// SQLite 3.38 and later.
     Sqlite,
+    /// MariaDB 10.6 and later (10.11 is what the tests run).
+    MariaDb,
 }
 
 impl std::fmt::Display for Database {
@@ -62,6 +64,7 @@ impl std::fmt::Display for Database {
         f.write_str(match self {
             Self::Postgres => "PostgreSQL",
             Self::Sqlite => "SQLite",
+            Self::MariaDb => "MariaDB",
         })
     }
 }

@@ -104,6 +104,8 @@ pub fn fitted(stem: &str, suffix: &str, database: Database) -> String {
     let limit = match database {
         Database::Postgres => 63,
         Database::Sqlite => return whole,
+        // In characters there; bytes are on the safe side.
+        Database::MariaDb => 64,
     };
     if whole.len() <= limit {
         return whole;

@@ -32,11 +32,16 @@ impl Table {
         self.postgres().is_some_and(|shape| shape.deferrable_key)
     }
 
+    /// From how many tables cascades reach its rows where they fire no trigger.
+    pub fn cascade_sources(&self) -> u16 {
+        self.mariadb().map_or(0, |shape| u16::try_from(shape.sources().len()).unwrap_or(u16::MAX))
+    }
+
     /// The PostgreSQL side of the shape.
     pub fn postgres(&self) -> Option<&PostgresShape> {
         match &self.shape {
             Shape::Postgres(shape) => Some(shape),
-            Shape::Sqlite(_) => None,
+            _ => None,
         }
     }
 
@@ -44,7 +49,15 @@ impl Table {
     pub fn sqlite(&self) -> Option<&SqliteShape> {
         match &self.shape {
             Shape::Sqlite(shape) => Some(shape),
-            Shape::Postgres(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The MariaDB side of the shape.
+    pub fn mariadb(&self) -> Option<&MariaDbShape> {
+        match &self.shape {
+            Shape::MariaDb(shape) => Some(shape),
+            _ => None,
         }
     }
 }
@@ -93,6 +106,8 @@ pub enum Shape {
     Postgres(PostgresShape),
     /// SQLite.
     Sqlite(SqliteShape),
+    /// MariaDB.
+    MariaDb(MariaDbShape),
 }
 
 /// PostgreSQL's side of a table.
@@ -128,6 +143,71 @@ pub struct SqliteShape {
     pub defaults: Vec<(String, String)>,
     /// Whether an update of its rows may come back to them by foreign keys, before its own triggers fire.
     pub overtaken: bool,
+}
+
+/// MariaDB's side of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct MariaDbShape {
+    /// The storage engine.
+    pub engine: String,
+    /// Columns of a key, a unique index or a foreign key, either way: an update of one may be ignored after all.
+    pub constrained: Vec<String>,
+    /// The ways by which changes of other rows reach its rows without firing a trigger.
+    pub cascades: Vec<Cascade>,
+    /// The foreign keys by which it refers to itself and is reached again by a cascade.
+    pub own: Vec<OwnLink>,
+    /// A way that cannot be recorded, in words.
+    pub unfollowable: Option<String>,
+}
+
+impl MariaDbShape {
+    /// The tables from whose rows cascades come.
+    pub fn sources(&self) -> Vec<&TableName> {
+        let mut sources: Vec<&TableName> = self.cascades.iter().map(|cascade| &cascade.from).collect();
+        sources.sort();
+        sources.dedup();
+        sources
+    }
+}
+
+/// A way by which the change of a row reaches rows of the tracked table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cascade {
+    /// The table of that row.
+    pub from: TableName,
+    /// What happens to it.
+    pub on: CascadeOn,
+    /// From there to the tracked table, which is the last child.
+    pub path: Vec<Link>,
+}
+
+/// What a cascade follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CascadeOn {
+    /// The deletion of a row.
+    Delete,
+    /// The change of the columns that others refer to.
+    Update,
+}
+
+/// One step of a cascade: a table, and how its rows refer to those of the one before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The table that refers.
+    pub child: TableName,
+    /// Its columns.
+    pub columns: Vec<String>,
+    /// Those that they refer to.
+    pub parent_columns: Vec<String>,
+}
+
+/// How a table refers to itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnLink {
+    /// The columns.
+    pub link: Link,
+    /// Whether the rows that refer go too, and with them those that refer to them.
+    pub deletes: bool,
 }
 
 /// A unique index of a SQLite table.

@@ -83,6 +83,11 @@ impl Value {
         }
     }
 
+    /// From bytes as JSON shows them: base64url without padding.
+    pub fn from_base64(text: &str) -> Option<Self> {
+        URL_SAFE_NO_PAD.decode(text).ok().map(Self::Bytes)
+    }
+
     /// From a float of a database that hands over floats (SQLite).
     pub fn from_f64(value: f64) -> Self {
         if value.is_nan() {

@@ -1,15 +1,15 @@
 //! A table as of a time.
 
 use afterimage_core::record::epoch_at;
-use afterimage_core::sql::{AsOf, Bound, Dialect, Rows};
+use afterimage_core::sql::{AsOf, Bound, Dialect, Rows, live};
 use afterimage_core::{Database, Field, Header, Layout, Moment, Value};
 
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::key;
-use crate::session::Session;
+use crate::session::{Cell, Session};
 use crate::versions::{PointInTime, value};
+use crate::{health, introspect, key};
 
 /// Which rows of a table, as of when.
 #[derive(Debug, Clone)]
@@ -22,12 +22,28 @@ pub struct AsOfQuery {
     pub filter: Option<String>,
     /// At most so many rows, in key order.
     pub limit: Option<u64>,
+    /// Where to begin.
+    pub start: Start,
+}
+
+/// Where an as-of begins. It is a matter of cost: wherever the records give the live table, both tell the same.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Start {
+    /// Wherever there is less to do.
+    #[default]
+    LeastWork,
+    /// From the records alone, whatever the live table says.
+    Records,
+    /// From the live rows, with what was written since undone: where nothing tells that these may say otherwise, and the
+    /// database has a good way.
+    LiveRows,
 }
 
 impl AsOfQuery {
     /// All rows of a table.
     pub fn new(table: impl Into<String>, at: PointInTime) -> Self {
-        Self { table: table.into(), at, filter: None, limit: None }
+        Self { table: table.into(), at, filter: None, limit: None, start: Start::default() }
     }
 }
 
@@ -82,7 +98,7 @@ impl Afterimage {
             let entry = catalog::find(session, &query.table).await?;
             let point = resolve(session, &entry, &query.at).await?;
             answerable(&entry, point.bound, None)?;
-            let (sql, fields) = self.as_of_sql(&entry, &point, query)?;
+            let (sql, fields) = as_of_sql(session, &entry, &point, query).await?;
             let columns: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
             session
                 .each(&sql, &[], |row| {
@@ -104,7 +120,8 @@ impl Afterimage {
                 let entry = catalog::find(session, table).await?;
                 let point = resolve(session, &entry, at).await?;
                 answerable(&entry, point.bound, None)?;
-                let (sql, fields) = self.as_of_sql(&entry, &point, &AsOfQuery::new(*table, at.clone()))?;
+                let query = AsOfQuery::new(*table, at.clone());
+                let (sql, fields) = as_of_sql(session, &entry, &point, &query).await?;
                 let mut rows = Vec::new();
                 for row in session.rows(&sql, &[]).await.map_err(|error| error.on(&entry.table))? {
                     rows.push(fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect());
@@ -127,7 +144,10 @@ impl Afterimage {
             let (bound, unfinished) = (point.bound, point.unfinished.as_slice());
             let as_of =
                 AsOf { layout, fields: &[], sparse: false, bound, unfinished, rows: Rows::All, first: false };
-            let sql = if entry.has_whole_baseline() && !layout.shared_key {
+            let balanced = entry.has_whole_baseline() && !layout.shared_key;
+            let sql = if balanced && starts_from_live(session, &entry, &point, Start::LeastWork).await? {
+                live::count_as_of(session.dialect(), layout, bound)
+            } else if balanced {
                 session.dialect().count_as_of(&as_of)
             } else {
                 // Creations and deletions do not balance.
@@ -137,12 +157,63 @@ impl Afterimage {
         })
         .await
     }
+}
 
-    fn as_of_sql(&self, entry: &Entry, point: &Point, query: &AsOfQuery) -> Result<(String, Vec<Field>)> {
-        let (sql, layout) = state_sql(self.dialect(), entry, point, query.filter.as_deref(), query.limit)?;
-        let fields: Vec<&Field> = layout.fields.iter().collect();
-        Ok((self.dialect().shown(&sql, &fields), layout.fields.clone()))
+/// The rows that a query asks for, each value as the text from which it is shown.
+async fn as_of_sql(
+    session: &mut Session,
+    entry: &Entry,
+    point: &Point,
+    query: &AsOfQuery,
+) -> Result<(String, Vec<Field>)> {
+    let dialect = session.dialect();
+    let (filter, limit) = (query.filter.as_deref(), query.limit);
+    // With a limit, reading the records in the order of the key stops early. In a union SQLite compares a column with what
+    // somebody typed by other rules than in the table.
+    let whole = limit.is_none() && (filter.is_none() || dialect.database() == Database::Postgres);
+    let from_live = whole && starts_from_live(session, entry, point, query.start).await?;
+    let (sql, layout) = state_sql(dialect, entry, point, filter, limit, from_live)?;
+    let fields: Vec<&Field> = layout.fields.iter().collect();
+    Ok((dialect.shown(layout, &sql, &fields), layout.fields.clone()))
+}
+
+/// Beyond so many records, undoing them is not tried.
+const FEW: u32 = 20_000;
+
+/// So few records are read as they are.
+const HARDLY_ANY: u32 = 10_000;
+
+/// Whether the live rows, with what was written since undone, are less work than the records and tell the same: all of what
+/// was written since is known, and the table's columns are those of that time.
+async fn starts_from_live(session: &mut Session, entry: &Entry, point: &Point, start: Start) -> Result<bool> {
+    let (Some(moment), Some(epoch)) = (point.bound.moment(), entry.epochs.last()) else { return Ok(false) };
+    let known = start != Start::Records
+        && point.unfinished.is_empty()
+        && entry.stage == Stage::Active
+        && epoch.from <= moment
+        && !entry.gaps.iter().any(|gap| gap.to.is_none_or(|to| to > moment));
+    if !known {
+        return Ok(false);
     }
+    if start == Start::LeastWork && !few_are_beyond(session, &epoch.layout, point.bound).await? {
+        return Ok(false);
+    }
+    Ok(match introspect::exact(session, &entry.table).await? {
+        Some(table) => {
+            introspect::is_readable(session, &table).await?
+                && health::faults(session, entry, &table).await?.is_empty()
+        }
+        None => false,
+    })
+}
+
+/// Whether undoing what is beyond a bound is less work than reading what is within.
+async fn few_are_beyond(session: &mut Session, layout: &Layout, bound: Bound) -> Result<bool> {
+    let sql = live::amounts(session.dialect(), layout, bound, FEW + 1, 4 * FEW + HARDLY_ANY);
+    let row = session.row(&sql, &[]).await.map_err(|error| error.on(&layout.table))?.unwrap_or_default();
+    let amount = |at: usize| row.get(at).and_then(Cell::int).unwrap_or_default();
+    let (beyond, within) = (amount(0), amount(1));
+    Ok(beyond <= i64::from(FEW) && within >= 4 * beyond + i64::from(HARDLY_ANY))
 }
 
 /// The state of a table at a point, typed, in key order; and the layout of that time.
@@ -152,6 +223,7 @@ pub(crate) fn state_sql<'e>(
     point: &Point,
     filter: Option<&str>,
     limit: Option<u64>,
+    from_live: bool,
 ) -> Result<(String, &'e Layout)> {
     let layout = layout_at(entry, point.bound)?;
     let as_of = AsOf {
@@ -163,7 +235,8 @@ pub(crate) fn state_sql<'e>(
         rows: Rows::All,
         first: limit.is_some(),
     };
-    let mut sql = dialect.as_of(&as_of);
+    let recent = if from_live { live::as_of(dialect, &as_of) } else { None };
+    let mut sql = recent.unwrap_or_else(|| dialect.as_of(&as_of));
     let alias = afterimage_core::Quoted::new(&entry.table.name);
     if let Some(filter) = filter {
         check_filter(dialect.database(), filter)?;

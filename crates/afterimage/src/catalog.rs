@@ -1,5 +1,7 @@
 //! What the catalogue says: tracked tables, their epochs, their gaps.
 
+use std::sync::Arc;
+
 use afterimage_core::record::Epoch;
 use afterimage_core::sql::catalog as sql;
 use afterimage_core::{Layout, Moment, Storage, TableName, Tracking, suggest};
@@ -7,6 +9,8 @@ use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::introspect;
+use crate::remembered::Entries;
+pub(crate) use crate::remembered::entries;
 use crate::session::{Cell, Row, Session};
 
 /// How far tracking of a table has come.
@@ -120,29 +124,60 @@ pub(crate) async fn exists(session: &mut Session) -> Result<bool> {
         Session::Postgres(_) => "SELECT (pg_catalog.to_regclass('afterimage.tracked') IS NOT NULL)::int",
         #[cfg(feature = "sqlite")]
         Session::Sqlite(_) => "SELECT count(*) FROM sqlite_schema WHERE name = 'afterimage_state'",
+        // The last that the catalogue's script creates.
+        #[cfg(feature = "mysql")]
+        Session::MariaDb(_) => {
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'afterimage_context'"
+        }
     };
     Ok(session.int(sql, &[]).await?.unwrap_or_default() > 0)
 }
 
-/// Creates the catalogue where it is missing; on PostgreSQL also waits for whoever is doing the same.
-pub(crate) async fn ensure(session: &mut Session) -> Result<()> {
+/// Waits for whoever is tracking, untracking or migrating, and keeps others waiting until the transaction is over. SQLite's
+/// own lock does that. MariaDB sees the moment of the first thing that is read: nothing may have been read before.
+pub(crate) async fn alone(session: &mut Session) -> Result<()> {
     #[cfg(feature = "postgres")]
     if let Session::Postgres(_) = session {
         // Any number will do that nobody else is likely to use: the letters "afterimg" as one.
         session.run("SELECT pg_catalog.pg_advisory_xact_lock(7018141438079856999)").await?;
     }
+    #[cfg(feature = "mysql")]
+    if let Session::MariaDb(_) = session {
+        let had = session.int("SELECT GET_LOCK(CONCAT('afterimage.', MD5(DATABASE())), 60)", &[]).await?;
+        if had != Some(1) {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "somebody else is tracking or migrating for a minute now",
+            ));
+        }
+    }
+    let _ = session;
+    Ok(())
+}
+
+/// Creates the catalogue where it is missing, alone.
+pub(crate) async fn ensure(session: &mut Session) -> Result<()> {
+    alone(session).await?;
     if exists(session).await? {
         return Ok(());
     }
     let script = session.dialect().catalog();
-    session.run_all(&script).await
+    session.run_all(&script).await?;
+    begin_again(session).await
 }
 
-/// All tracked tables.
-pub(crate) async fn entries(session: &mut Session) -> Result<Vec<Entry>> {
-    if !exists(session).await? {
-        return Ok(Vec::new());
+/// MariaDB ends a transaction with whatever creates or changes a table: what follows has one again.
+pub(crate) async fn begin_again(session: &mut Session) -> Result<()> {
+    #[cfg(feature = "mysql")]
+    if let Session::MariaDb(_) = session {
+        session.run("START TRANSACTION").await?;
     }
+    let _ = session;
+    Ok(())
+}
+
+/// Reads all tracked tables.
+pub(crate) async fn read(session: &mut Session) -> Result<Entries> {
     let dialect = session.dialect();
     let mut entries = Vec::new();
     for row in session.rows(&sql::tracked(dialect), &[]).await? {
@@ -160,11 +195,11 @@ pub(crate) async fn entries(session: &mut Session) -> Result<Vec<Entry>> {
             entry.gaps.push(gap);
         }
     }
-    Ok(entries)
+    Ok(entries.into_iter().map(Arc::new).collect())
 }
 
 /// The tracked table that a user names: `table` or `schema.table`.
-pub(crate) async fn find(session: &mut Session, name: &str) -> Result<Entry> {
+pub(crate) async fn find(session: &mut Session, name: &str) -> Result<Arc<Entry>> {
     let entries = entries(session).await?;
     let matches = |entry: &Entry| {
         entry.table.name == name
@@ -173,7 +208,7 @@ pub(crate) async fn find(session: &mut Session, name: &str) -> Result<Entry> {
     };
     // Names are case-sensitive where the database's are; SQLite's are not.
     let loosely = |entry: &Entry| entry.table.schema.is_none() && entry.table.name.eq_ignore_ascii_case(name);
-    let mut found: Vec<&Entry> = entries.iter().filter(|entry| matches(entry)).collect();
+    let mut found: Vec<&Arc<Entry>> = entries.iter().filter(|entry| matches(entry)).collect();
     if found.is_empty() {
         found = entries.iter().filter(|entry| loosely(entry)).collect();
     }
@@ -188,7 +223,7 @@ pub(crate) async fn find(session: &mut Session, name: &str) -> Result<Entry> {
         found = if here.is_empty() { found } else { here };
     }
     match found.as_slice() {
-        [one] => Ok((*one).clone()),
+        [one] => Ok(Arc::clone(one)),
         [] => {
             let names: Vec<String> = entries.iter().map(|entry| entry.table.name.clone()).collect();
             let hint = suggest::hint(name, names.iter().map(String::as_str));
@@ -205,8 +240,8 @@ pub(crate) async fn find(session: &mut Session, name: &str) -> Result<Entry> {
 }
 
 /// The tracked table of that very name, in whichever stage.
-pub(crate) async fn find_exact(session: &mut Session, table: &TableName) -> Result<Option<Entry>> {
-    Ok(entries(session).await?.into_iter().find(|entry| entry.table == *table))
+pub(crate) async fn find_exact(session: &mut Session, table: &TableName) -> Result<Option<Arc<Entry>>> {
+    Ok(entries(session).await?.iter().find(|entry| entry.table == *table).cloned())
 }
 
 fn entry(row: Row) -> Result<Entry> {

@@ -6,12 +6,14 @@ use afterimage_core::Database;
 use afterimage_core::sql::{self, Dialect};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::remembered::Remembered;
 use crate::session::{Lent, Session};
 
 /// A database whose tables are, or will be, tracked. Cheap to clone: it holds a pool.
 #[derive(Debug, Clone)]
 pub struct Afterimage {
     pools: Pools,
+    remembered: Remembered,
 }
 
 #[derive(Debug, Clone)]
@@ -20,36 +22,85 @@ enum Pools {
     Postgres(sqlx::PgPool),
     #[cfg(feature = "sqlite")]
     Sqlite(sqlx::SqlitePool),
+    #[cfg(feature = "mysql")]
+    MariaDb {
+        /// The user's, in whatever mode the user wants it.
+        users: sqlx::MySqlPool,
+        /// The engine's: how SQL is read there is a setting of the session, and no setting of a user's session is
+        /// changed.
+        own: sqlx::MySqlPool,
+    },
+}
+
+/// A pool of the engine's own to the same server.
+#[cfg(feature = "mysql")]
+fn own_pool(options: sqlx::mysql::MySqlConnectOptions) -> sqlx::MySqlPool {
+    use afterimage_core::sql::mariadb;
+    use sqlx::Executor as _;
+    sqlx::mysql::MySqlPoolOptions::new()
+        .max_connections(4)
+        .acquire_timeout(Duration::from_secs(10))
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                connection.execute(sqlx::raw_sql(mariadb::SESSION)).await?;
+                // Before 10.6.18 and 10.11.8 there is no such setting.
+                match connection.execute(mariadb::SNAPSHOT_ISOLATION).await {
+                    Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("HY000") => {}
+                    Err(error) => return Err(error),
+                    Ok(_) => {}
+                }
+                Ok(())
+            })
+        })
+        // Whoever tracks or migrates holds a lock by name, which outlasts transactions.
+        .after_release(|connection, _| {
+            Box::pin(async move {
+                connection.execute("DO RELEASE_ALL_LOCKS()").await?;
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(options.pipes_as_concat(false).no_engine_substitution(false).timezone(None))
 }
 
 impl Afterimage {
+    fn over(pools: Pools) -> Self {
+        Self { pools, remembered: Remembered::default() }
+    }
+
     /// Uses a PostgreSQL pool. A baseline of a large table takes two connections more, which it opens itself.
     #[cfg(feature = "postgres")]
     pub fn from_postgres(pool: sqlx::PgPool) -> Self {
-        Self { pools: Pools::Postgres(pool) }
+        Self::over(Pools::Postgres(pool))
     }
 
     /// Uses an SQLite pool.
     #[cfg(feature = "sqlite")]
     pub fn from_sqlite(pool: sqlx::SqlitePool) -> Self {
-        Self { pools: Pools::Sqlite(pool) }
+        Self::over(Pools::Sqlite(pool))
     }
 
-    /// Connects to `postgres://…`, `sqlite:…` or the path of an SQLite file.
+    /// Uses a MariaDB pool for transactions of the user's; the engine opens connections of its own beside it.
+    #[cfg(feature = "mysql")]
+    pub fn from_mariadb(pool: sqlx::MySqlPool) -> Self {
+        let own = own_pool((*pool.connect_options()).clone());
+        Self::over(Pools::MariaDb { users: pool, own })
+    }
+
+    /// Connects to `postgres://…`, `mariadb://…`, `sqlite:…` or the path of an SQLite file.
     ///
     /// Errors name the address without its password.
     pub async fn connect(url: &str) -> Result<Self> {
         let scheme = url.split_once(':').map(|(scheme, _)| scheme.to_ascii_lowercase());
         let connected = match scheme.as_deref() {
             Some("postgres" | "postgresql") => Self::connect_postgres(url).await,
-            Some("mysql" | "mariadb") => {
-                Err(Error::new(ErrorKind::Connection, "MariaDB and MySQL are not supported yet"))
-            }
+            Some("mysql" | "mariadb") => Self::connect_mariadb(url).await,
             Some("sqlite") | None => Self::connect_sqlite(url).await,
             Some(_) if std::path::Path::new(url).exists() => Self::connect_sqlite(url).await,
             Some(other) => Err(Error::new(
                 ErrorKind::Connection,
-                format!("{other:?} is not a kind of database known here: postgres://… or sqlite:…"),
+                format!(
+                    "{other:?} is not a kind of database known here: postgres://…, mariadb://… or sqlite:…"
+                ),
             )),
         };
         connected.map_err(|error| error.after_connecting(url))
@@ -72,6 +123,37 @@ impl Afterimage {
     #[cfg(not(feature = "postgres"))]
     async fn connect_postgres(_url: &str) -> Result<Self> {
         Err(Error::new(ErrorKind::Connection, "this program was built without PostgreSQL"))
+    }
+
+    #[cfg(feature = "mysql")]
+    async fn connect_mariadb(url: &str) -> Result<Self> {
+        use sqlx::{Connection as _, Row as _};
+        let options: sqlx::mysql::MySqlConnectOptions = url.parse()?;
+        let mut first = sqlx::MySqlConnection::connect_with(&options).await?;
+        let row = sqlx::query("SELECT VERSION(), DATABASE()").fetch_one(&mut first).await?;
+        // A pool would try again until its time is up, and then say only that.
+        sqlx::raw_sql(afterimage_core::sql::mariadb::SESSION).execute(&mut first).await?;
+        first.close().await?;
+        let version: String = row.try_get(0)?;
+        if !version.contains("MariaDB") {
+            return Err(Error::new(
+                ErrorKind::Connection,
+                format!("this server is MySQL {version}: MariaDB is what is supported"),
+            ));
+        }
+        if row.try_get::<Option<String>, _>(1)?.is_none() {
+            return Err(Error::new(
+                ErrorKind::Connection,
+                "the address names no database: mariadb://user@host/database",
+            ));
+        }
+        let pool = own_pool(options);
+        Ok(Self::over(Pools::MariaDb { users: pool.clone(), own: pool }))
+    }
+
+    #[cfg(not(feature = "mysql"))]
+    async fn connect_mariadb(_url: &str) -> Result<Self> {
+        Err(Error::new(ErrorKind::Connection, "this program was built without MariaDB"))
     }
 
     #[cfg(feature = "sqlite")]
@@ -100,7 +182,14 @@ impl Afterimage {
             Pools::Postgres(_) => Database::Postgres,
             #[cfg(feature = "sqlite")]
             Pools::Sqlite(_) => Database::Sqlite,
+            #[cfg(feature = "mysql")]
+            Pools::MariaDb { .. } => Database::MariaDb,
         }
+    }
+
+    /// For a session of its own.
+    pub(crate) fn remembered(&self) -> Remembered {
+        self.remembered.clone()
     }
 
     pub(crate) fn dialect(&self) -> &'static dyn Dialect {
@@ -108,11 +197,14 @@ impl Afterimage {
     }
 
     pub(crate) async fn session(&self) -> Result<Session> {
+        let remembered = self.remembered();
         Ok(match &self.pools {
             #[cfg(feature = "postgres")]
-            Pools::Postgres(pool) => Session::Postgres(Lent::Pooled(pool.acquire().await?)),
+            Pools::Postgres(pool) => Session::Postgres(Lent::pooled(pool.acquire().await?, remembered)),
             #[cfg(feature = "sqlite")]
-            Pools::Sqlite(pool) => Session::Sqlite(Lent::Pooled(pool.acquire().await?)),
+            Pools::Sqlite(pool) => Session::Sqlite(Lent::pooled(pool.acquire().await?, remembered)),
+            #[cfg(feature = "mysql")]
+            Pools::MariaDb { own, .. } => Session::MariaDb(Lent::pooled(own.acquire().await?, remembered)),
         })
     }
 
@@ -122,8 +214,8 @@ impl Afterimage {
         use sqlx::Connection as _;
         match &self.pools {
             Pools::Postgres(pool) => Ok(sqlx::PgConnection::connect_with(&pool.connect_options()).await?),
-            #[cfg(feature = "sqlite")]
-            Pools::Sqlite(_) => Err(Error::new(ErrorKind::Database, "not a PostgreSQL database")),
+            #[allow(unreachable_patterns)]
+            _ => Err(Error::new(ErrorKind::Database, "not a PostgreSQL database")),
         }
     }
 
@@ -131,53 +223,69 @@ impl Afterimage {
     pub(crate) fn sqlite_pool(&self) -> Option<sqlx::SqlitePool> {
         match &self.pools {
             Pools::Sqlite(pool) => Some(pool.clone()),
-            #[cfg(feature = "postgres")]
-            Pools::Postgres(_) => None,
+            #[allow(unreachable_patterns)]
+            _ => None,
+        }
+    }
+
+    #[cfg(feature = "mysql")]
+    pub(crate) fn users_mariadb_pool(&self) -> Option<sqlx::MySqlPool> {
+        match &self.pools {
+            Pools::MariaDb { users, .. } => Some(users.clone()),
+            #[allow(unreachable_patterns)]
+            _ => None,
         }
     }
 
     /// Runs `work` in a transaction that only reads, and sees one moment.
     pub(crate) async fn reading<T>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
-        self.inside(self.dialect().open(false), work).await
+        let mut session = self.open(self.dialect().open(false)).await?;
+        session.remembered().sees_one_moment = true;
+        inside(session, work).await
     }
 
     /// Runs `work` in a transaction of the engine's own.
     pub(crate) async fn writing<T>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
-        self.inside(self.dialect().open(true), work).await
-    }
-
-    /// Runs `work` in a transaction that rolls back by itself when the caller is cancelled.
-    async fn inside<T>(&self, open: String, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
-        let mut session = self.open(open).await?;
-        match work(&mut session).await {
-            Ok(value) => {
-                session.commit().await?;
-                Ok(value)
-            }
-            Err(error) => {
-                // The first error is the one to tell; a connection that is gone has rolled back by itself.
-                let _ = session.rollback().await;
-                Err(error)
-            }
-        }
+        inside(self.open(self.dialect().open(true)).await?, work).await
     }
 
     /// Opens a transaction on a task of its own: a caller that is cancelled while it waits leaves none half-open to
     /// the pool's next borrower.
     pub(crate) async fn open(&self, begin: String) -> Result<Session> {
         let begin = sqlx::AssertSqlSafe(begin);
+        let remembered = self.remembered();
         Ok(match self.pools.clone() {
             #[cfg(feature = "postgres")]
             Pools::Postgres(pool) => {
                 let begun = tokio::spawn(async move { pool.begin_with(begin).await }).await;
-                Session::Postgres(Lent::InTransaction(begun.map_err(not_begun)??))
+                Session::Postgres(Lent::in_transaction(begun.map_err(not_begun)??, remembered))
             }
             #[cfg(feature = "sqlite")]
             Pools::Sqlite(pool) => {
                 let begun = tokio::spawn(async move { pool.begin_with(begin).await }).await;
-                Session::Sqlite(Lent::InTransaction(begun.map_err(not_begun)??))
+                Session::Sqlite(Lent::in_transaction(begun.map_err(not_begun)??, remembered))
+            }
+            #[cfg(feature = "mysql")]
+            Pools::MariaDb { own, .. } => {
+                let begun = tokio::spawn(async move { own.begin_with(begin).await }).await;
+                Session::MariaDb(Lent::in_transaction(begun.map_err(not_begun)??, remembered))
             }
         })
+    }
+}
+
+/// Runs `work` in a session's transaction, which rolls back by itself when the caller is cancelled.
+async fn inside<T>(mut session: Session, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
+    match work(&mut session).await {
+        Ok(value) => {
+            session.commit().await?;
+            Ok(value)
+        }
+        Err(error) => {
+            // The first error is the one to tell; a connection that is gone has rolled back by itself.
+            let _ = session.rollback().await;
+            Err(error)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! `doctor`: what could go wrong, and the mend.
 
 use afterimage_core::drift::Change;
+use afterimage_core::schema::MariaDbShape;
 use serde::Serialize;
 
 use crate::catalog::{self, Entry};
@@ -80,6 +81,8 @@ impl Afterimage {
                 Session::Postgres(_) => postgres(session, &mut findings).await?,
                 #[cfg(feature = "sqlite")]
                 Session::Sqlite(_) => sqlite(session, &mut findings).await?,
+                #[cfg(feature = "mysql")]
+                Session::MariaDb(_) => mariadb(session, &mut findings).await?,
             }
             findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
             Ok(findings)
@@ -99,8 +102,8 @@ async fn of_table(session: &mut Session, entry: &Entry, findings: &mut Vec<Findi
         return Ok(());
     };
     for fault in health::faults(session, entry, &table).await? {
-        // PostgreSQL's triggers name the column still, and fail with every write; SQLite's are rewritten with a rename.
-        let fails = table.postgres().is_some()
+        // Triggers name the column still, and fail with every write; SQLite's are rewritten with a rename.
+        let fails = table.sqlite().is_none()
             && matches!(fault, Fault::Changed(Change::Dropped(_) | Change::Renamed { .. }));
         let severity = if fails || fault.loses_changes() { Severity::Danger } else { Severity::Warning };
         let what = if fails { format!("{fault}: writes fail") } else { fault.to_string() };
@@ -113,6 +116,9 @@ async fn of_table(session: &mut Session, entry: &Entry, findings: &mut Vec<Findi
     for gap in entry.gaps.iter().filter(|gap| gap.to.is_none()) {
         let finding = format!("a gap is open since {}: {}", gap.from, gap.cause);
         findings.push(Finding::new(Severity::Danger, Some(entry), finding, "afterimage track it again"));
+    }
+    if let Some(shape) = table.mariadb() {
+        of_mariadb(shape, entry, findings);
     }
     if table.postgres().is_some_and(|shape| shape.inherits) {
         findings.push(Finding::new(
@@ -150,12 +156,31 @@ async fn of_table(session: &mut Session, entry: &Entry, findings: &mut Vec<Findi
     Ok(())
 }
 
+/// What this database does without firing a trigger.
+fn of_mariadb(shape: &MariaDbShape, entry: &Entry, findings: &mut Vec<Finding>) {
+    if let Some(way) = &shape.unfollowable {
+        findings.push(Finding::new(
+            Severity::Danger,
+            Some(entry),
+            format!("{way}: that fires no trigger, and is not recorded"),
+            "make that foreign key RESTRICT and delete or change these rows first",
+        ));
+    }
+    findings.push(Finding::new(
+        Severity::Notice,
+        Some(entry),
+        "TRUNCATE and the exchange of partitions fire no trigger",
+        "DELETE instead, and take the right DROP from whoever only writes; verify finds what was lost",
+    ));
+}
+
 /// Rights that a plain writer should lack, and what whoever has them can do.
 const RIGHTS: [(&str, &str); 2] =
     [("explicit_time", "date records by hand"), ("skip", "write without records, which makes gaps")];
 
-#[cfg(feature = "sqlite")]
-async fn sqlite(session: &mut Session, findings: &mut Vec<Finding>) -> Result<()> {
+/// The same where they are settings that hold for everybody who may write.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+async fn allowed(session: &mut Session, written: &str, findings: &mut Vec<Finding>) -> Result<()> {
     for (setting, what) in RIGHTS {
         let sql =
             format!("SELECT count(*) FROM afterimage_setting WHERE name = '{setting}' AND value = 'allowed'");
@@ -163,11 +188,17 @@ async fn sqlite(session: &mut Session, findings: &mut Vec<Finding>) -> Result<()
             findings.push(Finding::new(
                 Severity::Notice,
                 None,
-                format!("whoever may write this file may {what}"),
+                format!("whoever may write {written} may {what}"),
                 format!("after the import: UPDATE afterimage_setting SET value = 'refused' WHERE name = '{setting}'"),
             ));
         }
     }
+    Ok(())
+}
+
+#[cfg(feature = "sqlite")]
+async fn sqlite(session: &mut Session, findings: &mut Vec<Finding>) -> Result<()> {
+    allowed(session, "this file", findings).await?;
     let left = session.rows("SELECT actor FROM afterimage_context", &[]).await?;
     if let Some(actor) = left.into_iter().next().and_then(|mut row| row.pop()) {
         let actor = actor.text().unwrap_or_else(|| "nobody".to_owned());
@@ -221,6 +252,30 @@ async fn postgres(session: &mut Session, findings: &mut Vec<Finding>) -> Result<
             None,
             "this database subscribes to another: what logical replication applies fires no triggers",
             "ALTER TABLE … ENABLE ALWAYS TRIGGER, or track on the publisher",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(feature = "mysql")]
+async fn mariadb(session: &mut Session, findings: &mut Vec<Finding>) -> Result<()> {
+    allowed(session, "to this database", findings).await?;
+    let forgotten = "SELECT count(*) FROM afterimage_session WHERE conn NOT IN (SELECT id FROM information_schema.processlist)";
+    if session.int(forgotten, &[]).await?.unwrap_or_default() > 0 {
+        findings.push(Finding::new(
+            Severity::Notice,
+            None,
+            "clients committed without deleting their context: no other transaction sees it, but its row stays",
+            "DELETE FROM afterimage_session WHERE conn NOT IN (SELECT id FROM information_schema.processlist)",
+        ));
+    }
+    let replica = "SELECT (@@binlog_format = 'STATEMENT' AND @@log_bin) + 0";
+    if session.int(replica, &[]).await?.unwrap_or_default() > 0 {
+        findings.push(Finding::new(
+            Severity::Danger,
+            None,
+            "the binary log is written by statement: a replica would record other numbers and times",
+            "SET GLOBAL binlog_format = 'ROW'",
         ));
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The log as it grows.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeMap, HashSet, VecDeque};
 
 use afterimage_core::query::Query;
 use afterimage_core::{Database, Moment};
@@ -27,7 +27,12 @@ enum Seen {
     Numbers(i64),
     /// Transactions overlap: those that a snapshot shows; and numbers with their times, by which to look back.
     Snapshot(Snapshot, VecDeque<(i64, Moment)>),
+    /// Transactions overlap, and no snapshot tells which: the numbers seen of the last minute, with their times.
+    Minute(BTreeMap<i64, Moment>),
 }
+
+/// On MariaDB a transaction that goes on for longer after writing a record is not followed, in microseconds.
+const LONGEST_UNSEEN: i64 = 60_000_000;
 
 /// Before following began, a transaction may have been open for as long, in microseconds.
 const LONGEST_BEFORE: i64 = 3_600_000_000;
@@ -51,6 +56,7 @@ impl Follow {
             .reading(async |session| match seen {
                 Seen::Numbers(last) => by_number(session, query, last).await,
                 Seen::Snapshot(snapshot, times) => by_snapshot(session, query, snapshot, times).await,
+                Seen::Minute(seen) => by_minute(session, query, seen).await,
             })
             .await
     }
@@ -63,6 +69,11 @@ async fn begin(session: &mut Session) -> Result<Seen> {
             VecDeque::from([(0, Moment::from_micros(snapshot.taken.as_micros() - LONGEST_BEFORE))]);
         times.extend(numbered(session, &snapshot).await?);
         return Ok(Seen::Snapshot(snapshot, times));
+    }
+    if session.dialect().database() == Database::MariaDb {
+        let mut seen = BTreeMap::new();
+        by_minute(session, &Query::default(), &mut seen).await?;
+        return Ok(Seen::Minute(seen));
     }
     let last = session.int("SELECT history_id FROM afterimage_state", &[]).await?;
     Ok(Seen::Numbers(last.unwrap_or_default()))
@@ -83,6 +94,28 @@ async fn by_number(session: &mut Session, query: &Query, last: &mut i64) -> Resu
         entries.reverse();
     }
     *last = newest;
+    Ok(entries)
+}
+
+async fn by_minute(
+    session: &mut Session,
+    query: &Query,
+    seen: &mut BTreeMap<i64, Moment>,
+) -> Result<Vec<LogEntry>> {
+    let now = session.int("SELECT afterimage_clock()", &[]).await?.unwrap_or_default();
+    let from = Moment::from_micros(now - LONGEST_UNSEEN);
+    let mut query = query.clone();
+    query.from = query.from.max(Some(from));
+    let mut entries = Vec::new();
+    log::each(session, &LogQuery::from(query), |entry| {
+        if seen.insert(entry.header.id, entry.header.date).is_none() {
+            entries.push(entry);
+        }
+        true
+    })
+    .await?;
+    entries.reverse();
+    seen.retain(|_, date| *date >= from);
     Ok(entries)
 }
 

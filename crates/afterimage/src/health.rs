@@ -127,6 +127,15 @@ pub(crate) async fn whereabouts(session: &mut Session, entry: &Entry) -> Result<
             .await?
             .and_then(|mut row| row.pop().and_then(Cell::text))
             .map(TableName::bare),
+        #[cfg(feature = "mysql")]
+        Session::MariaDb(_) => session
+            .row(
+                "SELECT event_object_table FROM information_schema.triggers WHERE event_object_schema = DATABASE() AND trigger_name = ?",
+                &[Cell::Text(format!("afterimage_{}_insert", entry.id))],
+            )
+            .await?
+            .and_then(|mut row| row.pop().and_then(Cell::text))
+            .map(TableName::bare),
     })
 }
 
@@ -138,6 +147,8 @@ pub(crate) async fn faults(session: &mut Session, entry: &Entry, table: &Table) 
         Session::Postgres(_) => postgres(session, layout, table).await?,
         #[cfg(feature = "sqlite")]
         Session::Sqlite(_) => sqlite(session, layout, table, entry.stage == Stage::Baseline).await?,
+        #[cfg(feature = "mysql")]
+        Session::MariaDb(_) => mariadb(session, layout, table, entry.stage == Stage::Baseline).await?,
     };
     let captured = !faults.iter().any(Fault::loses_changes);
     let known = Renames { told: Vec::new(), numbers: numbers(table, captured) };
@@ -289,6 +300,43 @@ async fn sqlite(session: &mut Session, layout: &Layout, table: &Table, baseline:
     for (name, _, at) in &installed {
         if !name.starts_with(&ours) && *at > first_of_ours {
             faults.push(Fault::Order(name.clone()));
+        }
+    }
+    Ok(faults)
+}
+
+#[cfg(feature = "mysql")]
+async fn mariadb(
+    session: &mut Session,
+    layout: &Layout,
+    table: &Table,
+    baseline: bool,
+) -> Result<Vec<Fault>> {
+    let rows = session
+        .rows(
+            "SELECT trigger_name, action_statement, event_object_table FROM information_schema.triggers WHERE event_object_schema = DATABASE() AND trigger_name LIKE ? ESCAPE '\\'",
+            &[Cell::Text(format!("afterimage\\_{}\\_%", layout.id))],
+        )
+        .await?;
+    let installed: Vec<[String; 3]> = rows
+        .into_iter()
+        .filter_map(|row| {
+            let texts: Vec<String> = row.into_iter().map(|cell| cell.text().unwrap_or_default()).collect();
+            texts.try_into().ok()
+        })
+        .collect();
+    let mut faults = Vec::new();
+    for statement in session.dialect().install_capture(layout, table, baseline) {
+        let Some((head, body)) = statement.split_once(" FOR EACH ROW\n") else { continue };
+        let name = head.split_whitespace().nth(4).unwrap_or_default();
+        let of_history = head.ends_with(&format!(" ON {}", layout.history.quoted()));
+        let bare = name.trim_matches('"');
+        match installed.iter().find(|[installed, ..]| installed == bare) {
+            Some([_, text, _]) if text.trim() == body.trim() => {}
+            _ if of_history => faults
+                .push(Fault::Outdated("a guard that keeps records from being changed or deleted".to_owned())),
+            None => faults.push(Fault::Missing(trigger(name))),
+            Some(_) => faults.push(Fault::Outdated(trigger(name))),
         }
     }
     Ok(faults)

@@ -85,7 +85,16 @@ fn object(layout: &Layout, text: &str) -> Result<Option<Vec<Cell>>> {
         .map(|(n, name)| match &members[name] {
             Json::String(text) => Ok(cell(layout, n, text)),
             Json::Object(bytes) if bytes.len() == 1 && bytes.contains_key("$bytes") => {
-                let digits = bytes["$bytes"].as_str().unwrap_or_default();
+                // As it is shown everywhere; what a trigger noted of an old key is in hex, which SQL can write.
+                let shown = bytes["$bytes"].as_str().unwrap_or_default();
+                let Some(Value::Bytes(bytes)) = Value::from_base64(shown) else {
+                    return Err(Error::new(ErrorKind::InvalidInput, format!("{shown:?} is no base64url")));
+                };
+                let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                Ok(cell(layout, n, &format!("\\x{digits}")))
+            }
+            Json::Object(hex) if hex.len() == 1 && hex.contains_key("$hex") => {
+                let digits = hex["$hex"].as_str().unwrap_or_default();
                 Ok(cell(layout, n, &format!("\\x{digits}")))
             }
             Json::Null => {

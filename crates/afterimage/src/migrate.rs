@@ -1,8 +1,10 @@
 //! `migrate`: follows a table whose columns, name or options changed.
 
+use std::sync::Arc;
+
 use afterimage_core::drift::{self, Change, Numbers, Renames};
 use afterimage_core::sql::{Script, catalog as sql};
-use afterimage_core::{Context, Layout, Moment, Table, TableName, Tracking};
+use afterimage_core::{Context, Database, Layout, Moment, Table, TableName, Tracking};
 
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
@@ -10,6 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::health::{self, Fault};
 use crate::introspect;
 use crate::lost;
+use crate::resync;
 use crate::session::{Cell, Session};
 use crate::transaction::Tx;
 
@@ -40,6 +43,7 @@ pub(crate) struct FollowedTable {
 pub(crate) struct Following {
     pub(crate) table: TableName,
     before: Script,
+    entering: Script,
     resync: Script,
     after: Script,
     layout: Layout,
@@ -50,15 +54,19 @@ pub(crate) struct Following {
 impl Following {
     /// Every statement, in order.
     pub(crate) fn script(self) -> Script {
-        [self.before, self.resync, self.after].concat()
+        [self.before, self.entering, self.resync, self.after].concat()
     }
 
     async fn run(self, session: &mut Session) -> Result<FollowedTable> {
         session.run_all(&self.before).await?;
+        // What says that it is done is one transaction with the records that make it so, where what came before could not
+        // be part of one.
+        catalog::begin_again(session).await?;
+        session.run_all(&self.entering).await?;
         let mut resynced = 0;
         for statement in &self.resync {
             let rows = session.run(statement).await?;
-            if !statement.starts_with("UPDATE") {
+            if resync::writes_records(statement) {
                 resynced += rows;
             }
         }
@@ -99,6 +107,12 @@ impl Tx {
     /// its own.
     pub async fn alter(&mut self, table: &str, statements: &str) -> Result<Migrated> {
         let session = &mut self.session;
+        if session.dialect().database() == Database::MariaDb {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "MariaDB commits at every change of a schema, so that none can be part of a transaction: make it, then migrate",
+            ));
+        }
         let entry = catalog::find(session, table).await?;
         let at = self.contexts.last().and_then(Context::explicit_time);
         alter_in(session, &entry, statements, at).await
@@ -160,6 +174,8 @@ async fn root_page(session: &mut Session, table: &str) -> Result<Option<i64>> {
         }
         #[cfg(feature = "postgres")]
         Session::Postgres(_) => Ok(None),
+        #[cfg(feature = "mysql")]
+        Session::MariaDb(_) => Ok(None),
     }
 }
 
@@ -171,13 +187,16 @@ async fn name_of_page(session: &mut Session, page: Option<i64>, old: &str) -> Re
     Ok(row.and_then(|mut row| row.pop()).and_then(Cell::text))
 }
 
-/// On SQLite our triggers name the columns, and so stand in the way of an ALTER; PostgreSQL's do not.
+/// On SQLite our triggers name the columns, and so stand in the way of an ALTER. PostgreSQL's do not; MariaDB's fail every
+/// write after it, which is better than one that goes unrecorded, until they are exchanged.
 fn removable(session: &Session, entry: &Entry) -> Result<Vec<String>> {
     match session {
         #[cfg(feature = "sqlite")]
         Session::Sqlite(_) => Ok(session.dialect().remove_capture(entry.layout()?)),
         #[cfg(feature = "postgres")]
         Session::Postgres(_) => Ok(Vec::new()),
+        #[cfg(feature = "mysql")]
+        Session::MariaDb(_) => Ok(Vec::new()),
     }
 }
 
@@ -186,7 +205,7 @@ fn migrated(table: TableName, followed: FollowedTable) -> Migrated {
 }
 
 /// The tracked tables named, or all that are captured.
-pub(crate) async fn chosen(session: &mut Session, tables: &[String]) -> Result<Vec<Entry>> {
+pub(crate) async fn chosen(session: &mut Session, tables: &[String]) -> Result<Vec<Arc<Entry>>> {
     if tables.is_empty() {
         let all = catalog::entries(session).await?;
         return Ok(all.into_iter().filter(|entry| entry.stage != Stage::Stopped).collect());
@@ -203,6 +222,7 @@ async fn migrate_one(
     id: i64,
     renames: &[(String, String)],
 ) -> Result<Option<Migrated>> {
+    catalog::alone(session).await?;
     let entry = catalog::entries(session).await?.into_iter().find(|entry| entry.id == id);
     let Some(entry) = entry else { return Ok(None) };
     let table = find_today(session, &entry).await?;
@@ -293,14 +313,14 @@ pub(crate) async fn following(
     let mut script = dialect.alter_history(old, &layout, &fills);
     script.extend(health::stale(session, &layout, table).await?);
     script.extend(dialect.install_capture(&layout, table, entry.stage == Stage::Baseline));
-    script.extend(dialect.tick());
+    let mut entering = dialect.tick();
     let from = sql::moment_or_clock(dialect, at);
-    script.push(sql::update_tracked(dialect, entry.id, &table.name, &tracking));
+    entering.push(sql::update_tracked(dialect, entry.id, &table.name, &tracking));
     if entry.stage == Stage::Stopped {
-        script.push(sql::set_state(dialect, entry.id, Stage::Active.as_str()));
+        entering.push(sql::set_state(dialect, entry.id, Stage::Active.as_str()));
     }
     if new_epoch {
-        script.push(sql::insert_epoch(dialect, entry.next_epoch(), &layout, &from));
+        entering.push(sql::insert_epoch(dialect, entry.next_epoch(), &layout, &from));
     }
     let sparse = entry.sparse() || layout.storage == afterimage_core::Storage::Delta;
     let resync = match entry.stage {
@@ -318,6 +338,7 @@ pub(crate) async fn following(
     Ok(Following {
         table: table.name.clone(),
         before: script,
+        entering,
         resync,
         after,
         layout,

@@ -1,7 +1,7 @@
 //! `plan`: the SQL that `track` or `migrate` would run, for any migration tool.
 
 use afterimage_core::sql::{Dialect, catalog as sql};
-use afterimage_core::{Layout, TableName, Tracking};
+use afterimage_core::{Database, Layout, TableName, Tracking};
 use serde::Serialize;
 
 use crate::catalog::{self, Entry, Stage};
@@ -48,7 +48,8 @@ impl Afterimage {
             let dialect = session.dialect();
             let id = if known { session.int(&sql::next_id(dialect), &[]).await?.unwrap_or(1) } else { 1 };
             let layout = Layout::new(id, &described, tracking, dialect.database())?;
-            let mut up = if known { Vec::new() } else { dialect.catalog() };
+            let mut up = dialect.session_of_a_script();
+            up.extend(if known { Vec::new() } else { dialect.catalog() });
             up.extend(track::script(session, &layout, &described, tracking, true, None));
             up.extend(dialect.baseline(&layout));
             let table = introspect::seen(session, &described.name).await?;
@@ -60,6 +61,12 @@ impl Afterimage {
     /// One migration that holds a schema change and what the history needs for it. The change is tried in a
     /// transaction that is rolled back.
     pub async fn plan_after(&self, table: &str, statements: &str) -> Result<PlannedTable> {
+        if self.database() == Database::MariaDb {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "MariaDB cannot try a schema change without making it: make it, then migrate",
+            ));
+        }
         self.trying(async |session| {
             let entry = catalog::find(session, table).await?;
             follow(session, &entry, Some(statements)).await
@@ -85,7 +92,8 @@ impl Afterimage {
 }
 
 fn down(dialect: &dyn Dialect, layout: &Layout) -> Vec<String> {
-    let mut down = dialect.remove_capture(layout);
+    let mut down = dialect.session_of_a_script();
+    down.extend(dialect.remove_capture(layout));
     down.extend(dialect.drop_history(layout));
     down.extend(sql::forget(dialect, layout.id));
     down
@@ -93,7 +101,7 @@ fn down(dialect: &dyn Dialect, layout: &Layout) -> Vec<String> {
 
 /// Tries the change, and tells what it takes.
 async fn follow(session: &mut Session, entry: &Entry, statements: Option<&str>) -> Result<PlannedTable> {
-    let mut up = Vec::new();
+    let mut up = session.dialect().session_of_a_script();
     let following = match statements {
         Some(statements) => {
             let (before, following) = migrate::alter_script(session, entry, statements, None).await?;

@@ -3,6 +3,8 @@
 //! Rows belong to a row by a foreign key, of tables that its tracking declares as related, or else of every tracked
 //! table that refers to it. A link between two tables belongs to both: each side's timeline tells it.
 
+use std::sync::Arc;
+
 use afterimage_core::name::literal;
 use afterimage_core::{Action, Quoted, TableName, Value, Version};
 
@@ -43,7 +45,7 @@ pub struct RelatedChange {
 
 /// A tracked table that refers to another.
 struct Child {
-    entry: Entry,
+    entry: Arc<Entry>,
     columns: Vec<String>,
     target_columns: Vec<String>,
 }
@@ -216,10 +218,10 @@ async fn related(
                 .collect();
             let filter = condition.join(" AND ");
             let dialect = session.dialect();
-            let (sql, layout) = as_of::state_sql(dialect, &child.entry, &point, Some(&filter), None)?;
+            let (sql, layout) = as_of::state_sql(dialect, &child.entry, &point, Some(&filter), None, false)?;
             let fields: Vec<_> = layout.fields.iter().collect();
             rows.columns = fields.iter().map(|field| field.name.clone()).collect();
-            for row in session.rows(&dialect.shown(&sql, &fields), &[]).await? {
+            for row in session.rows(&dialect.shown(layout, &sql, &fields), &[]).await? {
                 let values = fields.iter().zip(row).map(|(field, cell)| versions::value(field, cell));
                 rows.rows.push(values.collect());
             }

@@ -88,7 +88,7 @@ async fn run(session: &mut Session, table: &str) -> Result<Resynced> {
     let mut records = 0;
     for statement in dialect.resync(entry.layout()?, entry.sparse(), false) {
         let written = session.run(&statement).await.map_err(|error| error.on(&entry.table))?;
-        if !statement.starts_with("UPDATE") {
+        if writes_records(&statement) {
             records += written;
         }
     }
@@ -107,6 +107,11 @@ async fn run(session: &mut Session, table: &str) -> Result<Resynced> {
     }
     let gaps = if entry.has_open_gap() { closed } else { closed + gaps.len() };
     Ok(Resynced { records, gaps: gaps as u64 })
+}
+
+/// Whether a statement of the script that resyncs writes records; the others count and date.
+pub(crate) fn writes_records(statement: &str) -> bool {
+    !["UPDATE", "CALL", "SET", "DROP", "CREATE"].iter().any(|word| statement.starts_with(word))
 }
 
 fn key_json(difference: &Difference) -> String {

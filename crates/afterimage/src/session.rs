@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _, V
 use crate::error::Result;
 #[cfg(feature = "postgres")]
 use crate::error::{Error, ErrorKind};
+use crate::remembered::Remembered;
 
 /// One value of a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,29 +44,73 @@ impl Cell {
 
 pub(crate) type Row = Vec<Cell>;
 
-/// A connection: lent by a pool, or inside a transaction of the user's.
+/// A query with its parameters: the same for every driver, whose types for it have nothing in common.
+macro_rules! bound {
+    ($sql:expr, $parameters:expr) => {
+        $parameters.iter().fold(sqlx::query($sql), |query, parameter: &Cell| match parameter.clone() {
+            Cell::Null => query.bind(None::<String>),
+            Cell::Int(int) => query.bind(int),
+            Cell::Real(real) => query.bind(real),
+            Cell::Text(text) => query.bind(text),
+            Cell::Blob(bytes) => query.bind(bytes),
+        })
+    };
+}
+
+/// A connection: lent by a pool, or inside a transaction.
 #[derive(Debug)]
-pub(crate) enum Lent<D: sqlx::Database> {
+enum Held<D: sqlx::Database> {
     Pooled(sqlx::pool::PoolConnection<D>),
     InTransaction(sqlx::Transaction<'static, D>),
+}
+
+/// A connection, and what is known of the catalogue that it leads to.
+#[derive(Debug)]
+pub(crate) struct Lent<D: sqlx::Database> {
+    held: Held<D>,
+    remembered: Remembered,
+}
+
+impl<D: sqlx::Database> Lent<D> {
+    pub(crate) fn pooled(connection: sqlx::pool::PoolConnection<D>, remembered: Remembered) -> Self {
+        Self { held: Held::Pooled(connection), remembered }
+    }
+
+    pub(crate) fn in_transaction(tx: sqlx::Transaction<'static, D>, remembered: Remembered) -> Self {
+        Self { held: Held::InTransaction(tx), remembered }
+    }
+
+    async fn commit(self) -> Result<()> {
+        match self.held {
+            Held::InTransaction(transaction) => Ok(transaction.commit().await?),
+            Held::Pooled(_) => Ok(()),
+        }
+    }
+
+    async fn rollback(self) -> Result<()> {
+        match self.held {
+            Held::InTransaction(transaction) => Ok(transaction.rollback().await?),
+            Held::Pooled(_) => Ok(()),
+        }
+    }
 }
 
 impl<D: sqlx::Database> Deref for Lent<D> {
     type Target = D::Connection;
 
     fn deref(&self) -> &D::Connection {
-        match self {
-            Self::Pooled(connection) => connection,
-            Self::InTransaction(transaction) => transaction,
+        match &self.held {
+            Held::Pooled(connection) => connection,
+            Held::InTransaction(transaction) => transaction,
         }
     }
 }
 
 impl<D: sqlx::Database> DerefMut for Lent<D> {
     fn deref_mut(&mut self) -> &mut D::Connection {
-        match self {
-            Self::Pooled(connection) => connection,
-            Self::InTransaction(transaction) => transaction,
+        match &mut self.held {
+            Held::Pooled(connection) => connection,
+            Held::InTransaction(transaction) => transaction,
         }
     }
 }
@@ -77,6 +122,8 @@ pub(crate) enum Session {
     Postgres(Lent<sqlx::Postgres>),
     #[cfg(feature = "sqlite")]
     Sqlite(Lent<sqlx::Sqlite>),
+    #[cfg(feature = "mysql")]
+    MariaDb(Lent<sqlx::MySql>),
 }
 
 impl Session {
@@ -86,6 +133,8 @@ impl Session {
             Self::Postgres(_) => Database::Postgres,
             #[cfg(feature = "sqlite")]
             Self::Sqlite(_) => Database::Sqlite,
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(_) => Database::MariaDb,
         })
     }
 
@@ -97,6 +146,8 @@ impl Session {
             Self::Postgres(connection) => (&mut **connection).execute(sql).await?.rows_affected(),
             #[cfg(feature = "sqlite")]
             Self::Sqlite(connection) => (&mut **connection).execute(sql).await?.rows_affected(),
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(connection) => (&mut **connection).execute(sql).await?.rows_affected(),
         })
     }
 
@@ -114,11 +165,15 @@ impl Session {
         Ok(match self {
             #[cfg(feature = "postgres")]
             Self::Postgres(connection) => {
-                bind_postgres(sql, parameters).execute(&mut **connection).await?.rows_affected()
+                bound!(sql, parameters).execute(&mut **connection).await?.rows_affected()
             }
             #[cfg(feature = "sqlite")]
             Self::Sqlite(connection) => {
-                bind_sqlite(sql, parameters).execute(&mut **connection).await?.rows_affected()
+                bound!(sql, parameters).execute(&mut **connection).await?.rows_affected()
+            }
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(connection) => {
+                bound!(sql, parameters).execute(&mut **connection).await?.rows_affected()
             }
         })
     }
@@ -161,7 +216,7 @@ impl Session {
         match self {
             #[cfg(feature = "postgres")]
             Self::Postgres(connection) => {
-                let mut rows = bind_postgres(sql, parameters).fetch(&mut **connection);
+                let mut rows = bound!(sql, parameters).fetch(&mut **connection);
                 while let Some(row) = rows.try_next().await? {
                     if !take(cells_of_postgres(&row)?)? {
                         break;
@@ -170,9 +225,18 @@ impl Session {
             }
             #[cfg(feature = "sqlite")]
             Self::Sqlite(connection) => {
-                let mut rows = bind_sqlite(sql, parameters).fetch(&mut **connection);
+                let mut rows = bound!(sql, parameters).fetch(&mut **connection);
                 while let Some(row) = rows.try_next().await? {
                     if !take(cells_of_sqlite(&row)?)? {
+                        break;
+                    }
+                }
+            }
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(connection) => {
+                let mut rows = bound!(sql, parameters).fetch(&mut **connection);
+                while let Some(row) = rows.try_next().await? {
+                    if !take(cells_of_mariadb(&row)?)? {
                         break;
                     }
                 }
@@ -185,55 +249,37 @@ impl Session {
     pub(crate) async fn commit(self) -> Result<()> {
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(Lent::InTransaction(transaction)) => transaction.commit().await?,
+            Self::Postgres(connection) => connection.commit().await,
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(Lent::InTransaction(transaction)) => transaction.commit().await?,
-            #[allow(unreachable_patterns)]
-            _ => {}
+            Self::Sqlite(connection) => connection.commit().await,
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(connection) => connection.commit().await,
         }
-        Ok(())
     }
 
     /// Rolls the transaction back that it is in.
     pub(crate) async fn rollback(self) -> Result<()> {
         match self {
             #[cfg(feature = "postgres")]
-            Self::Postgres(Lent::InTransaction(transaction)) => transaction.rollback().await?,
+            Self::Postgres(connection) => connection.rollback().await,
             #[cfg(feature = "sqlite")]
-            Self::Sqlite(Lent::InTransaction(transaction)) => transaction.rollback().await?,
-            #[allow(unreachable_patterns)]
-            _ => {}
+            Self::Sqlite(connection) => connection.rollback().await,
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(connection) => connection.rollback().await,
         }
-        Ok(())
     }
-}
 
-#[cfg(feature = "postgres")]
-fn bind_postgres<'q>(
-    sql: AssertSqlSafe<String>,
-    parameters: &[Cell],
-) -> sqlx::query::Query<'q, sqlx::Postgres, sqlx::postgres::PgArguments> {
-    parameters.iter().fold(sqlx::query(sql), |query, parameter| match parameter.clone() {
-        Cell::Null => query.bind(None::<String>),
-        Cell::Int(int) => query.bind(int),
-        Cell::Real(real) => query.bind(real),
-        Cell::Text(text) => query.bind(text),
-        Cell::Blob(bytes) => query.bind(bytes),
-    })
-}
-
-#[cfg(feature = "sqlite")]
-fn bind_sqlite<'q>(
-    sql: AssertSqlSafe<String>,
-    parameters: &[Cell],
-) -> sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments> {
-    parameters.iter().fold(sqlx::query(sql), |query, parameter| match parameter.clone() {
-        Cell::Null => query.bind(None::<String>),
-        Cell::Int(int) => query.bind(int),
-        Cell::Real(real) => query.bind(real),
-        Cell::Text(text) => query.bind(text),
-        Cell::Blob(bytes) => query.bind(bytes),
-    })
+    /// What is known of the catalogue.
+    pub(crate) fn remembered(&mut self) -> &mut Remembered {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => &mut connection.remembered,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => &mut connection.remembered,
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(connection) => &mut connection.remembered,
+        }
+    }
 }
 
 /// Our queries ask PostgreSQL for integers, booleans and text, and nothing else.
@@ -287,4 +333,47 @@ fn cells_of_sqlite(row: &sqlx::sqlite::SqliteRow) -> Result<Row> {
             })
         })
         .collect()
+}
+
+/// Our queries ask MariaDB for numbers and text.
+#[cfg(feature = "mysql")]
+fn cells_of_mariadb(row: &sqlx::mysql::MySqlRow) -> Result<Row> {
+    row.columns()
+        .iter()
+        .map(|column| {
+            let at = column.ordinal();
+            if row.try_get_raw(at)?.is_null() {
+                return Ok(Cell::Null);
+            }
+            let kind = column.type_info().name();
+            Ok(match kind {
+                // As short as its type allows: as a double it would grow digits.
+                "FLOAT" => {
+                    Cell::Text(real(f64::from(row.try_get::<f32, _>(at)?), row.try_get::<f32, _>(at)?))
+                }
+                "DOUBLE" => {
+                    let value: f64 = row.try_get(at)?;
+                    Cell::Text(real(value, value))
+                }
+                _ if kind == "BOOLEAN" || kind.contains("INT") && !kind.contains("UNSIGNED") => {
+                    Cell::Int(row.try_get_unchecked(at)?)
+                }
+                _ if kind.contains("INT") => {
+                    let value: u64 = row.try_get_unchecked(at)?;
+                    i64::try_from(value).map_or_else(|_| Cell::Text(value.to_string()), Cell::Int)
+                }
+                _ => match String::from_utf8(row.try_get_unchecked(at)?) {
+                    Ok(text) => Cell::Text(text),
+                    Err(bytes) => Cell::Blob(bytes.into_bytes()),
+                },
+            })
+        })
+        .collect()
+}
+
+/// The digits of a float, without a fraction that says nothing.
+#[cfg(feature = "mysql")]
+fn real(value: f64, shortest: impl std::fmt::Debug) -> String {
+    let text = format!("{shortest:?}");
+    if value.fract() == 0.0 { text.strip_suffix(".0").unwrap_or(&text).to_owned() } else { text }
 }

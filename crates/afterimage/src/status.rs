@@ -79,8 +79,8 @@ impl Afterimage {
                     history: introspect::seen(session, &layout.history).await?,
                     since: entry.since,
                     faults,
-                    gaps: entry.gaps,
-                    tracking: entry.tracking,
+                    gaps: entry.gaps.clone(),
+                    tracking: entry.tracking.clone(),
                     table: introspect::seen(session, &entry.table).await?,
                 });
             }
@@ -108,8 +108,10 @@ impl Afterimage {
 
     /// The options of a table, where it is tracked.
     pub async fn tracking(&self, table: &str) -> Result<Option<Tracking>> {
-        self.reading(async |session| Ok(catalog::find(session, table).await.ok().map(|entry| entry.tracking)))
-            .await
+        self.reading(async |session| {
+            Ok(catalog::find(session, table).await.ok().map(|entry| entry.tracking.clone()))
+        })
+        .await
     }
 
     /// Whether records may be dated by hand. PostgreSQL has a right for it, `EXECUTE` on

@@ -1,7 +1,9 @@
 //! `track`: installs capture and writes the baseline.
 
+use std::sync::Arc;
+
 use afterimage_core::sql::catalog as sql;
-use afterimage_core::{Context, Layout, Moment, Storage, Table, TableName, Tracking};
+use afterimage_core::{Context, Database, Layout, Moment, Storage, Table, TableName, Tracking};
 
 use crate::baseline::{self, Progress, Snapshot};
 use crate::catalog::{self, Entry, Stage};
@@ -94,7 +96,11 @@ impl Afterimage {
             let installed = install(session, request, &request.context).await?;
             // Taken while the lock still keeps writers out: what it sees is what was there at the install.
             let first_baseline = installed.pending && !installed.again;
-            let snapshot = if first_baseline { baseline::snapshot(self).await? } else { Snapshot::default() };
+            let snapshot = if first_baseline {
+                baseline::snapshot(self, installed.id).await?
+            } else {
+                Snapshot::default()
+            };
             Ok((installed, snapshot))
         })
         .await
@@ -132,6 +138,10 @@ pub(crate) async fn leave(session: &mut Session, entered: bool) -> Result<()> {
     if let (Session::Sqlite(_), true) = (&*session, entered) {
         session.run("DELETE FROM afterimage_context").await?;
     }
+    #[cfg(feature = "mysql")]
+    if let (Session::MariaDb(_), true) = (&*session, entered) {
+        session.run("DELETE FROM afterimage_context").await?;
+    }
     let _ = entered;
     Ok(())
 }
@@ -158,7 +168,7 @@ pub(crate) async fn install(session: &mut Session, request: &Track, context: &Co
 
 async fn again(
     session: &mut Session,
-    entry: Entry,
+    entry: Arc<Entry>,
     table: &Table,
     request: &Track,
     context: &Context,
@@ -166,6 +176,10 @@ async fn again(
     let stopped = entry.stage == Stage::Stopped;
     let pending = entry.stage == Stage::Baseline;
     let id = entry.id;
+    if pending && session.dialect().database() == Database::MariaDb {
+        // Interrupted, perhaps before its history was there.
+        session.run_all(&session.dialect().create_history(entry.layout()?)).await?;
+    }
     let followed =
         migrate::follow_in(session, &entry, table, &request.tracking, &[], context.explicit_time(), stopped)
             .await?;
@@ -212,6 +226,7 @@ async fn first_time(
         script.push(sql::insert_gap(dialect, id, None, &since, "NULL", cause, "track"));
     }
     session.run_all(&script).await?;
+    catalog::begin_again(session).await?;
     let mut baseline = 0;
     if small && !request.no_baseline {
         for statement in dialect.baseline(&layout) {
@@ -240,13 +255,21 @@ pub(crate) fn script(
     let dialect = session.dialect();
     let since = sql::moment_or_clock(dialect, at);
     let stage = if small { Stage::Active } else { Stage::Baseline };
-    let mut script = dialect.create_history(layout);
-    script.extend(dialect.install_capture(layout, table, !small));
-    script.extend(dialect.tick());
-    script.push(sql::insert_tracked(dialect, layout, tracking, stage.as_str(), &since));
     let from = format!("(SELECT since FROM {} WHERE id = {})", dialect.catalog_table("tracked"), layout.id);
-    script.push(sql::insert_epoch(dialect, 1, layout, &from));
-    script
+    let mut entered = dialect.tick();
+    entered.push(sql::insert_tracked(dialect, layout, tracking, stage.as_str(), &since));
+    entered.push(sql::insert_epoch(dialect, 1, layout, &from));
+    let mut installed = dialect.create_history(layout);
+    installed.extend(dialect.install_capture(layout, table, !small));
+    if dialect.database() != Database::MariaDb {
+        return [installed, entered].concat();
+    }
+    // Each statement commits: what was begun has to be known, and counts from when it is done.
+    let dated = match at {
+        Some(_) => Vec::new(),
+        None => sql::begin_at(dialect, layout.id, dialect.clock()),
+    };
+    [entered, installed, dated].concat()
 }
 
 async fn is_empty(session: &mut Session, table: &Table) -> Result<bool> {
@@ -257,6 +280,10 @@ async fn is_empty(session: &mut Session, table: &Table) -> Result<bool> {
 async fn is_small(session: &mut Session, table: &Table) -> Result<bool> {
     if let Some(shape) = table.postgres() {
         return Ok(!shape.partitioned && shape.bytes <= SMALL_BYTES);
+    }
+    if table.mariadb().is_some() {
+        // What creates a trigger ends the transaction: no baseline can be part of it.
+        return Ok(false);
     }
     let some =
         format!("SELECT count(*) FROM (SELECT 1 FROM {} LIMIT {})", table.name.quoted(), SMALL_ROWS + 1);

@@ -33,7 +33,12 @@ impl Afterimage {
         #[cfg(feature = "sqlite")]
         if let Some(pool) = self.sqlite_pool() {
             let begun = tokio::spawn(begin_sqlite(pool, begin, set)).await;
-            return Ok(Session::Sqlite(Lent::InTransaction(begun.map_err(not_begun)??)));
+            return Ok(Session::Sqlite(Lent::in_transaction(begun.map_err(not_begun)??, self.remembered())));
+        }
+        #[cfg(feature = "mysql")]
+        if let Some(pool) = self.users_mariadb_pool() {
+            let begun = tokio::spawn(begin_mariadb(pool, begin, set)).await;
+            return Ok(Session::MariaDb(Lent::in_transaction(begun.map_err(not_begun)??, self.remembered())));
         }
         self.open(format!("{begin}; {set}")).await
     }
@@ -61,13 +66,31 @@ async fn begin_sqlite(
     Ok(tx)
 }
 
-#[cfg(feature = "sqlite")]
+/// What may fail stands in a message of its own: a failed one that began a transaction would leave it to the pool's next
+/// borrower.
+#[cfg(feature = "mysql")]
+async fn begin_mariadb(
+    pool: sqlx::MySqlPool,
+    begin: &'static str,
+    set: String,
+) -> Result<sqlx::Transaction<'static, sqlx::MySql>> {
+    let mut tx = pool.begin_with(begin).await?;
+    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *tx).await.map_err(nothing_tracked)?;
+    Ok(tx)
+}
+
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
 fn nothing_tracked(error: sqlx::Error) -> Error {
     match &error {
-        sqlx::Error::Database(database) if database.message().contains("no such table") => Error::new(
-            ErrorKind::NotFound,
-            "nothing is tracked in this database yet, so a context has no place",
-        ),
+        sqlx::Error::Database(database)
+            if database.message().contains("no such table")
+                || database.code().as_deref() == Some("42S02") =>
+        {
+            Error::new(
+                ErrorKind::NotFound,
+                "nothing is tracked in this database yet, so a context has no place",
+            )
+        }
         _ => error.into(),
     }
 }
@@ -78,8 +101,8 @@ impl Tx {
     pub fn postgres(&mut self) -> Result<&mut sqlx::PgConnection> {
         match &mut self.session {
             Session::Postgres(connection) => Ok(connection),
-            #[cfg(feature = "sqlite")]
-            Session::Sqlite(_) => Err(Error::new(ErrorKind::InvalidInput, "this is an SQLite transaction")),
+            #[allow(unreachable_patterns)]
+            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no PostgreSQL transaction")),
         }
     }
 
@@ -88,10 +111,18 @@ impl Tx {
     pub fn sqlite(&mut self) -> Result<&mut sqlx::SqliteConnection> {
         match &mut self.session {
             Session::Sqlite(connection) => Ok(connection),
-            #[cfg(feature = "postgres")]
-            Session::Postgres(_) => {
-                Err(Error::new(ErrorKind::InvalidInput, "this is a PostgreSQL transaction"))
-            }
+            #[allow(unreachable_patterns)]
+            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no SQLite transaction")),
+        }
+    }
+
+    /// The MariaDB connection, for queries.
+    #[cfg(feature = "mysql")]
+    pub fn mariadb(&mut self) -> Result<&mut sqlx::MySqlConnection> {
+        match &mut self.session {
+            Session::MariaDb(connection) => Ok(connection),
+            #[allow(unreachable_patterns)]
+            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no MariaDB transaction")),
         }
     }
 
@@ -122,32 +153,16 @@ impl Tx {
     }
 
     /// Commits.
-    pub async fn commit(self) -> Result<()> {
-        match self.session {
-            #[cfg(feature = "postgres")]
-            Session::Postgres(Lent::InTransaction(tx)) => tx.commit().await?,
-            #[cfg(feature = "sqlite")]
-            Session::Sqlite(Lent::InTransaction(mut tx)) => {
-                sqlx::query("DELETE FROM afterimage_context").execute(&mut *tx).await?;
-                tx.commit().await?;
-            }
-            #[allow(unreachable_patterns)]
-            _ => {}
+    pub async fn commit(mut self) -> Result<()> {
+        if let Some(clear) = self.session.dialect().clear_context() {
+            self.session.run(clear).await?;
         }
-        Ok(())
+        self.session.commit().await
     }
 
     /// Rolls back.
     pub async fn rollback(self) -> Result<()> {
-        match self.session {
-            #[cfg(feature = "postgres")]
-            Session::Postgres(Lent::InTransaction(tx)) => tx.rollback().await?,
-            #[cfg(feature = "sqlite")]
-            Session::Sqlite(Lent::InTransaction(tx)) => tx.rollback().await?,
-            #[allow(unreachable_patterns)]
-            _ => {}
-        }
-        Ok(())
+        self.session.rollback().await
     }
 }
 
@@ -163,6 +178,11 @@ impl Tx {
 impl Afterimage {
     /// Runs statements outside any context, each in its own transaction unless they say otherwise.
     pub async fn execute(&self, sql: &str) -> Result<()> {
+        #[cfg(feature = "mysql")]
+        if let Some(pool) = self.users_mariadb_pool() {
+            sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&pool).await?;
+            return Ok(());
+        }
         self.session().await?.run(sql).await.map(drop)
     }
 }

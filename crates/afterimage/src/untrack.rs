@@ -11,6 +11,7 @@ impl Afterimage {
     /// table again closes. With `drop_history` everything of it goes.
     pub async fn untrack(&self, table: &str, drop_history: bool) -> Result<()> {
         self.writing(async |session| {
+            catalog::alone(session).await?;
             let entry = catalog::find(session, table).await?;
             let dialect = session.dialect();
             let layout = entry.layout()?;

@@ -62,7 +62,7 @@ on_every_database! {
             db.run(POLLS).await;
             db.track("poll", tracking).await;
             db.run("INSERT INTO poll VALUES (1, 'a', 0), (2, 'b', 0)").await;
-            db.tick().await;
+            let before = db.moment().await;
             db.run("UPDATE poll SET id = 7, votes = 3 WHERE id = 1").await;
             db.tick().await;
             db.run("UPDATE poll SET votes = 4 WHERE id = 7").await;
@@ -71,7 +71,7 @@ on_every_database! {
             assert_eq!(changes(&versions[1]), ["id: 1 -> 7", "votes: 0 -> 3"]);
             assert_eq!(versions[1].header.old_key.as_deref().map(|k| k.replace(' ', "")), Some(r#"{"id":1}"#.to_owned()));
             assert_eq!(db.versions("poll", "1").await.len(), 3, "the old key leads to the same row");
-            assert_eq!(db.as_of("poll", at(&versions[0])).await.len(), 2);
+            assert_eq!(db.as_of("poll", before).await.len(), 2);
             assert_eq!(db.as_of("poll", at(&versions[1])).await[1], json!({"id": 7, "question": "a", "votes": 3}));
             db.verify().await;
             db.audit.untrack("poll", true).await.unwrap();
@@ -86,7 +86,7 @@ on_every_database! {
             db.run(POLLS).await;
             db.track("poll", tracking).await;
             let many = db.by(
-                "WITH RECURSIVE g(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM g WHERE i < 500) INSERT INTO poll SELECT i, 'q' || i, 0 FROM g",
+                "INSERT INTO poll WITH RECURSIVE g(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM g WHERE i < 500) SELECT i, 'q' || i, 0 FROM g",
                 "INSERT INTO poll SELECT i, 'q' || i, 0 FROM generate_series(1, 500) AS i",
             );
             db.run(many).await;

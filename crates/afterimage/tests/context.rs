@@ -14,6 +14,9 @@ async fn on_one_connection(db: &TestDb) -> Afterimage {
     if db.is_sqlite() {
         let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
         Afterimage::from_sqlite(options.connect(&db.url).await.unwrap())
+    } else if db.is_mariadb() {
+        let options = sqlx::mysql::MySqlPoolOptions::new().max_connections(1);
+        Afterimage::from_mariadb(options.connect(&db.url).await.unwrap())
     } else {
         let options = sqlx::postgres::PgPoolOptions::new().max_connections(1);
         Afterimage::from_postgres(options.connect(&db.url).await.unwrap())

@@ -5,7 +5,7 @@
 
 mod support;
 
-use afterimage::{AsOfQuery, State, Storage, Track, Tracking};
+use afterimage::{AsOfQuery, ErrorKind, Moment, PointInTime, State, Storage, Track, Tracking};
 use serde_json::json;
 use support::*;
 
@@ -126,5 +126,18 @@ async fn a_table_that_changes_while_track_or_migrate_waits_for_it() {
         db.verify().await;
         let last = db.versions("item", "1").await.pop().unwrap();
         assert_eq!(changes(&last), [if round == "track" { "c: 3 -> 4" } else { "e: 5 -> 6" }]);
+    }
+}
+
+on_every_database! {
+    async fn before_tracking_began_is_not_known(db: &mut TestDb) {
+        db.run("CREATE TABLE doc (id INTEGER PRIMARY KEY)").await;
+        db.run("INSERT INTO doc VALUES (1)").await;
+        let before = PointInTime::At(Moment::now());
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        db.audit.track_with(Track::new("doc", Tracking::new()), &mut |_| {}).await.unwrap();
+        let error = db.audit.as_of(&AsOfQuery::new("doc", before)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unknowable, "{error}");
+        assert_eq!(db.as_of("doc", PointInTime::Now).await.len(), 1);
     }
 }

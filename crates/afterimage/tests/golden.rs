@@ -39,7 +39,7 @@ on_every_database! {
     async fn the_catalogue(db: &mut TestDb) {
         let dialect = afterimage_core::sql::dialect(db.audit.database());
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
-        compare(&folder, db.by("catalogue.sqlite", "catalogue.postgres"), &script(&dialect.catalog()));
+        compare(&folder, db.by3("catalogue.sqlite", "catalogue.postgres", "catalogue.mariadb"), &script(&dialect.catalog()));
         db.run(&script(&dialect.catalog())).await;
         db.run(&script(&dialect.catalog())).await;
     }
@@ -49,8 +49,8 @@ on_every_database! {
     async fn what_plan_prints_is_golden_and_works(db: &mut TestDb) {
         let dialect = afterimage_core::sql::dialect(db.audit.database());
         for case in cases() {
-            let mut db = if db.is_sqlite() { TestDb::sqlite().await } else { TestDb::postgres().await };
-            let folder = case.join(db.by("sqlite", "postgres"));
+            let mut db = db.like().await;
+            let folder = case.join(db.by3("sqlite", "postgres", "mariadb"));
             let schema = read_to_string(folder.join("schema.sql")).unwrap();
             db.run(&schema).await;
             db.run(&script(&dialect.catalog())).await;

@@ -179,9 +179,7 @@ on_every_database! {
         let with = Restore::new("doc", "1").set("card", Some("none".into()));
         db.audit.restore(&with, &why("x")).await.unwrap();
         assert_eq!(db.text("SELECT rank || cache || card || twice FROM doc").await.unwrap(), "1freshnone2");
-        let mut tx = db.audit.begin(&actor("1")).await.unwrap();
-        tx.alter("doc", "ALTER TABLE doc DROP COLUMN note").await.unwrap();
-        tx.commit().await.unwrap();
+        db.alter("doc", "ALTER TABLE doc DROP COLUMN note").await;
         db.tick().await;
         let request = Revert::new("doc", "1", Selector::Number(1));
         let refused = message(db.audit.revert(&request, &why("x")).await);

@@ -109,3 +109,18 @@ async fn a_writer_that_trusts_no_schema_is_recorded() {
     assert_eq!(last.header.user.as_deref(), Some("ann"));
     db.verify().await;
 }
+
+#[tokio::test]
+async fn a_masked_value_of_a_row_about_to_be_replaced_is_kept_nowhere_in_clear() {
+    let mut db = TestDb::sqlite().await;
+    db.run("CREATE TABLE doc (id INTEGER PRIMARY KEY, rank INTEGER, note TEXT)").await;
+    db.track("doc", Tracking::new().mask(["note"])).await;
+    db.run("INSERT INTO doc VALUES (1, 1, 'Sensitive')").await;
+    db.run("INSERT OR IGNORE INTO doc VALUES (1, 2, 'Sensitive too')").await;
+    let pending = db.text("SELECT group_concat(note) FROM afterimage_pending_1").await.unwrap();
+    assert_eq!(pending, "1", "only that it was not NULL");
+    db.run("INSERT OR REPLACE INTO doc VALUES (1, 1, 'Other')").await;
+    assert_eq!(db.signs("doc", "1").await, "+~");
+    assert_eq!(changes(&db.versions("doc", "1").await[1]), ["note: ••• -> •••"]);
+    db.verify().await;
+}

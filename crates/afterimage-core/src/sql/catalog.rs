@@ -10,6 +10,14 @@ use crate::tracking::Tracking;
 pub const TRACKED_COLUMNS: [&str; 7] =
     ["id", "schema_name", "table_name", "history_name", "tracking", "state", "since"];
 
+/// Which revision of the catalogue this is: a random text, another after each change.
+pub fn revision(dialect: &dyn Dialect) -> String {
+    format!("SELECT value FROM {} WHERE name = 'revision'", dialect.catalog_table("setting"))
+}
+
+/// The tables whose changes give the catalogue another revision.
+pub(super) const REVISED: [&str; 3] = ["tracked", "epoch", "gap"];
+
 /// Reads every tracked table.
 pub fn tracked(dialect: &dyn Dialect) -> String {
     format!(
@@ -33,7 +41,7 @@ pub fn epochs(dialect: &dyn Dialect, table: Option<i64>) -> String {
 pub fn gaps(dialect: &dyn Dialect, table: Option<i64>) -> String {
     let only = table.map(|id| format!(" WHERE table_id = {id}")).unwrap_or_default();
     format!(
-        "SELECT table_id, key, {}, {}, cause, recorded_by FROM {}{only} ORDER BY id",
+        "SELECT table_id, \"key\", {}, {}, cause, recorded_by FROM {}{only} ORDER BY id",
         dialect.micros("from_date"),
         dialect.micros("to_date"),
         dialect.catalog_table("gap"),
@@ -76,6 +84,17 @@ pub fn update_tracked(dialect: &dyn Dialect, id: i64, table: &TableName, trackin
     )
 }
 
+/// Dates the beginning of a table's history anew, and that of its first epoch; `at` is SQL.
+pub fn begin_at(dialect: &dyn Dialect, id: i64, at: &str) -> Vec<String> {
+    let (tracked, epoch) = (dialect.catalog_table("tracked"), dialect.catalog_table("epoch"));
+    vec![
+        format!("UPDATE {tracked} SET since = {at} WHERE id = {id}"),
+        format!(
+            "UPDATE {epoch} SET from_date = (SELECT since FROM {tracked} WHERE id = {id}) WHERE table_id = {id} AND number = 1"
+        ),
+    ]
+}
+
 /// Sets the state of a tracked table.
 pub fn set_state(dialect: &dyn Dialect, id: i64, state: &str) -> String {
     format!("UPDATE {} SET state = {} WHERE id = {id}", dialect.catalog_table("tracked"), literal(state))
@@ -102,7 +121,7 @@ pub fn insert_gap(
     by: &str,
 ) -> String {
     format!(
-        "INSERT INTO {} (table_id, key, from_date, to_date, cause, recorded_by)\nVALUES ({table}, {}, {from}, {to}, {}, {})",
+        "INSERT INTO {} (table_id, \"key\", from_date, to_date, cause, recorded_by)\nVALUES ({table}, {}, {from}, {to}, {}, {})",
         dialect.catalog_table("gap"),
         key.map_or_else(|| "NULL".to_owned(), literal),
         literal(cause),

@@ -66,11 +66,14 @@ pub(super) trait Spelling {
     /// Whether the key of a record is this one.
     fn key_is(&self, layout: &Layout, key: &[Value]) -> String;
 
+    /// Whether a record is older than one of that moment and number. Records of one statement may share their moment, so
+    /// that the index has to begin at the number.
+    fn older(&self, at: &str, id: i64) -> String {
+        format!("(h.history_date, h.history_id) < ({at}, {id})")
+    }
+
     /// Whether a value of a field, of whichever alias, is this one.
     fn value_is(&self, expression: &str, field: &Field, value: &Value) -> String;
-
-    /// The rows whose key is among those of records that fulfil a condition on alias `x`.
-    fn key_among_records(&self, layout: &Layout, condition: &str) -> String;
 
     /// Whether a record is a departure, which is told by its arrival.
     fn departs(&self, layout: &Layout) -> String;
@@ -81,8 +84,38 @@ pub(super) trait Spelling {
     /// Whether a value may be what is looked for.
     fn may_be(&self, value: &str, field: &Field, needle: &Needle) -> Option<String>;
 
-    /// The value that a field had before a record of alias `h` that changed it, for comparisons.
-    fn old(&self, source: &Source<'_>, field: &Field) -> String;
+    /// The value of a field in the newest record, before one of alias `h`, that names it.
+    fn before(&self, source: &Source<'_>, field: &Field) -> String;
+
+    /// The value that a field had before a record of alias `h` that changed it, for comparisons: what a creation changed was
+    /// nothing.
+    fn old(&self, source: &Source<'_>, field: &Field) -> String {
+        let before = if source.sparse { self.before(source, field) } else { col("p", &field.history) };
+        format!(
+            "CASE h.history_type WHEN '~' THEN {before} WHEN '-' THEN {} ELSE {} END",
+            col("h", &field.history),
+            col("d", &field.history)
+        )
+    }
+}
+
+/// The rows whose key is among those of records that fulfil a condition on alias `x`.
+fn key_among_records(layout: &Layout, condition: &str) -> String {
+    let columns = |alias: &str| {
+        layout.key_fields().map(|field| col(alias, &field.history)).collect::<Vec<_>>().join(", ")
+    };
+    format!(
+        "({}) IN (SELECT {} FROM {} AS x WHERE {condition})",
+        columns("h"),
+        columns("x"),
+        layout.history.quoted()
+    )
+}
+
+/// A pattern that finds the text anywhere; a backslash escapes.
+pub(super) fn pattern(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+    literal(&format!("%{escaped}%"))
 }
 
 /// Whether a record of this alias says that a field changed.
@@ -108,7 +141,7 @@ pub(super) fn condition(
     }
     if let Some((date, id)) = after {
         let at = spelling.at(date);
-        all.push(format!("h.history_date <= {at} AND (h.history_date < {at} OR h.history_id < {id})"));
+        all.push(spelling.older(&at, id));
     }
     one_of(&mut all, spelling.user(), &query.actors.wanted, &query.actors.not);
     one_of(
@@ -242,7 +275,7 @@ fn refers(spelling: &dyn Spelling, part: &Part<'_>, key: &[(&Field, Value)]) -> 
     };
     format!(
         "({} AND (({}) OR ({})))",
-        spelling.key_among_records(part.source.layout, &ever.join(" AND ")),
+        key_among_records(part.source.layout, &ever.join(" AND ")),
         side(&new),
         side(&old)
     )

@@ -15,8 +15,12 @@ use crate::{Context, Database, Error, ErrorKind, Result};
 
 pub mod catalog;
 mod expression;
+pub mod live;
 pub mod log;
+pub mod mariadb;
 pub mod postgres;
+mod restore;
+mod scoped;
 pub mod sqlite;
 
 /// Statements, in the order in which they run.
@@ -102,6 +106,11 @@ pub trait Dialect: Debug + Send + Sync {
     /// Creates the catalogue, the context and the sequence, where they are missing.
     fn catalog(&self) -> Script;
 
+    /// What a script begins with that somebody else runs: how its SQL is to be read.
+    fn session_of_a_script(&self) -> Script {
+        Script::new()
+    }
+
     /// The name of a table of the catalogue.
     fn catalog_table(&self, name: &str) -> String;
 
@@ -146,6 +155,11 @@ pub trait Dialect: Debug + Send + Sync {
     /// Sets the context of the open transaction; `again` where it has one already.
     fn set_context(&self, context: &Context, again: bool) -> Result<String>;
 
+    /// Clears the context of the open transaction before it ends, where it would not end with it.
+    fn clear_context(&self) -> Option<&'static str> {
+        None
+    }
+
     /// The records of one row, oldest first, bounded: header columns, mask words, then `fields`. The key's values
     /// are the parameters, in the key's order.
     fn records_of_key(&self, layout: &Layout, fields: &[Field], bound: Bound) -> String;
@@ -178,6 +192,12 @@ pub trait Dialect: Debug + Send + Sync {
 
     /// A table as of a time: the key's columns and then `fields`, under their present names, typed.
     fn as_of(&self, as_of: &AsOf<'_>) -> String;
+
+    /// What has to run before the statements that write a state back, or delete these rows: where a statement whose
+    /// triggers write a history cannot read it too.
+    fn stage(&self, _back: &WriteBack<'_>, _rows: Rows<'_>) -> Script {
+        Script::new()
+    }
 
     /// Updates the rows that are there and differ from the state.
     fn update_from(&self, back: &WriteBack<'_>) -> String;
@@ -213,12 +233,30 @@ pub trait Dialect: Debug + Send + Sync {
     /// Whether a table has a row with these values in these columns: one row, 1 or 0.
     fn row_exists(&self, table: &TableName, columns: &[&Column], values: &[Value]) -> String;
 
+    /// The live table, of a layout's own rows, to be read from.
+    fn live(&self, layout: &Layout) -> String {
+        layout.table.quoted()
+    }
+
+    /// What a record keeps of a field's value in a row of the table.
+    fn kept(&self, field: &Field, row: &str) -> String;
+
+    /// A condition on the records of an alias: up to a bound.
+    fn within(&self, alias: &str, bound: Bound) -> String;
+
+    /// The opposite, which an index answers.
+    fn beyond(&self, alias: &str, bound: Bound) -> String;
+
+    /// The rows of an as-of that have records beyond its bound, in no order; nothing where live rows are no help.
+    fn written_since(&self, as_of: &AsOf<'_>) -> Option<String>;
+
     /// How many rows a table had as of a time: from the key's index alone. Exact where each row's records begin with its
     /// creation, and no two rows ever share a key.
     fn count_as_of(&self, as_of: &AsOf<'_>) -> String;
 
-    /// Wraps a query whose columns are `fields`, so that it gives the text that is shown of each.
-    fn shown(&self, query: &str, fields: &[&Field]) -> String;
+    /// Wraps a query of a table's rows in the order of its key, whose columns are `fields`, so that it gives the text that
+    /// is shown of each.
+    fn shown(&self, layout: &Layout, query: &str, fields: &[&Field]) -> String;
 
     /// Compares what the records give with the live table: one row per difference, which is the key's columns, a
     /// word for each word of the mask, and 1 where the row is live, 1 where it is recorded.
@@ -252,5 +290,6 @@ pub fn dialect(database: Database) -> &'static dyn Dialect {
     match database {
         Database::Postgres => &postgres::Postgres,
         Database::Sqlite => &sqlite::Sqlite,
+        Database::MariaDb => &mariadb::MariaDb,
     }
 }

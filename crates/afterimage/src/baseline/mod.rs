@@ -1,14 +1,22 @@
 //! The baseline of a table too large to be copied under a lock.
 
+#[cfg(feature = "mysql")]
+mod mariadb;
 #[cfg(feature = "postgres")]
 pub(crate) mod postgres;
 #[cfg(feature = "sqlite")]
 pub(crate) mod sqlite;
 
+use std::sync::Arc;
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+use std::time::Duration;
+
 use afterimage_core::{Database, TableName};
 
+use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Session;
 
 /// How far a baseline has come.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,19 +29,22 @@ pub struct Progress {
     pub total: Option<u64>,
 }
 
-/// What a baseline reads: on PostgreSQL a connection that still sees the table as it was at the install.
+/// What a baseline goes on with: on PostgreSQL connections that still see the table as it was at the install.
 #[derive(Debug, Default)]
 pub(crate) struct Snapshot {
     #[cfg(feature = "postgres")]
-    reader: Option<sqlx::PgConnection>,
+    run: Option<postgres::Run>,
 }
 
 /// Takes the snapshot of now. SQLite needs none: there the triggers themselves complete the baseline.
-pub(crate) async fn snapshot(audit: &Afterimage) -> Result<Snapshot> {
+pub(crate) async fn snapshot(audit: &Afterimage, id: i64) -> Result<Snapshot> {
     match audit.database() {
         #[cfg(feature = "postgres")]
-        Database::Postgres => Ok(Snapshot { reader: Some(postgres::reader(audit).await?) }),
-        _ => Ok(Snapshot::default()),
+        Database::Postgres => Ok(Snapshot { run: Some(postgres::first_run(audit, id).await?) }),
+        _ => {
+            let _ = id;
+            Ok(Snapshot::default())
+        }
     }
 }
 
@@ -46,12 +57,36 @@ pub(crate) async fn finish(
 ) -> Result<u64> {
     match audit.database() {
         #[cfg(feature = "postgres")]
-        Database::Postgres => postgres::finish(audit, id, snapshot.reader, progress).await,
+        Database::Postgres => postgres::finish(audit, id, snapshot.run, progress).await,
         #[cfg(feature = "sqlite")]
         Database::Sqlite => {
             let _ = snapshot;
             sqlite::finish(audit, id, progress).await
         }
+        #[cfg(feature = "mysql")]
+        Database::MariaDb => {
+            let _ = snapshot;
+            mariadb::finish(audit, id, progress).await
+        }
         _ => Ok(0),
     }
+}
+
+/// The table, as long as its baseline is not whole.
+async fn unfinished(session: &mut Session, id: i64) -> Result<Option<Arc<Entry>>> {
+    let entry = catalog::entries(session).await?.into_iter().find(|entry| entry.id == id);
+    let entry = entry.ok_or_else(|| Error::new(ErrorKind::NotFound, "the table was untracked meanwhile"))?;
+    Ok((entry.stage == Stage::Baseline).then_some(entry))
+}
+
+/// The rows of the first batch.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+const FIRST_BATCH: i64 = 1_000;
+
+/// How many rows the next batch takes, so that others wait for none longer than a moment.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+fn next_batch(rows: i64, took: Duration) -> i64 {
+    const MOMENT: Duration = Duration::from_millis(50);
+    let share = MOMENT.as_secs_f64() / took.as_secs_f64().max(1e-4);
+    ((rows as f64 * share.clamp(0.25, 2.0)) as i64).clamp(100, 100_000)
 }

@@ -7,8 +7,8 @@ use afterimage_core::{Layout, Table};
 use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, Executor as _};
 
-use super::Progress;
-use crate::catalog::{self, Entry};
+use super::{Progress, unfinished};
+use crate::catalog::{Entry, Stage};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
@@ -51,8 +51,44 @@ pub(crate) async fn lock(session: &mut Session, table: &Table) -> Result<()> {
     }
 }
 
-/// A connection whose snapshot is that of now.
-pub(crate) async fn reader(audit: &Afterimage) -> Result<sqlx::PgConnection> {
+/// The two connections of a run.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Sees the table as it was at one moment.
+    reader: sqlx::PgConnection,
+    /// Writes what is missing, and has claimed that: whoever wants to go on waits until it is closed, with what it was
+    /// writing.
+    writer: sqlx::PgConnection,
+}
+
+/// The run that begins within the install, whose moment it sees. Nobody else can have claimed what is not committed yet.
+pub(crate) async fn first_run(audit: &Afterimage, id: i64) -> Result<Run> {
+    let mut writer = audit.connection_of_its_own().await?;
+    claim(&mut writer, id).await?;
+    Ok(Run { reader: reader(audit).await?, writer })
+}
+
+/// A later run, once it has the claim: none where whoever had it before has finished.
+async fn next_run(audit: &Afterimage, id: i64) -> Result<Option<Run>> {
+    let mut writer = audit.connection_of_its_own().await?;
+    while !claim(&mut writer, id).await? {
+        tracing::info!("another run is writing the baseline; waiting for it");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    match audit.reading(async |session| unfinished(session, id).await).await? {
+        Some(_) => Ok(Some(Run { reader: reader(audit).await?, writer })),
+        None => Ok(None),
+    }
+}
+
+async fn claim(connection: &mut sqlx::PgConnection, id: i64) -> Result<bool> {
+    let claim = "SELECT pg_catalog.pg_try_advisory_lock(1634101614, $1)";
+    let number = i32::try_from(id).unwrap_or(i32::MAX);
+    Ok(sqlx::query_scalar(claim).bind(number).fetch_one(connection).await?)
+}
+
+/// A connection that sees this moment.
+async fn reader(audit: &Afterimage) -> Result<sqlx::PgConnection> {
     let mut reader = audit.connection_of_its_own().await?;
     let open = format!("BEGIN ISOLATION LEVEL REPEATABLE READ; {}; SELECT 1", dialect::SESSION);
     reader.execute(sqlx::raw_sql(AssertSqlSafe(open))).await?;
@@ -62,45 +98,28 @@ pub(crate) async fn reader(audit: &Afterimage) -> Result<sqlx::PgConnection> {
 pub(crate) async fn finish(
     audit: &Afterimage,
     id: i64,
-    reader: Option<sqlx::PgConnection>,
+    first: Option<Run>,
     progress: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<u64> {
-    let resumed = reader.is_none();
-    let entry = audit
-        .reading(async |session| {
-            catalog::entries(session)
-                .await?
-                .into_iter()
-                .find(|entry| entry.id == id)
-                .ok_or_else(|| Error::new(ErrorKind::NotFound, "the table was untracked meanwhile"))
-        })
-        .await?;
-    let mut writer = audit.connection_of_its_own().await?;
-    writer.execute(sqlx::raw_sql(AssertSqlSafe(dialect::SESSION.replace("SET LOCAL", "SET")))).await?;
-    let alone: bool = sqlx::query_scalar("SELECT pg_catalog.pg_try_advisory_lock(1634101614, $1)")
-        .bind(i32::try_from(id).unwrap_or(i32::MAX))
-        .fetch_one(&mut writer)
-        .await?;
-    if !alone {
-        return Err(Error::new(ErrorKind::Busy, "another run is writing its baseline").on(&entry.table));
-    }
-    let reader = match reader {
-        Some(reader) => reader,
-        None => self::reader(audit).await?,
+    let resumed = first.is_none();
+    let run = match first {
+        Some(run) => Some(run),
+        None => next_run(audit, id).await?,
     };
-    let done = copy(&entry, reader, &mut writer, progress).await.map_err(|error| error.on(&entry.table))?;
+    let Some(mut run) = run else { return Ok(0) };
+    let entry = audit.reading(async |session| unfinished(session, id).await).await?;
+    let Some(entry) = entry else { return Ok(0) };
+    let settings = dialect::SESSION.replace("SET LOCAL", "SET");
+    run.writer.execute(sqlx::raw_sql(AssertSqlSafe(settings))).await?;
+    let done = copy(&entry, &mut run, progress).await.map_err(|error| error.on(&entry.table))?;
     audit.writing(async |session| conclude(session, &entry, resumed).await).await?;
     Ok(done)
 }
 
 /// Copies the missing records from the reader's snapshot into the history, a batch a transaction.
-async fn copy(
-    entry: &Entry,
-    mut reader: sqlx::PgConnection,
-    writer: &mut sqlx::PgConnection,
-    progress: &mut (dyn FnMut(Progress) + Send),
-) -> Result<u64> {
+async fn copy(entry: &Entry, run: &mut Run, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<u64> {
     use sqlx::postgres::PgConnection;
+    let Run { reader, writer } = run;
     let layout: &Layout = entry.layout()?;
     let total: f32 =
         sqlx::query_scalar("SELECT reltuples FROM pg_catalog.pg_class WHERE oid = $1::text::regclass")
@@ -111,7 +130,7 @@ async fn copy(
     let since = dialect::Postgres.moment(entry.since);
     let out = format!("COPY ({}) TO STDOUT", dialect::baseline_source(layout, &since));
     let into = format!("COPY {} ({}) FROM STDIN", layout.history.quoted(), dialect::baseline_columns(layout));
-    let mut rows = PgConnection::copy_out_raw(&mut reader, &out).await?;
+    let mut rows = PgConnection::copy_out_raw(reader, &out).await?;
     let (mut batch, mut in_batch, mut done) = (Vec::new(), 0_u64, 0_u64);
     loop {
         let row = rows.try_next().await?;
@@ -148,8 +167,5 @@ async fn conclude(session: &mut Session, entry: &Entry, resumed: bool) -> Result
                 .await?;
         }
     }
-    session
-        .run(&sql::set_state(&dialect::Postgres, entry.id, catalog::Stage::Active.as_str()))
-        .await
-        .map(drop)
+    session.run(&sql::set_state(&dialect::Postgres, entry.id, Stage::Active.as_str())).await.map(drop)
 }

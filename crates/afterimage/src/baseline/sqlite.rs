@@ -5,15 +5,12 @@ use std::time::{Duration, Instant};
 use afterimage_core::sql::{catalog as sql, sqlite as dialect};
 use afterimage_core::{Layout, Table};
 
-use super::Progress;
-use crate::catalog::{self, Entry, Stage};
+use super::{FIRST_BATCH, Progress, next_batch, unfinished};
+use crate::catalog::Stage;
 use crate::database::Afterimage;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::migrate;
 use crate::session::{Cell, Session};
-
-/// How long a batch may hold the write lock.
-const BATCH: Duration = Duration::from_millis(50);
 
 pub(crate) async fn set_numbers_aside(session: &mut Session, layout: &Layout, table: &Table) -> Result<()> {
     session.run_all(&dialect::set_numbers_aside(layout, table)).await
@@ -26,13 +23,13 @@ pub(crate) async fn finish(
 ) -> Result<u64> {
     let total = audit
         .reading(async |session| {
-            let entry = entry(session, id).await?;
+            let Some(entry) = unfinished(session, id).await? else { return Ok(None) };
             let count = session.dialect().count(&entry.table);
             session.int(&count, &[]).await
         })
         .await?
         .and_then(|total| u64::try_from(total).ok());
-    let (mut position, mut rows, mut done): (Option<Vec<Cell>>, i64, u64) = (None, 1_000, 0);
+    let (mut position, mut rows, mut done): (Option<Vec<Cell>>, i64, u64) = (None, FIRST_BATCH, 0);
     loop {
         let begun = Instant::now();
         let step = audit.writing(async |session| step(session, id, position.as_deref(), rows).await).await?;
@@ -40,29 +37,17 @@ pub(crate) async fn finish(
         done += written;
         progress(Progress { table, done, total });
         position = Some(end);
-        let share = BATCH.as_secs_f64() / begun.elapsed().as_secs_f64().max(1e-4);
-        rows = ((rows as f64 * share.clamp(0.25, 2.0)) as i64).clamp(100, 100_000);
+        rows = next_batch(rows, begun.elapsed());
         // Lets a writer that waits have its turn: SQLite's lock knows no queue.
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
-}
-
-async fn entry(session: &mut Session, id: i64) -> Result<Entry> {
-    let entries = catalog::entries(session).await?;
-    entries
-        .into_iter()
-        .find(|entry| entry.id == id)
-        .ok_or_else(|| Error::new(ErrorKind::NotFound, "the table was untracked meanwhile"))
 }
 
 type Step = Option<(Vec<Cell>, u64, afterimage_core::TableName)>;
 
 /// One batch; the last turns the triggers into the lean ones.
 async fn step(session: &mut Session, id: i64, position: Option<&[Cell]>, rows: i64) -> Result<Step> {
-    let entry = entry(session, id).await?;
-    if entry.stage != Stage::Baseline {
-        return Ok(None);
-    }
+    let Some(entry) = unfinished(session, id).await? else { return Ok(None) };
     let table = migrate::find_today(session, &entry).await?;
     let layout = entry.layout()?;
     let batch = dialect::batch(layout, &table);
@@ -77,5 +62,5 @@ async fn step(session: &mut Session, id: i64, position: Option<&[Cell]>, rows: i
     let parameters: Vec<Cell> = begin.into_iter().chain(end.clone()).collect();
     let written = session.execute(&batch.write, &parameters).await?;
     session.execute(&batch.adopt, &[Cell::Int(i64::try_from(written).unwrap_or(i64::MAX))]).await?;
-    Ok(Some((end, written, entry.table)))
+    Ok(Some((end, written, entry.table.clone())))
 }

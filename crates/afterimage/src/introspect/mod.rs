@@ -1,5 +1,9 @@
 //! Reading a table's description from the database's own catalogue.
 
+#[cfg(feature = "mysql")]
+mod mariadb;
+#[cfg(feature = "mysql")]
+mod mariadb_cascades;
 #[cfg(feature = "postgres")]
 mod postgres;
 #[cfg(feature = "sqlite")]
@@ -30,6 +34,8 @@ pub(crate) async fn table(session: &mut Session, name: &str) -> Result<Table> {
         Session::Postgres(_) => (postgres::find(session, name).await?, postgres::names(session).await?),
         #[cfg(feature = "sqlite")]
         Session::Sqlite(_) => (sqlite::find(session, name).await?, sqlite::names(session).await?),
+        #[cfg(feature = "mysql")]
+        Session::MariaDb(_) => (mariadb::find(session, name).await?, mariadb::names(session).await?),
     };
     match found {
         Some(Found::Table(table)) => Ok(*table),
@@ -50,6 +56,8 @@ pub(crate) async fn exact(session: &mut Session, name: &TableName) -> Result<Opt
         Session::Postgres(_) => postgres::exact(session, name).await?,
         #[cfg(feature = "sqlite")]
         Session::Sqlite(_) => sqlite::find(session, &name.name).await?,
+        #[cfg(feature = "mysql")]
+        Session::MariaDb(_) => mariadb::find(session, &name.name).await?,
     };
     Ok(match found {
         Some(Found::Table(table)) => Some(*table),
@@ -64,7 +72,26 @@ pub(crate) async fn references(session: &mut Session, table: &Table) -> Result<V
         Session::Postgres(_) => postgres::references(session, table).await,
         #[cfg(feature = "sqlite")]
         Session::Sqlite(_) => sqlite::references(session, table).await,
+        #[cfg(feature = "mysql")]
+        Session::MariaDb(_) => mariadb::references(session, table).await,
     }
+}
+
+/// Whether this connection may read all rows of a table.
+pub(crate) async fn is_readable(session: &mut Session, table: &Table) -> Result<bool> {
+    #[cfg(feature = "postgres")]
+    if let Session::Postgres(_) = session {
+        let name = Cell::Text(table.name.quoted());
+        let sql = "SELECT (pg_catalog.has_table_privilege($1, 'SELECT') AND NOT pg_catalog.row_security_active($1))::int";
+        return Ok(session.int(sql, &[name]).await? == Some(1));
+    }
+    #[cfg(feature = "mysql")]
+    if let Session::MariaDb(_) = session {
+        // There a statement that fails leaves the transaction as it was.
+        return Ok(session.run(&format!("SELECT 1 FROM {} LIMIT 0", table.name.quoted())).await.is_ok());
+    }
+    let _ = (session, table);
+    Ok(true)
 }
 
 /// A name as this connection would say it: without its schema, where that is the connection's default.
@@ -93,6 +120,11 @@ pub(crate) async fn taken(session: &mut Session, name: &TableName) -> Result<boo
             "SELECT count(*) FROM sqlite_schema WHERE lower(name) = lower(?1)",
             vec![Cell::Text(name.name.clone())],
         ),
+        #[cfg(feature = "mysql")]
+        Session::MariaDb(_) => (
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = ?",
+            vec![Cell::Text(name.name.clone())],
+        ),
     };
     Ok(session.int(sql, &parameters).await?.unwrap_or_default() > 0)
 }
@@ -104,5 +136,7 @@ pub(crate) async fn names(session: &mut Session) -> Result<Vec<String>> {
         Session::Postgres(_) => postgres::names(session).await,
         #[cfg(feature = "sqlite")]
         Session::Sqlite(_) => sqlite::names(session).await,
+        #[cfg(feature = "mysql")]
+        Session::MariaDb(_) => mariadb::names(session).await,
     }
 }

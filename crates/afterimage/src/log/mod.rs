@@ -4,6 +4,7 @@ mod entry;
 mod source;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use afterimage_core::matching::Matcher;
 use afterimage_core::query::Query;
@@ -299,10 +300,10 @@ async fn positions(
 /// The entries at some positions of one history.
 pub(crate) async fn at(
     session: &mut Session,
-    entry: &Entry,
+    entry: &Arc<Entry>,
     positions: &[Position],
 ) -> Result<Vec<LogEntry>> {
-    let source = LogSource::new(session, entry.clone()).await?;
+    let source = LogSource::new(session, Arc::clone(entry)).await?;
     let mut found = Vec::new();
     for some in positions.chunks(usize::try_from(CHUNK).unwrap_or(usize::MAX)) {
         let some: Vec<(usize, Position)> = some.iter().map(|position| (0, *position)).collect();

@@ -1,5 +1,7 @@
 //! The histories that a query is about, and what it asks of each.
 
+use std::sync::Arc;
+
 use afterimage_core::query::Query;
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::log::{Part, Source};
@@ -13,7 +15,7 @@ use crate::{introspect, key};
 /// One history that may answer, with what the query asks of it.
 #[derive(Debug)]
 pub(crate) struct LogSource {
-    pub(super) entry: Entry,
+    pub(super) entry: Arc<Entry>,
     pub(super) seen: TableName,
     pub(super) fields: Vec<Field>,
     /// Everything that each field was ever called.
@@ -25,7 +27,7 @@ pub(crate) struct LogSource {
 }
 
 impl LogSource {
-    pub(crate) async fn new(session: &mut Session, entry: Entry) -> Result<Self> {
+    pub(crate) async fn new(session: &mut Session, entry: Arc<Entry>) -> Result<Self> {
         let fields = all_fields(&entry.epochs);
         let names = fields
             .iter()
@@ -78,7 +80,7 @@ impl LogSource {
 
 /// The histories that a query is about.
 pub(super) async fn sources(session: &mut Session, query: &Query) -> Result<Vec<LogSource>> {
-    let mut chosen: Vec<Entry> = Vec::new();
+    let mut chosen: Vec<Arc<Entry>> = Vec::new();
     if query.tables.wanted.is_empty() {
         chosen = catalog::entries(session).await?;
     }

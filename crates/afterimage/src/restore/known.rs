@@ -1,11 +1,13 @@
 //! One row, all that is known of it, and how an older state of it is written.
 
+use std::sync::Arc;
+
 use afterimage_core::record::epoch_at;
 use afterimage_core::sql::{AsOf, Bound, Rows, WriteBack};
 use afterimage_core::{Action, Column, Field, Keeping, Layout, Table, Value, Version, suggest};
 
 use super::row::Stale;
-use super::{columns, reading, writable};
+use super::{columns, reading, stage, writable};
 use crate::catalog::{self, Entry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
@@ -15,7 +17,7 @@ use crate::{introspect, key};
 
 /// A row, and all that is known of it.
 pub(super) struct Row {
-    pub(super) entry: Entry,
+    pub(super) entry: Arc<Entry>,
     pub(super) table: Table,
     pub(super) key: String,
     /// Its versions, oldest first.
@@ -176,6 +178,7 @@ impl Row {
             set: &[],
             except: &[],
         };
+        stage(&mut tx.session, &back, Rows::All).await?;
         let sql = tx.session.dialect().update_from(&back);
         let written = tx.session.run(&sql).await.map_err(|error| error.on(&self.entry.table))?;
         if written != 1 {
@@ -227,6 +230,7 @@ impl Row {
             set: &set,
             except: &[],
         };
+        stage(&mut tx.session, &back, Rows::All).await?;
         let sql = tx.session.dialect().insert_from(&back);
         let written = tx.session.run(&sql).await.map_err(|error| error.on(&self.entry.table))?;
         if written != 1 {
@@ -321,7 +325,7 @@ async fn live_row(
 ) -> Result<Option<Vec<(String, Value)>>> {
     let dialect = session.dialect();
     let fields: Vec<&Field> = layout.fields.iter().collect();
-    let sql = dialect.shown(&dialect.live_row(layout, &layout.fields, key), &fields);
+    let sql = dialect.shown(layout, &dialect.live_row(layout, &layout.fields, key), &fields);
     let row = session.row(&sql, &[]).await.map_err(|error| error.on(&layout.table))?;
     Ok(row.map(|cells| {
         layout

@@ -11,8 +11,10 @@ mod row;
 mod table;
 mod transaction;
 
+use std::sync::Arc;
+
 use afterimage_core::query::Query;
-use afterimage_core::sql::postgres;
+use afterimage_core::sql::{Rows, WriteBack, postgres};
 use afterimage_core::{Context, Database, Moment, TableName, Value};
 
 use crate::catalog::{Entry, Stage};
@@ -69,6 +71,12 @@ impl Afterimage {
                 let session = self.open(format!("{begin}; {set}")).await?;
                 Ok(Tx { session, contexts: vec![context.clone()] })
             }
+            // On a connection whose settings are ours.
+            Database::MariaDb => {
+                let mut session = self.open(self.dialect().open(true)).await?;
+                session.run(&self.dialect().set_context(context, false)?).await?;
+                Ok(Tx { session, contexts: vec![context.clone()] })
+            }
             _ => self.begin(context).await,
         }
     }
@@ -102,6 +110,15 @@ impl Afterimage {
             }
         }
     }
+}
+
+/// Prepares what a state to be written back, and the rows that are meant, take on this database.
+async fn stage(session: &mut Session, back: &WriteBack<'_>, rows: Rows<'_>) -> Result<()> {
+    for statement in session.dialect().stage(back, rows) {
+        // Prepared, so that it is one statement, whatever a condition in it says.
+        session.execute(&statement, &[]).await?;
+    }
+    Ok(())
 }
 
 /// Reads within a transaction that writes: what reading sets for the session does not outlast it, so that triggers and
@@ -185,8 +202,8 @@ fn text(moment: Moment) -> serde_json::Value {
 /// The tables in an order in which each comes after those it refers to, as far as there is one.
 async fn parents_first(
     session: &mut Session,
-    tables: Vec<(Entry, afterimage_core::Table)>,
-) -> Result<Vec<(Entry, afterimage_core::Table)>> {
+    tables: Vec<(Arc<Entry>, afterimage_core::Table)>,
+) -> Result<Vec<(Arc<Entry>, afterimage_core::Table)>> {
     let mut waiting = Vec::new();
     for (entry, table) in tables {
         let parents: Vec<TableName> = introspect::references(session, &table)
@@ -215,6 +232,7 @@ async fn parents_first(
 async fn defer_constraints(session: &mut Session) -> Result<()> {
     let sql = match session.dialect().database() {
         Database::Postgres => "SET CONSTRAINTS ALL DEFERRED",
+        Database::MariaDb => "DO 0",
         _ => "PRAGMA defer_foreign_keys = ON",
     };
     session.run(sql).await.map(drop)

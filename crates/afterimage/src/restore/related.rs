@@ -1,10 +1,10 @@
 //! The rows that went with a deleted row, brought back with it.
 
-use afterimage_core::sql::WriteBack;
+use afterimage_core::sql::{Rows, WriteBack};
 use afterimage_core::{Keeping, Quoted, Table, Value, Version};
 
 use super::transaction::without;
-use super::{columns, own_transaction, writable};
+use super::{columns, own_transaction, stage, writable};
 use crate::catalog::{self, Entry, Stage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::introspect;
@@ -78,6 +78,7 @@ pub(super) async fn restore(
                     set: &[],
                     except: &[],
                 };
+                stage(session, &back, Rows::All).await?;
                 let sql = session.dialect().insert_from(&back);
                 let written = session.run(&sql).await.map_err(|error| error.on(&entry.table))?;
                 if written > 0 {

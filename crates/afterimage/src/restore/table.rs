@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::transaction::{newest, refused, without_collateral};
 use super::{
-    Conflicts, Restored, columns, defer_constraints, naming, own_transaction, reading, text, writable,
+    Conflicts, Restored, columns, defer_constraints, naming, own_transaction, reading, stage, text, writable,
 };
 use crate::as_of::{self, Point};
 use crate::catalog;
@@ -107,7 +107,8 @@ impl RevertTable {
                 let entry = catalog::find(session, &self.table).await?;
                 let point = as_of::resolve(session, &entry, &self.to).await?;
                 as_of::answerable(&entry, point.bound, None)?;
-                let (state, _) = as_of::state_sql(session.dialect(), &entry, &point, Some(filter), None)?;
+                let (state, _) =
+                    as_of::state_sql(session.dialect(), &entry, &point, Some(filter), None, false)?;
                 let sql = format!("SELECT count(*) FROM (\n{state}\n) AS s");
                 session.rows(&sql, &[]).await.map(drop).map_err(|error| error.on(&entry.table))
             })
@@ -163,7 +164,7 @@ impl RevertTable {
         let own = own_transaction(session).await?;
         let dialect = session.dialect();
         let today = entry.layout()?;
-        let (state, then) = as_of::state_sql(dialect, &entry, &point, self.filter.as_deref(), None)?;
+        let (state, then) = as_of::state_sql(dialect, &entry, &point, self.filter.as_deref(), None, false)?;
         let mut all = columns::common(today, &table, then);
         if !self.fields.is_empty() {
             all = columns::chosen(all, today, &table, &self.fields)?;
@@ -190,6 +191,7 @@ impl RevertTable {
             session.execute(&sql, &[]).await.map_err(|error| error.on(&entry.table))
         };
         let rows = Rows::Beyond(point.bound);
+        stage(session, &back(&all), rows).await?;
         if self.fields.is_empty() {
             run(session, dialect.insert_from(&back(&all))).await?;
         }

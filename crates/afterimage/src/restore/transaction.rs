@@ -1,12 +1,15 @@
 //! A whole transaction undone: every row it touched as it would be without it.
 
+use std::sync::Arc;
+
 use afterimage_core::query::Query;
 use afterimage_core::sql::{AsOf, Bound, Dialect, Rows, WriteBack};
 use afterimage_core::{Context, Field, Keeping, Moment, Table, Value};
 use serde_json::json;
 
 use super::{
-    Conflict, Restored, columns, defer_constraints, naming, own_transaction, parents_first, reading, writable,
+    Conflict, Restored, columns, defer_constraints, naming, own_transaction, parents_first, reading, stage,
+    writable,
 };
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
@@ -61,7 +64,7 @@ impl RevertTransaction {
 
 /// A table that it touched.
 struct Touched {
-    entry: Entry,
+    entry: Arc<Entry>,
     table: Table,
     /// Rows that are left alone, by key.
     except: Vec<Vec<Value>>,
@@ -178,7 +181,7 @@ fn values(key: &[(String, Value)]) -> Vec<Value> {
 }
 
 /// The records at the positions that a query gives, each as a conflict.
-pub(super) async fn newest(session: &mut Session, entry: &Entry, sql: &str) -> Result<Vec<Conflict>> {
+pub(super) async fn newest(session: &mut Session, entry: &Arc<Entry>, sql: &str) -> Result<Vec<Conflict>> {
     let mut positions = Vec::new();
     for row in session.rows(sql, &[]).await.map_err(|error| error.on(&entry.table))? {
         let int = |at: usize| row.get(at).and_then(Cell::int).unwrap_or_default();
@@ -275,6 +278,7 @@ impl Touched {
             set: &[],
             except: &self.except,
         };
+        stage(session, &back, Rows::TouchedBy(id)).await?;
         let sql = statement(session.dialect(), &back);
         session.run(&sql).await.map(drop).map_err(|error| error.on(&self.entry.table))
     }

@@ -102,6 +102,7 @@ fn may_refuse(error: &afterimage::Error) -> bool {
     matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Unknowable)
         || error.sqlstate().is_some_and(|code| code.starts_with("23") || code == "428C9")
         || error.to_string().contains("constraint")
+        || error.to_string().contains("doesn't have a default value")
 }
 
 /// Where a way back is not refused, it leads to what was there; and what it wrote is recorded.
@@ -155,12 +156,12 @@ async fn undone(world: &mut World, why: &Context) -> Outcome {
         let quoted = world.schema.quoted(table, TRACKED[0]);
         let mut tx =
             world.db.audit.begin(&Context::actor("oops")).await.map_err(|error| error.to_string())?;
-        let deleted = tx
-            .execute(
-                &format!("DELETE FROM {quoted} WHERE ({key}) IN (SELECT {key} FROM {quoted} LIMIT 2)"),
-                &[],
-            )
-            .await;
+        let two = if world.db.is_mariadb() {
+            format!("DELETE FROM {quoted} ORDER BY {key} LIMIT 2")
+        } else {
+            format!("DELETE FROM {quoted} WHERE ({key}) IN (SELECT {key} FROM {quoted} LIMIT 2)")
+        };
+        let deleted = tx.execute(&two, &[]).await;
         if deleted.is_err() {
             continue;
         }

@@ -74,10 +74,39 @@ const POSTGRES: [Kind; 15] = [
     kind("interval", &["'1 month'", "'30 days'", "'720 hours'"], "@ * 2", Show::Text),
 ];
 
+const MARIADB: [Kind; 15] = [
+    kind("INTEGER", &["0", "1", "-7", "2147483646"], "@ + 1", Show::Number),
+    kind("TEXT", &["'a'", "'A'", "''", "'äé€'", "'O''Brien'", "'a '"], "@ || 'x'", Show::Text),
+    kind("BIGINT UNSIGNED", &["0", "18446744073709551614", "1"], "@ + 1", Show::Number),
+    kind("VARCHAR(10)", &["'a'", "'A'", "'a '", "'á'", "'ten letter'"], "LEFT(@, 1)", Show::Text),
+    kind("VARCHAR(10) COLLATE utf8mb4_bin", &["'a'", "'A'", "'a '"], "UPPER(@)", Show::Text),
+    kind("DECIMAL(30,10)", &["1", "-0.5", "12345678901234567890.1234567891"], "@ * 1.5", Show::Text),
+    kind("DOUBLE", &["0e0", "0.1e0", "-2.5e0", "1e300"], "@ + 0.2e0", Show::Number),
+    kind("BOOLEAN", &["TRUE", "FALSE"], "NOT @", Show::Number),
+    kind("VARBINARY(6)", &["X''", "X'00FF'", "X'6162'", "'AB'"], "CONCAT(@, X'00')", Show::Bytes),
+    kind(
+        "DATETIME(6)",
+        &["'2026-11-22 10:00:00'", "'1999-12-31 23:59:59.5'"],
+        "@ + INTERVAL 1 MONTH",
+        Show::Local,
+    ),
+    kind(
+        "TIMESTAMP(6) NULL",
+        &["'2026-11-22 10:00:00'", "'2026-11-22 08:00:00.123456'"],
+        "@ + INTERVAL 1 DAY",
+        Show::Zoned,
+    ),
+    kind("TIME(3)", &["'10:00:00'", "'-838:59:59'", "'24:00:00.5'"], "@", Show::Text),
+    kind("ENUM('a', 'b', 'ü')", &["'a'", "'b'", "'ü'"], "@", Show::Text),
+    kind("json", &["'{\"a\":1}'", "'{\"a\": 1}'", "'[]'", "'null'"], "JSON_ARRAY(@)", Show::Json),
+    kind("BIT(9)", &["b'0'", "b'101'", "511"], "@ ^ 1", Show::Number),
+];
+
 /// The types of a database.
 pub fn kinds(database: Database) -> &'static [Kind] {
     match database {
         Database::Sqlite => &SQLITE,
+        Database::MariaDb => &MARIADB,
         _ => &POSTGRES,
     }
 }
@@ -94,8 +123,22 @@ impl Kind {
         self.literals[usize::from(choice) % self.literals.len()]
     }
 
-    /// The expression whose text PostgreSQL shall give for a column of this type.
-    pub fn as_text(&self, column: &str) -> String {
+    /// Whether a column of this type can be indexed as it is.
+    pub fn is_indexable(&self, database: Database) -> bool {
+        self.sql != "json" && (database != Database::MariaDb || self.sql != "TEXT")
+    }
+
+    /// The expression whose text the database shall give for a column of this type; SQLite hands over values.
+    pub fn as_text(&self, database: Database, column: &str) -> String {
+        if database == Database::MariaDb {
+            return match self.show {
+                Show::Zoned => format!("DATE_FORMAT({column}, '%Y-%m-%dT%H:%i:%s.%fZ')"),
+                Show::Local => format!("DATE_FORMAT({column}, '%Y-%m-%dT%H:%i:%s.%f')"),
+                Show::Bytes => format!("LOWER(HEX({column}))"),
+                Show::Number => format!("CAST({column} + 0 AS CHAR)"),
+                Show::Bool | Show::Text | Show::Json => format!("CAST({column} AS CHAR)"),
+            };
+        }
         match self.show {
             Show::Zoned => {
                 format!("to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")

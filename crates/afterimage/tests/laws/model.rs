@@ -1,6 +1,6 @@
 //! What a test remembers, read with plain SQL and nothing else.
 
-use afterimage::{Moment, Value};
+use afterimage::{Database, Moment, Value};
 use sqlx::{AssertSqlSafe, Executor as _, Row as _, TypeInfo as _, ValueRef as _};
 
 use super::schema::{Role, Schema, TRACKED, TWINS};
@@ -60,10 +60,14 @@ pub async fn snapshots(db: &mut TestDb, schema: &Schema) -> Result<Vec<Snapshot>
 pub async fn live(db: &mut TestDb, schema: &Schema, table: usize, twin: &str) -> Snapshot {
     let columns = schema.columns(table);
     let order = schema.key(table).join(", ");
-    let sqlite = db.is_sqlite();
+    let database = schema.database;
     let list: Vec<String> = columns
         .iter()
-        .map(|(name, kind, _)| if sqlite { name.clone() } else { kind.as_text(name) })
+        .map(
+            |(name, kind, _)| {
+                if database == Database::Sqlite { name.clone() } else { kind.as_text(database, name) }
+            },
+        )
         .collect();
     // Ordered by the columns, not by the text that is selected of them.
     let sql = format!(
@@ -79,6 +83,12 @@ pub async fn live(db: &mut TestDb, schema: &Schema, table: usize, twin: &str) ->
         }
         Writer::Postgres(c) => {
             let sql = format!("SET timezone = 'UTC'; {sql}");
+            let rows = c.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
+            rows.iter()
+                .map(|row| columns.iter().enumerate().map(|(n, c)| c.1.value_of(row.get(n))).collect())
+                .collect()
+        }
+        Writer::MariaDb(c) => {
             let rows = c.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql))).await.unwrap();
             rows.iter()
                 .map(|row| columns.iter().enumerate().map(|(n, c)| c.1.value_of(row.get(n))).collect())
@@ -119,9 +129,10 @@ fn sqlite_value(row: &sqlx::sqlite::SqliteRow, n: usize) -> Value {
 
 /// A moment before whatever comes next.
 pub async fn moment(db: &mut TestDb) -> Moment {
-    let sql = db.by(
+    let sql = db.by3(
         "SELECT history_date FROM afterimage_state",
         "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+        "SELECT afterimage_clock()",
     );
     Moment::from_micros(db.text(sql).await.unwrap().parse().unwrap())
 }
@@ -139,6 +150,7 @@ pub async fn records(db: &mut TestDb, schema: &Schema) -> Vec<Record> {
             let rows: Vec<(i64, i64, Option<String>, Option<String>)> = match &mut db.writer {
                 Writer::Sqlite(c) => sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await.unwrap(),
                 Writer::Postgres(c) => sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await.unwrap(),
+                Writer::MariaDb(c) => sqlx::query_as(AssertSqlSafe(sql)).fetch_all(c).await.unwrap(),
             };
             all.extend(rows.into_iter().map(|(id, date, user, reason)| Record { id, date, user, reason }));
         }

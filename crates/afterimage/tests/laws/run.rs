@@ -7,7 +7,7 @@ use afterimage::{Context, Database, Storage, Tx};
 
 use super::model::{self, Commit, Snapshot};
 use super::schema::{Schema, TRACKED, TWINS};
-use super::send::{Connection, envelope, pass, psql, script, statements};
+use super::send::{Connection, envelope, pass, script, shell, statements};
 use super::writes::{Conflict, Row, Statement, Step, Transaction, Writer, add_column, added};
 use crate::support::{self, TestDb};
 
@@ -30,8 +30,8 @@ pub struct World {
 /// What a check after every commit and rollback gets to see.
 pub type Outcome<T = ()> = Result<T, String>;
 
-/// A message of a statement that Afterimage refuses, as documented: such a case says nothing.
-pub const REFUSED: &str = "twice, and its key with it";
+/// Messages of what Afterimage refuses, as documented: such a case says nothing.
+pub const REFUSED: [&str; 2] = ["twice, and its key with it", "fires no trigger on MariaDB"];
 
 fn other(storage: Storage) -> Storage {
     if storage == Storage::Snapshot { Storage::Delta } else { Storage::Snapshot }
@@ -141,7 +141,7 @@ impl World {
         if transaction.commits {
             // A transaction that the library began without saying who is still a transaction that it began.
             let identified =
-                !self.db.is_sqlite() || context.is_some() || transaction.writer == Writer::Library;
+                self.db.is_postgres() || context.is_some() || transaction.writer == Writer::Library;
             return self.remember(context, identified).await;
         }
         let (count, commits) = (model::records(&mut self.db, &self.schema).await.len(), &self.commits);
@@ -167,6 +167,9 @@ impl World {
             support::Writer::Postgres(c) => {
                 statements(&mut Connection::Postgres(c), &schema, &transaction.statements).await
             }
+            support::Writer::MariaDb(c) => {
+                statements(&mut Connection::MariaDb(c), &schema, &transaction.statements).await
+            }
         };
         self.db.try_run(&end).await.map_err(|error| format!("{end}: {error}"))?;
         result
@@ -178,6 +181,7 @@ impl World {
         let mut tx: Tx = self.db.audit.begin(&context).await.map_err(failed)?;
         let mut connection = match self.schema.database {
             Database::Sqlite => Connection::Sqlite(tx.sqlite().map_err(failed)?),
+            Database::MariaDb => Connection::MariaDb(tx.mariadb().map_err(failed)?),
             _ => Connection::Postgres(tx.postgres().map_err(failed)?),
         };
         statements(&mut connection, &self.schema, &transaction.statements).await?;
@@ -186,15 +190,7 @@ impl World {
 
     async fn shell(&mut self, transaction: &Transaction, context: Option<&(String, String)>) -> Outcome {
         let script = script(&self.schema, transaction, context);
-        let mut command = if self.db.is_sqlite() {
-            let mut command = tokio::process::Command::new("sqlite3");
-            command.arg("-batch").arg(self.db.file());
-            command
-        } else {
-            let mut command = tokio::process::Command::new(psql());
-            command.args(["-q", "-X", "-d", &self.db.url]);
-            command
-        };
+        let mut command = shell(&self.db);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
         let mut child = child.map_err(|error| format!("the shell does not start: {error}"))?;
         if let Some(mut input) = child.stdin.take() {

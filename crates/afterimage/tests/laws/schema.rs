@@ -122,7 +122,7 @@ impl Schema {
 
     /// A unique column needs a type that can be indexed.
     fn is_unique(&self, column: &Column) -> bool {
-        column.unique && self.kind(column).sql != "json"
+        column.unique && self.kind(column).is_indexable(self.database)
     }
 
     /// The references of a table: only to integer keys, to itself or to tables before it.
@@ -197,15 +197,16 @@ impl Schema {
     /// Creates one twin of a table.
     pub fn create(&self, table: usize, twin: &str) -> Vec<String> {
         let described = &self.tables[table];
-        let sqlite = self.database == Database::Sqlite;
+        // A text that is indexed has a length on MariaDB.
+        let text = if self.database == Database::MariaDb { "VARCHAR(90)" } else { "TEXT" };
         let mut parts = match described.key {
             Key::Integer => vec!["k INTEGER PRIMARY KEY".to_owned()],
-            Key::Text => vec!["k TEXT NOT NULL PRIMARY KEY".to_owned()],
-            Key::Composite => vec!["k1 INTEGER NOT NULL".to_owned(), "k2 TEXT NOT NULL".to_owned()],
+            Key::Text => vec![format!("k {text} NOT NULL PRIMARY KEY")],
+            Key::Composite => vec!["k1 INTEGER NOT NULL".to_owned(), format!("k2 {text} NOT NULL")],
         };
         for (name, to, reference) in self.references(table) {
             parts.push(format!(
-                "{name} INTEGER REFERENCES {} ON DELETE {} ON UPDATE {}",
+                "{name} INTEGER REFERENCES {} (k) ON DELETE {} ON UPDATE {}",
                 self.quoted(to, twin),
                 reference.on_delete,
                 self.on_update(table, to, reference)
@@ -215,7 +216,9 @@ impl Schema {
             parts.push("touched INTEGER".to_owned());
         }
         for column in &described.columns {
-            let not_null = if column.not_null { " NOT NULL" } else { "" };
+            // What is given as NULL to such a timestamp is the time of the statement, another for each twin.
+            let nullable = !column.not_null || self.kind(column).sql.ends_with(" NULL");
+            let not_null = if nullable { "" } else { " NOT NULL" };
             let unique = if self.is_unique(column) { " UNIQUE" } else { "" };
             parts.push(format!("{} {}{not_null}{unique}", column.name, self.kind(column).sql));
         }
@@ -225,18 +228,23 @@ impl Schema {
         let name = self.quoted(table, twin);
         let mut script = vec![format!("CREATE TABLE {name} ({})", parts.join(", "))];
         if described.touched {
-            script.extend(self.touching(table, twin, sqlite));
+            script.extend(self.touching(table, twin));
         }
         script
     }
 
-    fn touching(&self, table: usize, twin: &str, sqlite: bool) -> Vec<String> {
+    fn touching(&self, table: usize, twin: &str) -> Vec<String> {
         let name = self.quoted(table, twin);
         let same: Vec<String> = self.key(table).into_iter().map(|k| format!("{k} = NEW.{k}")).collect();
         let same = same.join(" AND ");
         let trigger = format!("\"touch {}\"", self.name(table, twin));
         let touch = format!("UPDATE {name} SET touched = coalesce(touched, 0) + 1 WHERE {same}");
-        if sqlite {
+        if self.database == Database::MariaDb {
+            // A trigger there cannot write its own table; it can change what is about to be written.
+            let touch = "SET NEW.touched = LEAST(COALESCE(OLD.touched, 0) + 1, 3)";
+            return vec![format!("CREATE TRIGGER {trigger} BEFORE UPDATE ON {name} FOR EACH ROW {touch}")];
+        }
+        if self.database == Database::Sqlite {
             let when = "coalesce(NEW.touched, 0) < 3 AND NEW.touched IS OLD.touched";
             return vec![format!(
                 "CREATE TRIGGER {trigger} AFTER UPDATE ON {name} WHEN {when} BEGIN {touch}; END"

@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use super::run::Outcome;
 use super::schema::{Schema, TWINS};
 use super::writes::{Statement, Transaction};
+use crate::support::{MARIADB_MODE, TestDb};
 
 /// One thing that a writer does.
 pub enum Line {
@@ -27,7 +28,7 @@ pub fn lines(statements: &[Statement], depth: usize) -> Vec<Line> {
                 if !kept {
                     all.push(Line::Plain(format!("ROLLBACK TO s{depth}")));
                 }
-                all.push(Line::Plain(format!("RELEASE s{depth}")));
+                all.push(Line::Plain(format!("RELEASE SAVEPOINT s{depth}")));
             }
             Statement::Pause => all.push(Line::Pause),
             other => all.push(Line::Each(other.clone())),
@@ -36,7 +37,28 @@ pub fn lines(statements: &[Statement], depth: usize) -> Vec<Line> {
     all
 }
 
-pub fn psql() -> std::path::PathBuf {
+/// The database's own shell, on this database.
+pub fn shell(db: &TestDb) -> tokio::process::Command {
+    use tokio::process::Command;
+    let (mut command, arguments) = match db.audit.database() {
+        Database::Sqlite => {
+            (Command::new("sqlite3"), vec!["-batch".to_owned(), db.file().display().to_string()])
+        }
+        Database::MariaDb => {
+            let address = db.url.rsplit_once('@').unwrap().1;
+            let (host, name) = address.split_once('/').unwrap();
+            let (host, port) = host.split_once(':').unwrap();
+            let options = ["--no-defaults".to_owned(), "--force".to_owned(), "--user=root".to_owned()];
+            let rest = [format!("--host={host}"), format!("--port={port}"), name.to_owned()];
+            (Command::new("mariadb"), options.into_iter().chain(rest).collect())
+        }
+        _ => (Command::new(psql()), ["-q", "-X", "-d", &db.url].map(str::to_owned).to_vec()),
+    };
+    command.args(arguments);
+    command
+}
+
+fn psql() -> std::path::PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let found: BTreeMap<u32, _> = versions
         .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin/psql"))))
@@ -51,11 +73,12 @@ pub fn envelope(
     context: Option<&(String, String)>,
 ) -> [String; 2] {
     let end = if transaction.commits { "COMMIT" } else { "ROLLBACK" };
-    let Some((actor, reason)) = context else { return ["BEGIN".to_owned(), end.to_owned()] };
+    let begin = if database == Database::MariaDb { "START TRANSACTION" } else { "BEGIN" };
+    let Some((actor, reason)) = context else { return [begin.to_owned(), end.to_owned()] };
     let reason = reason.replace('\'', "''");
     match database {
-        Database::Sqlite => [
-            format!("BEGIN; INSERT INTO afterimage_context (actor, reason) VALUES ('{actor}', '{reason}')"),
+        Database::Sqlite | Database::MariaDb => [
+            format!("{begin}; INSERT INTO afterimage_context (actor, reason) VALUES ('{actor}', '{reason}')"),
             format!("DELETE FROM afterimage_context; {end}"),
         ],
         _ => [
@@ -75,6 +98,7 @@ pub fn script(schema: &Schema, transaction: &Transaction, context: Option<&(Stri
             ".timeout 10000\nPRAGMA foreign_keys = ON;\nPRAGMA recursive_triggers = {};\n",
             u8::from(schema.recursive_triggers)
         ),
+        Database::MariaDb => format!("{MARIADB_MODE};\n"),
         _ => "\\set ON_ERROR_ROLLBACK on\n".to_owned(),
     };
     text.push_str(&format!("{begin};\n"));
@@ -102,6 +126,7 @@ pub async fn pass(milliseconds: u64) {
 pub enum Connection<'a> {
     Sqlite(&'a mut sqlx::SqliteConnection),
     Postgres(&'a mut sqlx::PgConnection),
+    MariaDb(&'a mut sqlx::MySqlConnection),
 }
 
 impl Connection<'_> {
@@ -110,13 +135,14 @@ impl Connection<'_> {
         match self {
             Self::Sqlite(c) => (**c).execute(query).await.map(drop),
             Self::Postgres(c) => (**c).execute(query).await.map(drop),
+            Self::MariaDb(c) => (**c).execute(query).await.map(drop),
         }
         .map_err(|error| error.to_string())
     }
 
     /// Runs a statement that may fail, and leaves the transaction usable.
     async fn attempt(&mut self, sql: &str) -> Outcome {
-        if matches!(self, Self::Sqlite(_)) {
+        if !matches!(self, Self::Postgres(_)) {
             return self.run(sql).await;
         }
         let result = self.run(&format!("SAVEPOINT one; {sql}; RELEASE one")).await;

@@ -163,7 +163,6 @@ pub fn add_column(schema: &Schema, table: usize, column: &Column, default: Optio
 impl Statement {
     /// The statement's SQL for one twin; none for those that are not one statement.
     pub fn sql(&self, schema: &Schema, twin: &str) -> Option<String> {
-        let sqlite = schema.database == Database::Sqlite;
         // An integer that is no INTEGER PRIMARY KEY value gives the same error on all twins: nothing to avoid.
         Some(match self {
             Self::Insert { table, rows, conflict } => {
@@ -204,7 +203,7 @@ impl Statement {
                         To::Itself => format!("{name} = {name}"),
                     });
                 }
-                let or = update_or(*or, sqlite && !schema.is_own_parent(table));
+                let or = update_or(*or, schema, table);
                 format!(
                     "UPDATE{or} {} SET {}{}",
                     schema.quoted(table, twin),
@@ -221,7 +220,7 @@ impl Statement {
                     .zip(literals)
                     .map(|(name, literal)| format!("{name} = {literal}"))
                     .collect();
-                let or = update_or(*or, sqlite && !schema.is_own_parent(table));
+                let or = update_or(*or, schema, table);
                 format!(
                     "UPDATE{or} {} SET {}{}",
                     schema.quoted(table, twin),
@@ -244,17 +243,21 @@ impl Statement {
             }
             Self::Truncate { table } => {
                 let name = schema.quoted(schema.table(*table), twin);
-                if sqlite { format!("DELETE FROM {name}") } else { format!("TRUNCATE {name} CASCADE") }
+                // On MariaDB it fires no trigger; verify finds it, as mariadb_roads.rs shows.
+                let captured = schema.database == Database::Postgres;
+                if captured { format!("TRUNCATE {name} CASCADE") } else { format!("DELETE FROM {name}") }
             }
             Self::Savepoint { .. } | Self::Pause => return None,
         })
     }
 }
 
-fn update_or(choice: u8, sqlite: bool) -> &'static str {
+fn update_or(choice: u8, schema: &Schema, table: usize) -> &'static str {
+    let sqlite = schema.database == Database::Sqlite && !schema.is_own_parent(table);
     match choice % 6 {
         0 if sqlite => " OR REPLACE",
         1 if sqlite => " OR IGNORE",
+        0 | 1 if schema.database == Database::MariaDb => " IGNORE",
         _ => "",
     }
 }
@@ -265,6 +268,7 @@ fn reference_literal(choice: u8) -> String {
 
 fn insert(schema: &Schema, table: usize, rows: &[Row], conflict: Conflict, twin: &str) -> String {
     let sqlite = schema.database == Database::Sqlite;
+    let mariadb = schema.database == Database::MariaDb;
     let columns = schema.columns(table);
     let key = schema.key(table);
     let names: Vec<&str> =
@@ -288,6 +292,12 @@ fn insert(schema: &Schema, table: usize, rows: &[Row], conflict: Conflict, twin:
     let (verb, tail) = match conflict {
         Conflict::Fails => ("INSERT", String::new()),
         Conflict::Ignored if sqlite => ("INSERT OR IGNORE", String::new()),
+        Conflict::Ignored if mariadb => ("INSERT IGNORE", String::new()),
+        Conflict::Replaces if mariadb => ("REPLACE", String::new()),
+        Conflict::Updates if mariadb => {
+            let set: Vec<String> = others.iter().map(|name| format!("{name} = VALUES({name})")).collect();
+            ("INSERT", format!(" ON DUPLICATE KEY UPDATE {}", set.join(", ")))
+        }
         Conflict::Ignored => ("INSERT", " ON CONFLICT DO NOTHING".to_owned()),
         // SQLite itself lets REPLACE break a reference of a table to itself, unless a trigger looks on.
         Conflict::Replaces if sqlite && !schema.is_own_parent(table) => ("INSERT OR REPLACE", String::new()),

@@ -30,6 +30,12 @@ macro_rules! on_every_database {
             async fn postgres() {
                 test(&mut TestDb::postgres().await).await;
             }
+
+            $(#[$attribute])*
+            #[tokio::test]
+            async fn mariadb() {
+                test(&mut TestDb::mariadb().await).await;
+            }
         }
     };
 }
@@ -39,6 +45,27 @@ pub const STORAGES: [Storage; 2] = [Storage::Snapshot, Storage::Delta];
 pub enum Writer {
     Sqlite(sqlx::SqliteConnection),
     Postgres(sqlx::PgConnection),
+    MariaDb(sqlx::MySqlConnection),
+}
+
+impl Writer {
+    pub async fn connect(database: Database, url: &str) -> Self {
+        match database {
+            Database::Postgres => Self::Postgres(sqlx::PgConnection::connect(url).await.unwrap()),
+            Database::MariaDb => Self::MariaDb(sqlx::MySqlConnection::connect(url).await.unwrap()),
+            _ => Self::Sqlite(sqlx::SqliteConnection::connect(url).await.unwrap()),
+        }
+    }
+
+    /// Runs statements; gives how many rows they met.
+    pub async fn run(&mut self, sql: &str) -> Result<u64, sqlx::Error> {
+        let query = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        Ok(match self {
+            Self::Sqlite(c) => c.execute(query).await?.rows_affected(),
+            Self::Postgres(c) => c.execute(query).await?.rows_affected(),
+            Self::MariaDb(c) => c.execute(query).await?.rows_affected(),
+        })
+    }
 }
 
 /// A database, empty at first.
@@ -62,13 +89,54 @@ impl TestDb {
     pub async fn postgres() -> Self {
         let server = std::env::var("AFTERIMAGE_TEST_POSTGRES")
             .expect("no PostgreSQL for the tests: run them by `cargo xtask test`, which starts one");
+        Self::on_postgres(&server).await
+    }
+
+    /// On a server of the test's own.
+    pub async fn on_postgres(server: &str) -> Self {
         let name = format!("t{}_{}", std::process::id(), unique());
-        let mut admin = sqlx::PgConnection::connect(&server).await.unwrap();
+        let mut admin = sqlx::PgConnection::connect(server).await.unwrap();
         admin.execute(sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}")))).await.unwrap();
         let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
         let writer = sqlx::PgConnection::connect(&url).await.unwrap();
         let audit = Afterimage::connect(&url).await.unwrap();
         Self { audit, writer: Writer::Postgres(writer), url, folder: None }
+    }
+
+    pub async fn mariadb() -> Self {
+        let server = std::env::var("AFTERIMAGE_TEST_MARIADB")
+            .expect("no MariaDB for the tests: run them by `cargo xtask test`, which starts one");
+        Self::on_mariadb(&server).await
+    }
+
+    /// On a server of the test's own.
+    pub async fn on_mariadb(server: &str) -> Self {
+        let name = format!("t{}_{}", std::process::id(), unique());
+        let mut admin = sqlx::MySqlConnection::connect(server).await.unwrap();
+        let create = format!("CREATE DATABASE {name} CHARACTER SET utf8mb4");
+        admin.execute(sqlx::raw_sql(AssertSqlSafe(create))).await.unwrap();
+        let url = format!("{server}/{name}");
+        let mut writer = sqlx::MySqlConnection::connect(&url).await.unwrap();
+        writer.execute(MARIADB_MODE).await.unwrap();
+        let audit = Afterimage::connect(&url).await.unwrap();
+        Self { audit, writer: Writer::MariaDb(writer), url, folder: None }
+    }
+
+    /// Another, empty one of the same kind.
+    pub async fn like(&self) -> Self {
+        match self.audit.database() {
+            Database::Postgres => Self::postgres().await,
+            Database::MariaDb => Self::mariadb().await,
+            _ => Self::sqlite().await,
+        }
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        self.audit.database() == Database::Postgres
+    }
+
+    pub fn is_mariadb(&self) -> bool {
+        self.audit.database() == Database::MariaDb
     }
 
     pub fn is_sqlite(&self) -> bool {
@@ -82,7 +150,16 @@ impl TestDb {
 
     /// Picks what differs between the databases.
     pub fn by<T>(&self, sqlite: T, postgres: T) -> T {
-        if self.is_sqlite() { sqlite } else { postgres }
+        if self.audit.database() == Database::Postgres { postgres } else { sqlite }
+    }
+
+    /// Picks what differs between three databases.
+    pub fn by3<T>(&self, sqlite: T, postgres: T, mariadb: T) -> T {
+        match self.audit.database() {
+            Database::Postgres => postgres,
+            Database::MariaDb => mariadb,
+            _ => sqlite,
+        }
     }
 
     /// Runs statements on the plain connection; what goes wrong is a failure of the test.
@@ -92,12 +169,11 @@ impl TestDb {
 
     /// Runs statements on the plain connection.
     pub async fn try_run(&mut self, sql: &str) -> Result<(), String> {
-        let query = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-        match &mut self.writer {
-            Writer::Sqlite(c) => c.execute(query).await.map(drop),
-            Writer::Postgres(c) => c.execute(query).await.map(drop),
+        if sql.trim().is_empty() {
+            return Ok(());
         }
-        .map_err(|error| error.to_string())
+        let sql = if self.is_mariadb() { in_mariadbs_words(sql) } else { sql.to_owned() };
+        self.writer.run(&sql).await.map(drop).map_err(|error| error.to_string())
     }
 
     /// Runs statements with a context, as a plain client does by the public contract.
@@ -120,9 +196,10 @@ impl TestDb {
     /// A moment between what was and what will be.
     pub async fn moment(&mut self) -> PointInTime {
         self.tick().await;
-        let sql = self.by(
+        let sql = self.by3(
             "SELECT history_date FROM afterimage_state",
             "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint",
+            "SELECT afterimage_clock()",
         );
         let micros = self.text(sql).await.unwrap().parse().unwrap();
         self.tick().await;
@@ -139,19 +216,40 @@ impl TestDb {
         let query = sqlx::query(AssertSqlSafe(format!("SELECT CAST(({sql}) AS TEXT)")));
         match &mut self.writer {
             Writer::Sqlite(c) => query_sqlite(c, sql).await,
+            Writer::MariaDb(c) => {
+                let cast = format!("SELECT CAST(({sql}) AS CHAR)");
+                sqlx::query(AssertSqlSafe(cast)).fetch_one(c).await.unwrap().get(0)
+            }
             Writer::Postgres(c) => query.fetch_one(c).await.unwrap().get(0),
         }
     }
 
     /// The last column of each row, as text.
     pub async fn lines(&mut self, sql: &str) -> Vec<String> {
+        let sql = &if self.is_mariadb() { in_mariadbs_words(sql) } else { sql.to_owned() };
         let query = sqlx::query(AssertSqlSafe(sql.to_owned()));
         match &mut self.writer {
             Writer::Sqlite(c) => query_lines_sqlite(c, sql).await,
+            Writer::MariaDb(c) => {
+                let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(c).await.unwrap();
+                rows.iter().map(|row| row.get(row.len() - 1)).collect()
+            }
             Writer::Postgres(c) => {
                 query.fetch_all(c).await.unwrap().iter().map(|row| row.get(row.len() - 1)).collect()
             }
         }
+    }
+
+    /// Changes a schema and follows: in one transaction, where the database can.
+    pub async fn alter(&mut self, table: &str, ddl: &str) {
+        if self.is_mariadb() {
+            self.run(ddl).await;
+            self.audit.migrate(&[], &[]).await.unwrap();
+            return;
+        }
+        let mut tx = self.audit.begin(&actor("1")).await.unwrap();
+        tx.alter(table, ddl).await.unwrap();
+        tx.commit().await.unwrap();
     }
 
     pub async fn track(&self, table: &str, tracking: Tracking) {
@@ -196,6 +294,35 @@ impl TestDb {
             assert!(verdict.is_whole(), "{}: {:#?} {:?}", verdict.table, verdict.differences, verdict.faults);
         }
     }
+}
+
+/// What a plain client of the tests sets, so that names stand in double quotes there too.
+pub const MARIADB_MODE: &str = "SET SESSION sql_mode = 'ANSI_QUOTES,PIPES_AS_CONCAT,NO_BACKSLASH_ESCAPES,STRICT_TRANS_TABLES', time_zone = '+00:00', optimizer_switch = 'exists_to_in=off'";
+
+/// The tables of the tests, declared so that MariaDB takes them: a text that is indexed has a length there.
+fn in_mariadbs_words(sql: &str) -> String {
+    let sql = match sql.strip_suffix(" ON CONFLICT DO NOTHING") {
+        Some(insert) => insert.replacen("INSERT", "INSERT IGNORE", 1),
+        None => sql.to_owned(),
+    };
+    let sql = sql
+        .replace("CAST(rank AS TEXT)", "CAST(rank AS CHAR)")
+        .replace("CAST(parent AS TEXT)", "CAST(parent AS CHAR)")
+        .replace("DROP TABLE item CASCADE", "DROP TABLE item")
+        .replace('🦀', "ñ");
+    let sql = ["place", "poll", "parent", "person", "org", "orders", "doc", "team", "customer", "item"]
+        .iter()
+        .fold(sql, |sql, table| {
+            [" ", ",", ")"].iter().fold(sql, |sql, next| {
+                sql.replace(&format!("REFERENCES {table}{next}"), &format!("REFERENCES {table} (id){next}"))
+            })
+        });
+    sql.replace("(id) (", "(")
+        .replace("TEXT PRIMARY KEY", "VARCHAR(190) PRIMARY KEY")
+        .replace("TEXT UNIQUE", "VARCHAR(190) UNIQUE")
+        .replace("text PRIMARY KEY", "VARCHAR(190) PRIMARY KEY")
+        .replace("text UNIQUE", "VARCHAR(190) UNIQUE")
+        .replace("BEGIN;", "START TRANSACTION;")
 }
 
 /// Runs statements on another connection.

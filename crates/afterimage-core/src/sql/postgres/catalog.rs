@@ -1,12 +1,20 @@
 //! The catalogue, in schema `afterimage`.
 
 use crate::sql::Script;
+use crate::sql::catalog::REVISED;
 
 pub(super) fn create() -> Script {
-    STATEMENTS.iter().map(ToString::to_string).collect()
+    let mut script: Script = STATEMENTS.iter().map(ToString::to_string).collect();
+    script.extend(REVISED.map(|table| {
+        format!(
+            "CREATE OR REPLACE TRIGGER revised AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON afterimage.{table}
+FOR EACH STATEMENT EXECUTE FUNCTION afterimage.revised()"
+        )
+    }));
+    script
 }
 
-const STATEMENTS: [&str; 16] = [
+const STATEMENTS: [&str; 17] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "CREATE SEQUENCE IF NOT EXISTS afterimage.history_id",
     "CREATE TABLE IF NOT EXISTS afterimage.setting (
@@ -14,7 +22,7 @@ const STATEMENTS: [&str; 16] = [
   value text
 )",
     "INSERT INTO afterimage.setting (name, value)
-VALUES ('version', '1'), ('incarnation', gen_random_uuid()::text)
+VALUES ('version', '1'), ('incarnation', gen_random_uuid()::text), ('revision', gen_random_uuid()::text)
 ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS afterimage.tracked (
   id bigint PRIMARY KEY,
@@ -90,6 +98,13 @@ END $$",
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
   RAISE insufficient_privilege USING MESSAGE = 'afterimage: records of ' OPERATOR(pg_catalog.||) TG_RELID::pg_catalog.regclass::pg_catalog.text OPERATOR(pg_catalog.||) ' cannot be changed or deleted';
+END $$",
+    // Whoever remembers what the catalogue said sees that it says something else now.
+    "CREATE OR REPLACE FUNCTION afterimage.revised() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE afterimage.setting SET value = gen_random_uuid()::pg_catalog.text WHERE name OPERATOR(pg_catalog.=) 'revision';
+  RETURN NULL;
 END $$",
     // So that the right can be asked for by its name; what is in here stays closed.
     "GRANT USAGE ON SCHEMA afterimage TO PUBLIC",

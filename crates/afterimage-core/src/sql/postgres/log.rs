@@ -6,7 +6,7 @@ use crate::name::literal;
 use crate::query::Query;
 use crate::search::Needle;
 use crate::sql::expression::{col, mask_names};
-use crate::sql::log::{Part, Position, Source, Spelling, says_changed};
+use crate::sql::log::{Part, Position, Source, Spelling, pattern, says_changed};
 use crate::sql::{Dialect as _, log};
 use crate::time::Moment;
 use crate::value::{Shown, Value};
@@ -50,18 +50,6 @@ impl Spelling for Postgres {
 
     fn value_is(&self, expression: &str, field: &Field, value: &Value) -> String {
         format!("{expression} = {}", key_value(field, &literal(&value.to_string())))
-    }
-
-    fn key_among_records(&self, layout: &Layout, condition: &str) -> String {
-        let columns = |alias: &str| {
-            layout.key_fields().map(|field| col(alias, &field.history)).collect::<Vec<_>>().join(", ")
-        };
-        format!(
-            "({}) IN (SELECT {} FROM {} AS x WHERE {condition})",
-            columns("h"),
-            columns("x"),
-            layout.history.quoted()
-        )
     }
 
     fn departs(&self, layout: &Layout) -> String {
@@ -108,15 +96,8 @@ impl Spelling for Postgres {
         }
     }
 
-    fn old(&self, source: &Source<'_>, field: &Field) -> String {
-        let column = |alias: &str| col(alias, &field.history);
-        let before = if source.sparse { before(source, field) } else { column("p") };
-        // What a creation changed was nothing.
-        format!(
-            "CASE h.history_type WHEN '~' THEN {before} WHEN '-' THEN {} ELSE {} END",
-            column("h"),
-            column("d")
-        )
+    fn before(&self, source: &Source<'_>, field: &Field) -> String {
+        before(source, field)
     }
 }
 
@@ -124,12 +105,6 @@ fn is_number(field: &Field) -> bool {
     field.shown == Shown::Number
         || ["numeric", "money"].iter().any(|number| field.sql_type.starts_with(number))
             && !super::read::is_array(field)
-}
-
-/// A pattern that finds the text anywhere.
-fn pattern(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    literal(&format!("%{escaped}%"))
 }
 
 fn same_key(layout: &Layout, a: &str, b: &str) -> String {

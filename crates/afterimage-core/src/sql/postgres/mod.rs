@@ -213,11 +213,31 @@ impl Dialect for Postgres {
         restore::row_exists(table, columns, values)
     }
 
+    fn live(&self, layout: &Layout) -> String {
+        live(layout)
+    }
+
+    fn kept(&self, field: &Field, row: &str) -> String {
+        history::kept(field, row)
+    }
+
+    fn within(&self, alias: &str, bound: Bound) -> String {
+        read::within(alias, bound)
+    }
+
+    fn beyond(&self, alias: &str, bound: Bound) -> String {
+        format!("NOT {}", read::within(alias, bound))
+    }
+
+    fn written_since(&self, as_of: &AsOf<'_>) -> Option<String> {
+        Some(read::written_since(as_of))
+    }
+
     fn count_as_of(&self, as_of: &AsOf<'_>) -> String {
         read::count_as_of(as_of)
     }
 
-    fn shown(&self, query: &str, fields: &[&Field]) -> String {
+    fn shown(&self, _layout: &Layout, query: &str, fields: &[&Field]) -> String {
         let columns: Vec<String> =
             fields.iter().map(|field| read::as_text(field, "q", &field.name)).collect();
         format!("SELECT {} FROM (\n{query}\n) AS q", columns.join(", "))

@@ -204,11 +204,35 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
     format!("{}\nORDER BY {}", state(as_of), order_by_key(as_of.layout, "n"))
 }
 
+/// The rows of an as-of with records beyond its bound: each by a look-up of its own, since they are few.
+pub(super) fn written_since(as_of: &AsOf<'_>) -> String {
+    let AsOf { layout, bound, .. } = as_of;
+    let keys: Vec<String> = layout.key_fields().map(|field| col("x", &field.history)).collect();
+    let same: Vec<String> = layout
+        .key_fields()
+        .map(|field| format!("{} = {}", col("h", &field.history), col("k", &field.history)))
+        .collect();
+    let row = state_where(as_of, &format!("{} AND {}", condition(as_of), same.join(" AND ")));
+    format!(
+        "SELECT s.*
+FROM (SELECT DISTINCT {} FROM {} AS x WHERE NOT {}) AS k
+CROSS JOIN LATERAL (
+{row}
+) AS s",
+        keys.join(", "),
+        layout.history.quoted(),
+        within("x", *bound),
+    )
+}
+
 /// The table as of a time, in no order.
 fn state(as_of: &AsOf<'_>) -> String {
+    state_where(as_of, &condition(as_of))
+}
+
+fn state_where(as_of: &AsOf<'_>, condition: &str) -> String {
     let AsOf { layout, fields, sparse, .. } = as_of;
     let history = layout.history.quoted();
-    let condition = condition(as_of);
     let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
     let key = key.join(", ");
     let rest: Vec<&Field> = fields.iter().filter(|field| !layout.is_key(field)).collect();

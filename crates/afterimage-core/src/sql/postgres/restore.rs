@@ -8,6 +8,7 @@ use crate::layout::{Field, Layout};
 use crate::name::{Quoted, TableName, literal};
 use crate::schema::Column;
 use crate::sql::expression::{balanced, col};
+use crate::sql::restore::{inserted, then};
 use crate::sql::{Bound, Dialect as _, Rows, WriteBack, check_tx};
 use crate::value::Value;
 
@@ -34,14 +35,6 @@ fn is_not_left(back: &WriteBack<'_>, row: &str, name: impl Fn(&Field) -> String)
         return String::new();
     }
     format!(" AND NOT {}", key_among(back.layout, row, name, back.except))
-}
-
-/// What the state calls a column of the key.
-fn then<'b>(back: &'b WriteBack<'_>) -> impl Fn(&Field) -> String + 'b {
-    |field| {
-        let place = back.layout.key.iter().position(|name| *name == field.name);
-        place.and_then(|place| back.key.get(place)).unwrap_or(&field.name).clone()
-    }
 }
 
 /// The stored image differs. The cast takes a domain to the type it stands on, which is what the history holds.
@@ -80,22 +73,14 @@ fn given(column: &Column, value: Option<&str>) -> String {
 }
 
 pub(super) fn insert_from(back: &WriteBack<'_>) -> String {
-    let set = back.set.iter().map(|(column, _)| column.name.as_str());
-    let names = Quoted::list(back.columns.iter().map(|(field, _)| field.name.as_str()).chain(set));
-    let values: Vec<String> = back
-        .columns
-        .iter()
-        .map(|(_, then)| col("s", then))
-        .chain(back.set.iter().map(|(column, value)| given(column, value.as_deref())))
-        .collect();
+    let (names, values) = inserted(back, given);
     format!(
         "INSERT INTO {} ({names}) OVERRIDING SYSTEM VALUE
-SELECT {} FROM (
+SELECT {values} FROM (
 {}
 ) AS s
 WHERE NOT EXISTS (SELECT 1 FROM {} AS t WHERE {}){}",
         back.layout.table.quoted(),
-        values.join(", "),
         back.state,
         live(back.layout),
         same_key(back),

@@ -202,7 +202,7 @@ pub(super) fn key_json(layout: &Layout, row: &str) -> String {
             let text = json_text(&value);
             let name = serde_json::Value::from(field.name.as_str()).to_string();
             format!(
-                "{} || CASE typeof({value}) WHEN 'blob' THEN '{{\"$bytes\":\"' || hex({value}) || '\"}}' WHEN 'text' THEN CASE WHEN instr(CAST({value} AS BLOB), X'00') THEN '{{\"$bytes\":\"' || hex({value}) || '\"}}' ELSE {text} END ELSE quote({value}) END",
+                "{} || CASE typeof({value}) WHEN 'blob' THEN '{{\"$hex\":\"' || hex({value}) || '\"}}' WHEN 'text' THEN CASE WHEN instr(CAST({value} AS BLOB), X'00') THEN '{{\"$hex\":\"' || hex({value}) || '\"}}' ELSE {text} END ELSE quote({value}) END",
                 literal(&format!("{name}:"))
             )
         })

@@ -10,15 +10,15 @@
 
 use super::CLOCK;
 use crate::sql::Script;
+use crate::sql::catalog::REVISED;
+use crate::sql::scoped::{CONTEXT_COLUMNS, context_values, hex};
 use crate::{Context, Result};
-
-/// The columns of the public contract, in order.
-const CONTEXT_COLUMNS: &str = "actor, label, reason, remote_addr, correlation_id, extra, at, skip";
 
 pub(super) fn create() -> Script {
     let mut script: Script = TABLES.iter().map(ToString::to_string).collect();
     script.push(format!("INSERT OR IGNORE INTO afterimage_state (one, history_id, history_date, last_scope) VALUES (1, 0, {CLOCK}, 0)"));
     script.extend(GUARDS.iter().map(ToString::to_string));
+    script.extend(revised());
     script.push(VIEW.to_owned());
     script.push(on_insert());
     script.push(on_update());
@@ -32,7 +32,7 @@ const TABLES: [&str; 8] = [
   value TEXT
 )",
     "INSERT OR IGNORE INTO afterimage_setting (name, value)
-VALUES ('version', '1'), ('incarnation', lower(hex(randomblob(16)))), ('explicit_time', 'refused'), ('skip', 'refused')",
+VALUES ('version', '1'), ('incarnation', lower(hex(randomblob(16)))), ('revision', lower(hex(randomblob(16)))), ('explicit_time', 'refused'), ('skip', 'refused')",
     "CREATE TABLE IF NOT EXISTS afterimage_tracked (
   id INTEGER PRIMARY KEY,
   schema_name TEXT,
@@ -105,6 +105,21 @@ BEGIN
   SELECT RAISE(ABORT, 'afterimage: a context that records refer to cannot be deleted');
 END",
 ];
+
+/// Whoever remembers what the catalogue said sees that it says something else now.
+fn revised() -> Script {
+    let events = ["INSERT", "UPDATE", "DELETE"];
+    let trigger = |table: &str, event: &str| {
+        format!(
+            "CREATE TRIGGER IF NOT EXISTS afterimage_{table}_{} AFTER {event} ON afterimage_{table}
+BEGIN
+  UPDATE afterimage_setting SET value = lower(hex(randomblob(16))) WHERE name = 'revision';
+END",
+            event.to_lowercase()
+        )
+    };
+    REVISED.iter().flat_map(|table| events.map(|event| trigger(table, event))).collect()
+}
 
 const VIEW: &str = "CREATE VIEW IF NOT EXISTS afterimage_context AS
 SELECT c.actor,
@@ -205,28 +220,11 @@ BEGIN
 END";
 
 pub(super) fn set_context(context: &Context, again: bool) -> Result<String> {
-    context.check()?;
-    let text = |key: &str| match context.get(key) {
-        None | Some(serde_json::Value::Null) => "NULL".to_owned(),
-        Some(serde_json::Value::String(text)) => hex(text),
-        Some(other) => hex(&other.to_string()),
-    };
-    let extra = context.extra();
-    let extra =
-        if extra.is_empty() { "NULL".to_owned() } else { hex(&serde_json::Value::Object(extra).to_string()) };
-    let named: Vec<String> = crate::context::KEYS.iter().map(|key| text(key)).collect();
-    let at = context.explicit_time().map_or_else(|| "NULL".to_owned(), |at| at.as_micros().to_string());
-    let skip = if context.skips() { "1" } else { "NULL" };
-    let values = format!("{}, {extra}, {at}, {skip}", named.join(", "));
+    let values = context_values(context, |text| format!("CAST({} AS TEXT)", hex(text.as_bytes())))?;
+    let values = values.join(", ");
     Ok(if again {
         format!("UPDATE afterimage_context SET ({CONTEXT_COLUMNS}) = ({values})")
     } else {
         format!("INSERT INTO afterimage_context ({CONTEXT_COLUMNS}) VALUES ({values})")
     })
-}
-
-/// Text as hex digits: whatever it holds, nothing needs escaping.
-fn hex(text: &str) -> String {
-    let digits: String = text.bytes().map(|byte| format!("{byte:02X}")).collect();
-    format!("CAST(X'{digits}' AS TEXT)")
 }

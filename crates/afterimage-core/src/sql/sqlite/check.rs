@@ -100,46 +100,38 @@ pub(super) fn resync(layout: &Layout, sparse: bool) -> Script {
     let full = full_mask(layout).join(", ");
     let mut changed = words(layout);
     changed[0] = format!("1 + {}", changed[0]);
+    // What the records give is worked out once; as a subquery it would be once for each row it is asked about.
+    let into = format!("WITH r AS MATERIALIZED (\n{replay}\n)\n{}", insert_into(layout));
     let number = |order: &str| {
         format!("s.history_id + row_number() OVER (ORDER BY {order}), coalesce(s.at, s.history_date)")
     };
     let kept_already: Vec<String> = layout.fields.iter().map(|field| col("r", &field.name)).collect();
-    let order = first_key(layout, "r");
     vec![
         format!(
-            "{}
+            "{into}
 SELECT {}, '-', s.scope, {full}, NULL, {}
-FROM (
-{replay}
-) AS r, afterimage_state AS s
+FROM r, afterimage_state AS s
 WHERE NOT EXISTS (SELECT 1 FROM {live} AS t WHERE {on})",
-            insert_into(layout),
-            number(&order),
+            number(&first_key(layout, "r")),
             kept_already.join(", "),
         ),
         adopt_numbers(layout),
         format!(
-            "{}
+            "{into}
 SELECT {}, '~', s.scope, {}, NULL, {}
-FROM {live} AS t JOIN (
-{replay}
-) AS r ON {on}, afterimage_state AS s
+FROM {live} AS t JOIN r ON {on}, afterimage_state AS s
 WHERE {}",
-            insert_into(layout),
-            number(&order),
+            number(&first_key(layout, "r")),
             changed.join(", "),
             full_row(layout, "t"),
             any_differs(layout),
         ),
         adopt_numbers(layout),
         format!(
-            "{}
+            "{into}
 SELECT {}, '+', s.scope, {full}, NULL, {}
-FROM {live} AS t, afterimage_state AS s
-WHERE NOT EXISTS (SELECT 1 FROM (
-{replay}
-) AS r WHERE {on})",
-            insert_into(layout),
+FROM {live} AS t LEFT JOIN (SELECT 1 AS history_present, r.* FROM r) AS r ON {on}, afterimage_state AS s
+WHERE r.history_present IS NULL",
             number(&first_key(layout, "t")),
             full_row(layout, "t"),
         ),

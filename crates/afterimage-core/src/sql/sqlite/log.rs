@@ -6,8 +6,8 @@ use crate::name::literal;
 use crate::query::Query;
 use crate::search::Needle;
 use crate::sql::expression::{col, mask_names};
-use crate::sql::log;
-use crate::sql::log::{Part, Position, Source, Spelling, says_changed};
+use crate::sql::log::{Part, Position, Source, Spelling, pattern, says_changed};
+use crate::sql::{log, scoped};
 use crate::time::Moment;
 use crate::value::{Shown, Value};
 
@@ -60,24 +60,8 @@ impl Spelling for Sqlite {
         }
     }
 
-    fn key_among_records(&self, layout: &Layout, condition: &str) -> String {
-        let columns = |alias: &str| {
-            layout.key_fields().map(|field| col(alias, &field.history)).collect::<Vec<_>>().join(", ")
-        };
-        format!(
-            "({}) IN (SELECT {} FROM {} AS x WHERE {condition})",
-            columns("h"),
-            columns("x"),
-            layout.history.quoted()
-        )
-    }
-
     fn departs(&self, layout: &Layout) -> String {
-        // A trigger writes the arrival right after the departure: it has the next number.
-        format!(
-            "(h.history_type = '-' AND EXISTS (SELECT 1 FROM {} AS a WHERE a.history_id = h.history_id + 1 AND a.history_date = h.history_date AND a.history_old_key IS NOT NULL))",
-            layout.history.quoted()
-        )
+        scoped::departs(layout)
     }
 
     fn holds(&self, text: &str, needle: &Needle) -> String {
@@ -111,20 +95,9 @@ impl Spelling for Sqlite {
         Some(format!("({})", terms.join(" OR ")))
     }
 
-    fn old(&self, source: &Source<'_>, field: &Field) -> String {
-        let column = |alias: &str| col(alias, &field.history);
-        let before = if source.sparse { before(source, field) } else { column("p") };
-        format!(
-            "CASE h.history_type WHEN '~' THEN {before} WHEN '-' THEN {} ELSE {} END",
-            column("h"),
-            column("d")
-        )
+    fn before(&self, source: &Source<'_>, field: &Field) -> String {
+        before(source, field)
     }
-}
-
-fn pattern(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
-    literal(&format!("%{escaped}%"))
 }
 
 fn same_key(layout: &Layout, a: &str, b: &str) -> String {
@@ -197,17 +170,5 @@ pub(super) fn state_before(source: &Source<'_>, position: Position) -> String {
         fields.join(", "),
         source.layout.history.quoted(),
         position.1
-    )
-}
-
-pub(super) fn newest_of_each(layout: &Layout, deleted: bool, limit: Option<u64>) -> String {
-    let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
-    let key = key.join(", ");
-    let history = layout.history.quoted();
-    format!(
-        "SELECT n.history_date, n.history_id FROM (SELECT max(h.history_id) AS last FROM {history} AS h GROUP BY {key}) AS k JOIN {history} AS n ON n.history_id = k.last WHERE n.history_type {} '-' ORDER BY {}{}",
-        if deleted { "=" } else { "<>" },
-        layout.key_fields().map(|field| col("n", &field.history)).collect::<Vec<_>>().join(", "),
-        limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default()
     )
 }

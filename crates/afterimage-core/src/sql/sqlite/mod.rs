@@ -24,7 +24,7 @@ use crate::query::Query;
 use crate::schema::{Column, Table};
 use crate::sql::expression::col;
 use crate::sql::log::{Part, Position, Source};
-use crate::sql::{AsOf, Bound, Dialect, Rows, Script, WriteBack, check_tx};
+use crate::sql::{AsOf, Bound, Dialect, Rows, Script, WriteBack, check_tx, scoped};
 use crate::time::Moment;
 use crate::value::Value;
 use crate::{Context, Database, Result};
@@ -125,6 +125,10 @@ impl Dialect for Sqlite {
         catalog::set_context(context, again)
     }
 
+    fn clear_context(&self) -> Option<&'static str> {
+        Some("DELETE FROM afterimage_context")
+    }
+
     fn records_of_key(&self, layout: &Layout, fields: &[Field], bound: Bound) -> String {
         read::records_of_key(layout, fields, bound)
     }
@@ -142,7 +146,7 @@ impl Dialect for Sqlite {
     }
 
     fn newest_of_each(&self, layout: &Layout, deleted: bool, limit: Option<u64>) -> String {
-        log::newest_of_each(layout, deleted, limit)
+        scoped::newest_of_each(layout, deleted, limit)
     }
 
     fn state_before(&self, source: &Source<'_>, position: Position) -> String {
@@ -200,7 +204,7 @@ impl Dialect for Sqlite {
     }
 
     fn contested(&self, layout: &Layout, beyond: Bound) -> String {
-        restore::contested(layout, beyond)
+        scoped::contested(layout, beyond)
     }
 
     fn count_collateral(&self, layout: &Layout, own: &str, rows: Rows<'_>) -> Result<String> {
@@ -219,11 +223,29 @@ impl Dialect for Sqlite {
         restore::row_exists(table, columns, values)
     }
 
+    fn kept(&self, field: &Field, row: &str) -> String {
+        kept(field, row)
+    }
+
+    fn within(&self, alias: &str, bound: Bound) -> String {
+        scoped::within(alias, bound)
+    }
+
+    fn beyond(&self, alias: &str, bound: Bound) -> String {
+        scoped::beyond(alias, bound)
+    }
+
+    fn written_since(&self, as_of: &AsOf<'_>) -> Option<String> {
+        let as_of = AsOf { rows: Rows::Beyond(as_of.bound), first: false, ..as_of.clone() };
+        // In parentheses, since its own order is not that of the whole.
+        Some(format!("SELECT * FROM (\n{}\n)", read::as_of(&as_of)))
+    }
+
     fn count_as_of(&self, as_of: &AsOf<'_>) -> String {
         read::count_as_of(as_of)
     }
 
-    fn shown(&self, query: &str, fields: &[&Field]) -> String {
+    fn shown(&self, _layout: &Layout, query: &str, fields: &[&Field]) -> String {
         let columns: Vec<String> = fields.iter().map(|field| col("q", &field.name)).collect();
         format!("SELECT {} FROM (\n{query}\n) AS q", columns.join(", "))
     }

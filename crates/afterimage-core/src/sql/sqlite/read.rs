@@ -5,22 +5,9 @@
 use crate::layout::{Field, Layout};
 use crate::name::literal;
 use crate::sql::expression::{balanced, col, mask_names};
+use crate::sql::scoped::{beyond, hex, key_columns, within};
 use crate::sql::{AsOf, Bound, Rows};
 use crate::value::Value;
-
-/// A condition on the records of an alias.
-pub(super) fn within(alias: &str, bound: Bound) -> String {
-    match bound {
-        Bound::Now => "1".to_owned(),
-        Bound::Time(at) => format!("{alias}.history_date <= {}", at.as_micros()),
-        Bound::Position(at, id) => {
-            let at = at.as_micros();
-            format!(
-                "({alias}.history_date < {at} OR ({alias}.history_date = {at} AND {alias}.history_id <= {id}))"
-            )
-        }
-    }
-}
 
 pub(super) fn header(alias: &str, layout: &Layout) -> String {
     let words: Vec<String> = layout.word_columns().map(|word| format!("{alias}.{word}")).collect();
@@ -70,10 +57,9 @@ ORDER BY h.history_date, h.history_id",
 
 /// A trigger writes the arrival right after the departure: it has the next number.
 pub(super) fn arrival_of(layout: &Layout) -> String {
-    let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
     format!(
         "SELECT h.history_id, {} FROM {} AS h WHERE h.history_id = ?1 + 1 AND h.history_date = ?2 AND h.history_old_key IS NOT NULL",
-        key.join(", "),
+        key_columns(layout, "h"),
         layout.history.quoted()
     )
 }
@@ -81,10 +67,7 @@ pub(super) fn arrival_of(layout: &Layout) -> String {
 /// A value of a key as a literal.
 pub(super) fn key_literal(value: &Value) -> String {
     match value {
-        Value::Bytes(bytes) => {
-            let digits: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
-            format!("X'{digits}'")
-        }
+        Value::Bytes(bytes) => hex(bytes),
         other => literal(&other.to_string()),
     }
 }
@@ -97,10 +80,7 @@ pub(super) fn among(
     rows: Rows<'_>,
 ) -> Option<String> {
     let own = || layout.key_fields().map(|field| col(row, &name(field))).collect::<Vec<_>>().join(", ");
-    let by = |source: String| {
-        let theirs: Vec<String> = layout.key_fields().map(|field| col("x", &field.history)).collect();
-        format!("({}) IN (SELECT {} FROM {source})", own(), theirs.join(", "))
-    };
+    let by = |source: String| format!("({}) IN (SELECT {} FROM {source})", own(), key_columns(layout, "x"));
     let history = layout.history.quoted();
     match rows {
         Rows::All => None,
@@ -117,7 +97,7 @@ pub(super) fn among(
         Rows::TouchedBy(tx) => Some(by(format!(
             "afterimage_scope AS w JOIN {history} AS x ON x.history_id BETWEEN w.first_id AND coalesce(w.last_id, 9223372036854775807) WHERE w.id = {tx} AND w.tx = {tx}"
         ))),
-        Rows::Beyond(bound) => Some(by(format!("{history} AS x WHERE NOT {}", within("x", bound)))),
+        Rows::Beyond(bound) => Some(by(format!("{history} AS x WHERE {}", beyond("x", bound)))),
     }
 }
 
@@ -151,9 +131,8 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
     let AsOf { layout, fields, sparse, .. } = as_of;
     let history = layout.history.quoted();
     let condition = condition(as_of);
-    let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
-    let key = key.join(", ");
-    let order = order_by_key(layout);
+    let key = key_columns(layout, "h");
+    let order = key_columns(layout, "l");
     if as_of.first {
         return first_as_of(as_of);
     }
@@ -231,12 +210,8 @@ WHERE l.history_type <> '-' AND l.history_id = {}
 ORDER BY {}",
         columns.join(", "),
         newest("h.history_id", ""),
-        order_by_key(layout)
+        key_columns(layout, "l")
     )
-}
-
-fn order_by_key(layout: &Layout) -> String {
-    layout.key_fields().map(|field| col("l", &field.history)).collect::<Vec<_>>().join(", ")
 }
 
 fn named<'f>(fields: impl Iterator<Item = &'f Field>, expression: impl Fn(&Field) -> String) -> Vec<String> {

@@ -1,13 +1,14 @@
 //! Writing a state back: from the records to the table, as it is stored.
 
 use super::kept;
-use super::read::{among, key_is, key_literal, within};
+use super::read::{among, key_is, key_literal};
 use crate::Result;
 use crate::layout::{Field, Layout};
 use crate::name::{Quoted, TableName, literal};
 use crate::schema::Column;
 use crate::sql::expression::{balanced, col};
-use crate::sql::{Bound, Rows, WriteBack, check_tx};
+use crate::sql::restore::{inserted, then};
+use crate::sql::{Rows, WriteBack, check_tx, scoped};
 use crate::value::Value;
 
 /// The live row, alias `t`, is the state's, alias `s`.
@@ -43,14 +44,6 @@ fn is_not_left(back: &WriteBack<'_>, row: &str, name: impl Fn(&Field) -> String)
     format!(" AND NOT {left}")
 }
 
-/// What the state calls a column of the key.
-fn then<'b>(back: &'b WriteBack<'_>) -> impl Fn(&Field) -> String + 'b {
-    |field| {
-        let place = back.layout.key.iter().position(|name| *name == field.name);
-        place.and_then(|place| back.key.get(place)).unwrap_or(&field.name).clone()
-    }
-}
-
 fn differs(field: &Field, then: &str) -> String {
     let (live, state) = (col("t", &field.name), col("s", then));
     format!("({live} IS NOT {state} COLLATE BINARY OR typeof({live}) IS NOT typeof({state}))")
@@ -84,22 +77,14 @@ fn given(_column: &Column, value: Option<&str>) -> String {
 }
 
 pub(super) fn insert_from(back: &WriteBack<'_>) -> String {
-    let set = back.set.iter().map(|(column, _)| column.name.as_str());
-    let names = Quoted::list(back.columns.iter().map(|(field, _)| field.name.as_str()).chain(set));
-    let values: Vec<String> = back
-        .columns
-        .iter()
-        .map(|(_, then)| col("s", then))
-        .chain(back.set.iter().map(|(column, value)| given(column, value.as_deref())))
-        .collect();
+    let (names, values) = inserted(back, given);
     let table = back.layout.table.quoted();
     format!(
         "INSERT INTO {table} ({names})
-SELECT {} FROM (
+SELECT {values} FROM (
 {}
 ) AS s
 WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {}){}",
-        values.join(", "),
         back.state,
         same_key(back),
         is_not_left(back, "s", then(back)),
@@ -109,14 +94,24 @@ WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {}){}",
 /// The rows of alias `t` that these records are about and the state does not have.
 fn beyond(back: &WriteBack<'_>, rows: Rows<'_>) -> String {
     let own = |field: &Field| field.name.clone();
+    let live: Vec<String> = back
+        .layout
+        .key_fields()
+        .map(|field| {
+            format!("{}{}", col("t", &field.name), if field.plain_equality { "" } else { " COLLATE BINARY" })
+        })
+        .collect();
+    let then: Vec<String> = back.key.iter().map(|name| col("s", name)).collect();
+    // A list of the state's keys is worked out once; looked for row by row, the whole state would be each time.
     format!(
-        "{} AS t WHERE {} AND NOT EXISTS (SELECT 1 FROM (
+        "{} AS t WHERE {} AND ({}) NOT IN (SELECT {} FROM (
 {}
-) AS s WHERE {}){}",
+) AS s){}",
         back.layout.table.quoted(),
         among(back.layout, "t", own, rows).unwrap_or_else(|| "1".to_owned()),
+        live.join(", "),
+        then.join(", "),
         back.state,
-        same_key(back),
         is_not_left(back, "t", own),
     )
 }
@@ -143,30 +138,9 @@ pub(super) fn move_row(layout: &Layout, from: &[Value], to: &[Value]) -> String 
     )
 }
 
-fn key_columns(layout: &Layout) -> String {
-    layout.key_fields().map(|field| col("h", &field.history)).collect::<Vec<_>>().join(", ")
-}
-
-/// A record's transaction: that of its context, or else its moment, which is all that is known of it.
-const OF_TRANSACTION: &str = "coalesce(c.tx, -h.history_date)";
-
-fn newest(layout: &Layout, rows: &str, having: &str) -> String {
-    let history = layout.history.quoted();
-    format!(
-        "SELECT n.history_date, n.history_id FROM (SELECT max(h.history_id) AS last FROM {history} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope WHERE {rows} GROUP BY {} HAVING {having}) AS k JOIN {history} AS n ON n.history_id = k.last",
-        key_columns(layout),
-    )
-}
-
 pub(super) fn overwritten(layout: &Layout, tx: &str) -> Result<String> {
     let touched = among(layout, "h", |field| field.history.clone(), Rows::TouchedBy(check_tx(tx)?));
-    let last_of_it = format!("max(CASE WHEN c.tx = {tx} THEN h.history_id END)");
-    Ok(newest(layout, &touched.unwrap_or_default(), &format!("max(h.history_id) > {last_of_it}")))
-}
-
-pub(super) fn contested(layout: &Layout, beyond: Bound) -> String {
-    let rows = format!("NOT {}", within("h", beyond));
-    newest(layout, &rows, &format!("count(DISTINCT {OF_TRANSACTION}) > 1"))
+    Ok(scoped::overwritten(layout, &touched.unwrap_or_default(), tx))
 }
 
 pub(super) fn count_collateral(layout: &Layout, own: &str, rows: Rows<'_>) -> Result<String> {

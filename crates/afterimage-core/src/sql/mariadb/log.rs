@@ -1,0 +1,178 @@
+//! Questions about records.
+
+use super::keys_are_equal;
+use super::read::{header, key_is, of_tx};
+use super::value::{as_text, key_literal};
+use crate::layout::{Field, Keeping, Layout};
+use crate::name::literal;
+use crate::query::Query;
+use crate::search::Needle;
+use crate::sql::expression::{col, mask_names};
+use crate::sql::log::{Part, Position, Source, Spelling, pattern, says_changed};
+use crate::sql::{log, scoped};
+use crate::time::Moment;
+use crate::value::Value;
+
+struct MariaDb;
+
+impl Spelling for MariaDb {
+    fn at(&self, moment: Moment) -> String {
+        moment.as_micros().to_string()
+    }
+
+    fn user(&self) -> &'static str {
+        // In a form that tells the optimizer nothing about NULL: it would begin with the contexts, and read the whole
+        // history for each, instead of the newest records first.
+        "COALESCE(c.actor, NULL)"
+    }
+
+    fn reason(&self) -> &'static str {
+        "c.reason"
+    }
+
+    fn context(&self, member: &str) -> String {
+        format!("JSON_VALUE(c.context, {})", literal(&format!("$.\"{member}\"")))
+    }
+
+    fn from(&self, part: &Part<'_>, previous: bool) -> String {
+        let history = part.source.layout.history.quoted();
+        let joins = if previous { joined(&part.source) } else { String::new() };
+        format!("{history} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope{joins}")
+    }
+
+    fn of_transaction(&self, transactions: &[&str]) -> String {
+        let each: Vec<String> = transactions.iter().map(|id| of_tx("h", id)).collect();
+        if each.is_empty() { "FALSE".to_owned() } else { format!("({})", each.join(" OR ")) }
+    }
+
+    fn key_is(&self, layout: &Layout, key: &[Value]) -> String {
+        key_is(layout, |field| col("h", &field.history), key)
+    }
+
+    fn older(&self, at: &str, id: i64) -> String {
+        // Rows that are compared as such are no range of an index there.
+        format!("h.history_date <= {at} AND (h.history_date < {at} OR h.history_id < {id})")
+    }
+
+    fn value_is(&self, expression: &str, field: &Field, value: &Value) -> String {
+        format!("{expression} = {}", key_literal(&field.sql_type, field.shown, value))
+    }
+
+    fn departs(&self, layout: &Layout) -> String {
+        scoped::departs(layout)
+    }
+
+    fn holds(&self, text: &str, needle: &Needle) -> String {
+        let terms: Vec<String> = needle
+            .forms()
+            .iter()
+            .map(|form| {
+                format!(
+                    "CONVERT({text} USING utf8mb4) COLLATE utf8mb4_general_ci LIKE {} ESCAPE '\\'",
+                    pattern(form)
+                )
+            })
+            .collect();
+        format!("({})", terms.join(" OR "))
+    }
+
+    fn may_be(&self, value: &str, field: &Field, needle: &Needle) -> Option<String> {
+        if needle.is_null() {
+            return Some(format!("{value} IS NULL"));
+        }
+        if field.keeping == Keeping::Masked {
+            return None;
+        }
+        let text = as_text(field, value);
+        let mut terms = vec![self.holds(&text, needle)];
+        if !needle.numbers().is_empty() {
+            // As a float; the exact rule comes after.
+            terms.push(format!("({value}) + 0 IN ({})", needle.numbers().join(", ")));
+        }
+        if let Some(prefix) = needle.time_prefix() {
+            let (day, time) = prefix.split_at(prefix.len().min(10));
+            terms.push(format!("{text} LIKE {}", literal(&format!("{day}{}%", time.replacen('T', " ", 1)))));
+        }
+        Some(format!("({})", terms.join(" OR ")))
+    }
+
+    fn before(&self, source: &Source<'_>, field: &Field) -> String {
+        before(source, field)
+    }
+}
+
+/// The records of two aliases are of the same row.
+fn same_key(layout: &Layout, a: &str, b: &str) -> String {
+    keys_are_equal(layout, |field| col(a, &field.history), |field| col(b, &field.history))
+}
+
+/// The record before, and the one from which it departed.
+fn joined(source: &Source<'_>) -> String {
+    let layout = source.layout;
+    let history = layout.history.quoted();
+    let previous = if source.sparse {
+        String::new()
+    } else {
+        format!(
+            "\n  LEFT JOIN {history} AS p ON p.history_id = CASE WHEN h.history_type = '~' THEN (SELECT x.history_id FROM {history} AS x WHERE {} AND x.history_id < h.history_id ORDER BY x.history_date DESC, x.history_id DESC LIMIT 1) END",
+            same_key(layout, "x", "h")
+        )
+    };
+    format!(
+        "{previous}\n  LEFT JOIN {history} AS d ON d.history_id = CASE WHEN h.history_old_key IS NOT NULL THEN h.history_id - 1 END"
+    )
+}
+
+/// The value in the newest record before that names the field.
+fn before(source: &Source<'_>, field: &Field) -> String {
+    format!(
+        "(SELECT {} FROM {} AS x WHERE {} AND x.history_id < h.history_id AND {} ORDER BY x.history_date DESC, x.history_id DESC LIMIT 1)",
+        col("x", &field.history),
+        source.layout.history.quoted(),
+        same_key(source.layout, "x", "h"),
+        mask_names("x", field),
+    )
+}
+
+pub(super) fn positions(parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String {
+    log::positions(&MariaDb, &ToOwned::to_owned, parts, query, after, limit)
+}
+
+pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String {
+    let layout = source.layout;
+    let new: String = source
+        .fields
+        .iter()
+        .map(|field| format!(", {}", as_text(field, &col("h", &field.history))))
+        .collect();
+    let old: String = source
+        .fields
+        .iter()
+        .map(|field| {
+            let old = as_text(field, &format!("({})", MariaDb.old(source, field)));
+            format!(", CASE WHEN {} THEN {old} END", says_changed("h", field))
+        })
+        .collect();
+    let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();
+    format!(
+        "SELECT {}{new}{old}
+FROM {} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope{}
+WHERE h.history_id IN ({})",
+        header("h", layout),
+        layout.history.quoted(),
+        joined(source),
+        ids.join(", "),
+    )
+}
+
+/// The state of a row right before a record, field by field.
+pub(super) fn state_before(source: &Source<'_>, position: Position) -> String {
+    let fields: Vec<String> =
+        source.fields.iter().map(|field| as_text(field, &before(source, field))).collect();
+    format!(
+        "SELECT {} FROM {} AS h WHERE h.history_id = {}",
+        fields.join(", "),
+        source.layout.history.quoted(),
+        position.1
+    )
+}

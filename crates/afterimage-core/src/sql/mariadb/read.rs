@@ -1,0 +1,281 @@
+//! Reading: the records of a row, and a table as of a time.
+//!
+//! A number is taken under the row's lock: along a row, numbers and dates rise together, so that the newest record of a
+//! key is the one with the highest number.
+
+use super::value::{self, as_text, is_text};
+use crate::layout::{Field, Layout};
+use crate::name::Quoted;
+use crate::sql::expression::{balanced, col, mask_names};
+use crate::sql::scoped::{beyond, key_columns, within};
+use crate::sql::{AsOf, Bound, Rows};
+use crate::value::Value;
+
+/// The records of a transaction.
+pub(super) fn of_tx(alias: &str, tx: &str) -> String {
+    let of = |column: &str| format!("(SELECT w.{column} FROM afterimage_scope AS w WHERE w.id = {tx})");
+    format!(
+        "({alias}.history_date >= {} AND {alias}.history_date <= COALESCE({}, 9223372036854775807) AND {alias}.history_scope IN (SELECT w.id FROM afterimage_scope AS w WHERE w.tx = {tx}))",
+        of("began"),
+        of("last_date"),
+    )
+}
+
+pub(super) fn header(alias: &str, layout: &Layout) -> String {
+    let words: Vec<String> = layout.word_columns().map(|word| format!("{alias}.{word}")).collect();
+    format!(
+        "{alias}.history_id, {alias}.history_date, {alias}.history_type, c.actor, c.reason, c.context, CAST(c.tx AS CHAR), {alias}.history_old_key, {}",
+        words.join(", ")
+    )
+}
+
+pub(super) fn records_of_key(layout: &Layout, fields: &[Field], bound: Bound) -> String {
+    let columns: String =
+        fields.iter().map(|field| format!(", {}", as_text(field, &col("h", &field.history)))).collect();
+    let key: Vec<String> = layout
+        .key_fields()
+        .map(|field| {
+            format!("{} = {}", col("h", &field.history), value::given(&field.sql_type, field.shown, "?"))
+        })
+        .collect();
+    format!(
+        "SELECT {}{columns}
+FROM {} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope
+WHERE {} AND {}
+ORDER BY h.history_date, h.history_id",
+        header("h", layout),
+        layout.history.quoted(),
+        key.join(" AND "),
+        within("h", bound),
+    )
+}
+
+/// An arrival has the number after its departure's.
+pub(super) fn arrival_of(layout: &Layout) -> String {
+    let key: Vec<String> =
+        layout.key_fields().map(|field| as_text(field, &col("h", &field.history))).collect();
+    format!(
+        "SELECT h.history_id, {} FROM {} AS h WHERE h.history_id = ? + 1 AND h.history_date = ? AND h.history_old_key IS NOT NULL",
+        key.join(", "),
+        layout.history.quoted()
+    )
+}
+
+/// The columns of a key, called as `name` says, have these values. Text compares by bytes, whatever the column does.
+pub(super) fn key_is(layout: &Layout, column: impl Fn(&Field) -> String, key: &[Value]) -> String {
+    let terms: Vec<String> = layout
+        .key_fields()
+        .zip(key)
+        .map(|(field, given)| {
+            let column = column(field);
+            let given = value::key_literal(&field.sql_type, field.shown, given);
+            if is_text(field) {
+                format!("{column} = {given} AND CONVERT({column} USING utf8mb4) COLLATE utf8mb4_nopad_bin = {given}")
+            } else {
+                format!("{column} = {given}")
+            }
+        })
+        .collect();
+    format!("({})", terms.join(" AND "))
+}
+
+/// The rows of alias `row` are those asked for; their key's columns are called as `name` says.
+pub(super) fn among(
+    layout: &Layout,
+    row: &str,
+    name: impl Fn(&Field) -> String,
+    rows: Rows<'_>,
+) -> Option<String> {
+    let own = || layout.key_fields().map(|field| col(row, &name(field))).collect::<Vec<_>>().join(", ");
+    let by = |condition: String| {
+        format!(
+            "({}) IN (SELECT {} FROM {} AS x WHERE {condition})",
+            own(),
+            key_columns(layout, "x"),
+            layout.history.quoted()
+        )
+    };
+    match rows {
+        Rows::All => None,
+        Rows::Keys(keys) => {
+            let each: Vec<String> =
+                keys.iter().map(|key| key_is(layout, |field| col(row, &name(field)), key)).collect();
+            Some(format!("({})", balanced(&each, "OR", "FALSE")))
+        }
+        Rows::TouchedBy(tx) => Some(by(of_tx("x", tx))),
+        Rows::Beyond(bound) => Some(by(beyond("x", bound))),
+    }
+}
+
+/// The records that an as-of looks at.
+fn condition(as_of: &AsOf<'_>) -> String {
+    let AsOf { layout, bound, unfinished, rows, .. } = as_of;
+    let mut condition = within("h", *bound);
+    if let Some(among) = among(layout, "h", |field| field.history.clone(), *rows) {
+        condition.push_str(" AND ");
+        condition.push_str(&among);
+    }
+    if !unfinished.is_empty() {
+        condition.push_str(&format!(
+            " AND (h.history_scope IS NULL OR h.history_scope NOT IN (SELECT w.id FROM afterimage_scope AS w WHERE w.tx IN ({})))",
+            unfinished.join(", ")
+        ));
+    }
+    condition
+}
+
+/// The creations less the deletions until then.
+pub(super) fn count_as_of(as_of: &AsOf<'_>) -> String {
+    format!(
+        "SELECT CAST(COALESCE(SUM(CASE h.history_type WHEN '+' THEN 1 WHEN '-' THEN -1 END), 0) AS SIGNED) FROM {} AS h WHERE {}",
+        as_of.layout.history.quoted(),
+        condition(as_of),
+    )
+}
+
+/// A field under its present name and, where it is text, under the collation that the table has.
+fn named(layout: &Layout, field: &Field, expression: &str) -> String {
+    let collate = match &field.collation {
+        Some(collation) if layout.is_key(field) => format!(" COLLATE {collation}"),
+        _ => String::new(),
+    };
+    format!("{expression}{collate} AS {}", Quoted::new(&field.name))
+}
+
+/// A join has 61 tables at most there.
+const MOST_JOINED: usize = 50;
+
+pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
+    let AsOf { layout, fields, sparse, .. } = as_of;
+    if as_of.first {
+        return first_as_of(as_of);
+    }
+    let history = layout.history.quoted();
+    let rest: Vec<&Field> = fields.iter().filter(|field| !layout.is_key(field)).collect();
+    let mut columns: Vec<String> =
+        layout.key_fields().map(|field| named(layout, field, &col("l", &field.history))).collect();
+    let mut newest = String::new();
+    let mut joins = String::new();
+    // A look-up in the list of columns would be the same, but where a condition of an outer query is merged with it,
+    // 10.11 refuses it as an unknown column; so a query with more of them than can be joined is kept from being merged.
+    let joined = rest.len() <= MOST_JOINED;
+    for field in rest {
+        let value = if *sparse {
+            newest.push_str(&format!(
+                ",\n    MAX(CASE WHEN {} THEN h.history_id END) AS f{}",
+                mask_names("h", field),
+                field.bit
+            ));
+            let alias = format!("v{}", field.bit);
+            let on = format!("{alias}.history_id = n.f{}", field.bit);
+            if joined {
+                joins.push_str(&format!("\nLEFT JOIN {history} AS {alias} ON {on}"));
+                col(&alias, &field.history)
+            } else {
+                format!("(SELECT {} FROM {history} AS {alias} WHERE {on})", col(&alias, &field.history))
+            }
+        } else {
+            col("l", &field.history)
+        };
+        columns.push(named(layout, field, &value));
+    }
+    format!(
+        "SELECT {}
+FROM (SELECT MAX(h.history_id) AS last{newest}
+  FROM {history} AS h WHERE {} GROUP BY {}) AS n
+JOIN {history} AS l ON l.history_id = n.last{joins}
+WHERE l.history_type <> '-'
+ORDER BY {}{}",
+        columns.join(", "),
+        condition(as_of),
+        key_columns(layout, "h"),
+        key_columns(layout, "l"),
+        if joined || !sparse { "" } else { WORKED_OUT_ONCE },
+    )
+}
+
+/// The same, row by row in the order of the key's index, so that it stops as soon as nobody asks for more.
+fn first_as_of(as_of: &AsOf<'_>) -> String {
+    let AsOf { layout, fields, sparse, .. } = as_of;
+    let history = layout.history.quoted();
+    let same: Vec<String> = layout
+        .key_fields()
+        .map(|field| format!("{} = {}", col("h", &field.history), col("l", &field.history)))
+        .collect();
+    let newest = |value: &str, names: &str| {
+        format!(
+            "(SELECT {value} FROM {history} AS h WHERE {} AND {}{names} ORDER BY h.history_date DESC, h.history_id DESC LIMIT 1)",
+            same.join(" AND "),
+            condition(as_of)
+        )
+    };
+    let mut columns: Vec<String> =
+        layout.key_fields().map(|field| named(layout, field, &col("l", &field.history))).collect();
+    for field in fields.iter().filter(|field| !layout.is_key(field)) {
+        let value = if *sparse {
+            newest(&col("h", &field.history), &format!(" AND {}", mask_names("h", field)))
+        } else {
+            col("l", &field.history)
+        };
+        columns.push(named(layout, field, &value));
+    }
+    format!(
+        "SELECT {}
+FROM {history} AS l
+WHERE l.history_type <> '-' AND l.history_id = {}
+ORDER BY {}",
+        columns.join(", "),
+        newest("h.history_id", ""),
+        key_columns(layout, "l")
+    )
+}
+
+/// Ends a query that is worked out once, as it stands; else it is merged into the one around it, and worked out anew for
+/// each of its rows.
+pub(super) const WORKED_OUT_ONCE: &str = "\nLIMIT 9223372036854775807";
+
+/// The state of now from the records, for comparing with the live table.
+pub(super) fn replay(layout: &Layout, fields: &[Field], sparse: bool) -> String {
+    as_of(&AsOf { layout, fields, sparse, bound: Bound::Now, unfinished: &[], rows: Rows::All, first: false })
+}
+
+/// Those that had begun by then and have records later. Where one ended is an upper bound, since what a statement noted that
+/// failed stays noted; of one whose client forgot to say it, only the records tell.
+pub(super) fn unfinished(histories: &[&Layout], bound: Bound) -> String {
+    let Some(at) = bound.moment() else { return "SELECT NULL FROM DUAL WHERE FALSE".to_owned() };
+    let at = at.as_micros();
+    let later: Vec<String> = histories
+        .iter()
+        .map(|layout| {
+            format!(
+                "EXISTS (SELECT 1 FROM {} AS h WHERE h.history_date > {at} AND h.history_date <= COALESCE(s.last_date, 9223372036854775807) AND h.history_scope IN (SELECT w.id FROM afterimage_scope AS w WHERE w.tx = s.id))",
+                layout.history.quoted()
+            )
+        })
+        .collect();
+    format!(
+        "SELECT CAST(s.id AS CHAR) FROM afterimage_scope AS s WHERE s.lasting > {at} AND s.began <= {at} AND s.tx = s.id AND {}",
+        balanced(&later, "OR", "FALSE")
+    )
+}
+
+pub(super) fn position_of_tx(histories: &[&Layout], tx: &str) -> String {
+    let each: Vec<String> = histories
+        .iter()
+        .map(|layout| {
+            format!(
+                "SELECT * FROM (SELECT h.history_date, h.history_id FROM {} AS h WHERE {} ORDER BY h.history_date DESC, h.history_id DESC LIMIT 1) AS newest_{}",
+                layout.history.quoted(),
+                of_tx("h", tx),
+                layout.id
+            )
+        })
+        .collect();
+    if each.is_empty() {
+        return "SELECT NULL, NULL FROM DUAL WHERE FALSE".to_owned();
+    }
+    format!(
+        "SELECT history_date, history_id FROM (\n{}\n) AS found ORDER BY history_date DESC, history_id DESC LIMIT 1",
+        each.join("\nUNION ALL\n")
+    )
+}

@@ -1,0 +1,108 @@
+//! What SQLite and MariaDB have in common: a record refers to its context by the number of a row of `afterimage_scope`, and
+//! along a row numbers rise with dates; an arrival has the number after its departure's.
+
+use super::Bound;
+use super::expression::col;
+use crate::layout::Layout;
+use crate::{Context, Result};
+
+/// The columns of a context by the public contract, in the order of [`context_values`].
+pub(super) const CONTEXT_COLUMNS: &str = "actor, label, reason, remote_addr, correlation_id, extra, at, skip";
+
+/// The values of a context's row; `text` writes one as SQL.
+pub(super) fn context_values(context: &Context, text: impl Fn(&str) -> String) -> Result<Vec<String>> {
+    use serde_json::Value as Json;
+    context.check()?;
+    let null = || "NULL".to_owned();
+    let mut values: Vec<String> = crate::context::KEYS
+        .iter()
+        .map(|key| match context.get(key) {
+            None | Some(Json::Null) => null(),
+            Some(Json::String(value)) => text(value),
+            Some(other) => text(&other.to_string()),
+        })
+        .collect();
+    let extra = context.extra();
+    values.push(if extra.is_empty() { null() } else { text(&Json::Object(extra).to_string()) });
+    values.push(context.explicit_time().map_or_else(null, |at| at.as_micros().to_string()));
+    values.push(if context.skips() { "1".to_owned() } else { null() });
+    Ok(values)
+}
+
+/// Text as hex digits: whatever it holds, nothing needs escaping.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
+    format!("X'{digits}'")
+}
+
+/// A condition on the records of an alias: up to a bound.
+pub(super) fn within(alias: &str, bound: Bound) -> String {
+    match bound {
+        Bound::Now => "TRUE".to_owned(),
+        Bound::Time(at) => format!("{alias}.history_date <= {}", at.as_micros()),
+        Bound::Position(at, id) => {
+            let at = at.as_micros();
+            format!(
+                "({alias}.history_date < {at} OR ({alias}.history_date = {at} AND {alias}.history_id <= {id}))"
+            )
+        }
+    }
+}
+
+/// The opposite, written so that an index can find them.
+pub(super) fn beyond(alias: &str, bound: Bound) -> String {
+    match bound {
+        Bound::Now => "FALSE".to_owned(),
+        Bound::Time(at) => format!("{alias}.history_date > {}", at.as_micros()),
+        Bound::Position(at, id) => {
+            let at = at.as_micros();
+            format!(
+                "({alias}.history_date >= {at} AND ({alias}.history_date > {at} OR {alias}.history_id > {id}))"
+            )
+        }
+    }
+}
+
+/// Whether a record of alias `h` is a departure, which is told by its arrival.
+pub(super) fn departs(layout: &Layout) -> String {
+    format!(
+        "(h.history_type = '-' AND EXISTS (SELECT 1 FROM {} AS a WHERE a.history_id = h.history_id + 1 AND a.history_date = h.history_date AND a.history_old_key IS NOT NULL))",
+        layout.history.quoted()
+    )
+}
+
+/// The columns of the history that hold the key.
+pub(super) fn key_columns(layout: &Layout, alias: &str) -> String {
+    layout.key_fields().map(|field| col(alias, &field.history)).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn newest_of_each(layout: &Layout, deleted: bool, limit: Option<u64>) -> String {
+    let history = layout.history.quoted();
+    format!(
+        "SELECT n.history_date, n.history_id FROM (SELECT max(h.history_id) AS last FROM {history} AS h GROUP BY {}) AS k JOIN {history} AS n ON n.history_id = k.last WHERE n.history_type {} '-' ORDER BY {}{}",
+        key_columns(layout, "h"),
+        if deleted { "=" } else { "<>" },
+        key_columns(layout, "n"),
+        limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default()
+    )
+}
+
+/// The newest record of each row of which records fulfil a condition, and all together another.
+fn newest(layout: &Layout, rows: &str, having: &str) -> String {
+    let history = layout.history.quoted();
+    format!(
+        "SELECT n.history_date, n.history_id FROM (SELECT max(h.history_id) AS last FROM {history} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope WHERE {rows} GROUP BY {} HAVING {having}) AS k JOIN {history} AS n ON n.history_id = k.last",
+        key_columns(layout, "h"),
+    )
+}
+
+/// Of the rows that a transaction touched, those that another changed later.
+pub(super) fn overwritten(layout: &Layout, touched: &str, tx: &str) -> String {
+    newest(layout, touched, &format!("max(h.history_id) > max(CASE WHEN c.tx = {tx} THEN h.history_id END)"))
+}
+
+/// A record's transaction is that of its context, or else its moment, which is all that is known of it.
+pub(super) fn contested(layout: &Layout, since: Bound) -> String {
+    let several = "count(DISTINCT coalesce(c.tx, -h.history_date)) > 1";
+    newest(layout, &beyond("h", since), several)
+}

@@ -1,0 +1,79 @@
+//! What was read of the catalogue before, and whether it still stands.
+//!
+//! Every change of the catalogue gives it another revision, a random one, in the transaction that makes the change. So one
+//! small question tells whether what another transaction read is what this one would read.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use afterimage_core::sql::catalog as sql;
+
+use crate::catalog::{self, Entry};
+use crate::error::Result;
+use crate::session::{Cell, Session};
+
+/// All tracked tables, in the order in which they were tracked.
+pub(crate) type Entries = Vec<Arc<Entry>>;
+
+/// A revision of the catalogue, and what it says.
+#[derive(Debug, Clone)]
+struct Reading {
+    revision: String,
+    entries: Entries,
+}
+
+/// What a session remembers of the catalogue.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Remembered {
+    /// What all sessions of a handle know.
+    shared: Arc<Mutex<Option<Reading>>>,
+    /// Whether this session's transaction sees one moment and does not write.
+    pub(crate) sees_one_moment: bool,
+    /// Then it need not ask twice.
+    of_this_moment: Option<Entries>,
+}
+
+impl Remembered {
+    fn last(&self) -> Option<Reading> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep(&self, reading: Option<Reading>) {
+        *self.shared.lock().unwrap_or_else(PoisonError::into_inner) = reading;
+    }
+}
+
+/// All tracked tables: read anew only where the catalogue has changed since they were read last.
+pub(crate) async fn entries(session: &mut Session) -> Result<Entries> {
+    if let Some(entries) = &session.remembered().of_this_moment {
+        return Ok(entries.clone());
+    }
+    if !session.remembered().sees_one_moment {
+        // What a transaction that writes makes of the catalogue may never be committed: it is nobody else's to remember.
+        let there = catalog::exists(session).await?;
+        return if there { catalog::read(session).await } else { Ok(Entries::new()) };
+    }
+    let last = session.remembered().last();
+    // A catalogue that was there once is hardly gone: only then is it an error that its revision cannot be read.
+    if last.is_none() && !catalog::exists(session).await? {
+        return Ok(Entries::new());
+    }
+    let revision = session.row(&sql::revision(session.dialect()), &[]).await;
+    let revision = match revision {
+        Ok(row) => row.and_then(|mut row| row.pop().and_then(Cell::text)),
+        Err(error) => {
+            session.remembered().keep(None);
+            return Err(error);
+        }
+    };
+    let entries = match (last, &revision) {
+        (Some(last), Some(revision)) if last.revision == *revision => last.entries,
+        _ => {
+            let entries = catalog::read(session).await?;
+            let reading = revision.map(|revision| Reading { revision, entries: entries.clone() });
+            session.remembered().keep(reading);
+            entries
+        }
+    };
+    session.remembered().of_this_moment = Some(entries.clone());
+    Ok(entries)
+}

@@ -1,0 +1,1 @@
+CREATE TABLE t (tenant VARCHAR(36) NOT NULL, line INT NOT NULL, note TEXT, PRIMARY KEY (tenant, line)) CHARACTER SET latin1;
