@@ -17,7 +17,7 @@ pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
     let mut answers: Vec<(&str, Vec<(&'static str, f64)>)> = Vec::new();
     for (side, table) in SIDES.into_iter().skip(1) {
         bench.fill_history(table, side == "delta", size.rows, VERSIONS, end, step).await?;
-        bench.run(if bench.is_postgres() { "VACUUM ANALYZE" } else { "ANALYZE" }).await?;
+        bench.analyze().await?;
         let at = |micros: i64| Moment::from_micros(micros);
         let (day, next) = (at(end - 50 * DAY), at(end - 49 * DAY));
         let asked = |change: &dyn Fn(&mut Query)| {
@@ -88,8 +88,11 @@ pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
             for (name, back) in [("as of, 1 % of the records after", 1), ("as of, half of them after", 50)] {
                 let begun = Instant::now();
                 let then = PointInTime::At(at(end - back * DAY));
-                bench.audit.as_of(&AsOfQuery::new(table, then.clone())).await?;
+                let found = bench.audit.as_of(&AsOfQuery::new(table, then.clone())).await?.rows.len();
                 note(name, begun);
+                if found != size.rows as usize {
+                    return Err(format!("{side}, {name}: {found} rows instead of {}", size.rows).into());
+                }
                 if back == 50 {
                     let begun = Instant::now();
                     let mut query = AsOfQuery::new(table, then);

@@ -1,15 +1,15 @@
-//! What capture costs, against the plain table: bulk and single-row writes, and reading as of a time, on SQLite and
-//! PostgreSQL, in both storages. All sides run in turns in one run (A B C A B C); what counts is the ratio of medians.
+//! What capture costs, against the plain table: bulk and single-row writes, and reading as of a time, on PostgreSQL,
+//! SQLite and MariaDB, in both storages. All sides run in turns in one run (A B C A B C); what counts is the ratio of medians.
 //!
-//! `cargo xtask bench` starts a PostgreSQL of its own and runs it. `--quick` takes a tenth of the rows and fewer rounds,
-//! `--database` one of the two, `--part` writing, reading or asking.
+//! `cargo xtask bench` starts servers of its own and runs it. `--quick` takes a tenth of the rows and fewer rounds,
+//! `--database` one of the three, `--part` writing, reading or asking.
 
 mod asking;
 mod database;
 mod reading;
 mod writing;
 
-use database::Bench;
+use database::{Bench, KINDS};
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
@@ -33,11 +33,11 @@ async fn main() -> Outcome {
     let (only, part) = (option("--database"), option("--part"));
     let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
     println!("Medians of {} rounds, the sides in turns; {} rows.\n", size.rounds, size.rows);
-    for database in ["postgres", "sqlite"] {
+    for (database, kind) in KINDS {
         if only.as_deref().is_some_and(|only| only != database) {
             continue;
         }
-        let mut bench = Bench::open(database).await?;
+        let mut bench = Bench::open(kind).await?;
         println!("## {}\n", bench.name());
         if wanted("writing") {
             writing::run(&mut bench, size).await?;

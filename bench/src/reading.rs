@@ -1,9 +1,9 @@
 //! Reading: 10 versions of each row, as of the middle.
 
 use afterimage::{Moment, PointInTime};
-use afterimage_core::sql::{AsOf, Bound, Rows, dialect};
+use afterimage_core::sql::{AsOf, Bound, Rows, dialect, mariadb};
 
-use crate::database::{Bench, SIDES};
+use crate::database::{Bench, Kind, SIDES};
 use crate::{Outcome, Size, median};
 
 const VERSIONS: u32 = 10;
@@ -28,17 +28,23 @@ pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
             tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
         }
     }
-    bench.run(if bench.is_postgres() { "VACUUM ANALYZE" } else { "ANALYZE" }).await?;
+    bench.analyze().await?;
     let sql = dialect(bench.audit.database());
-    if bench.is_postgres() {
-        // What the library sets in a transaction that reads.
-        bench.run("SET jit = off; SET work_mem = '64MB'").await?;
+    // What the library sets where it reads.
+    match bench.kind {
+        Kind::Postgres => bench.run("SET jit = off; SET work_mem = '64MB'").await?,
+        Kind::Sqlite => {}
+        Kind::MariaDb => bench.run(mariadb::SESSION).await?,
     }
     let mut rows = Vec::new();
     for (side, table) in SIDES {
         let [mut fetch, mut count, mut one, mut row] = [const { Vec::new() }; 4];
         let (fetch_sql, count_sql, row_sql) = if side == "plain" {
-            let parameter = if bench.is_postgres() { "$1::text::bigint" } else { "?1" };
+            let parameter = match bench.kind {
+                Kind::Postgres => "$1::text::bigint",
+                Kind::Sqlite => "?",
+                Kind::MariaDb => "CAST(? AS SIGNED)",
+            };
             (
                 format!("SELECT * FROM {table} ORDER BY id"),
                 format!("SELECT count(*) FROM {table}"),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::database::{Bench, SIDES};
+use crate::database::{Bench, Kind, SIDES};
 use crate::{Outcome, Size, median};
 
 pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
@@ -21,10 +21,7 @@ async fn bulk(bench: &mut Bench, size: Size) -> Outcome {
                 format!("DELETE FROM {table} WHERE id > 0"),
             ];
             for (n, statement) in statements.iter().enumerate() {
-                // What one side left to be written is not to be paid by the next.
-                if bench.is_postgres() {
-                    bench.run("CHECKPOINT").await?;
-                }
+                bench.settle().await?;
                 seconds[side][n].push(bench.timed(statement).await?);
             }
         }
@@ -50,35 +47,30 @@ async fn bulk(bench: &mut Bench, size: Size) -> Outcome {
 
 /// One update in its own transaction, with a context that the plain side sends too.
 async fn single(bench: &mut Bench, size: Size) -> Outcome {
-    const UPDATES: [&str; 3] = if_postgres("$1");
-    const UPDATES_SQLITE: [&str; 3] = if_postgres("?1");
     bench.fresh_tables().await?;
     for (_, table) in SIDES {
         let insert = bench.insert(table, size.rows);
         bench.run(&insert).await?;
     }
-    let postgres = bench.is_postgres();
-    if postgres {
-        bench.run("CHECKPOINT").await?;
-    }
+    bench.settle().await?;
     let mut rates = vec![(Vec::new(), Vec::new()); SIDES.len()];
     for round in 0..size.rounds {
-        for side in 0..SIDES.len() {
-            let update = if postgres { UPDATES[side] } else { UPDATES_SQLITE[side] };
+        for (side, (name, table)) in SIDES.into_iter().enumerate() {
+            let parameter = bench.parameter();
+            let update = format!("UPDATE {table} SET qty = qty + 1, status = 'paid' WHERE id = {parameter}");
+            let (begin, end) = transaction(bench.kind, name);
             let begun = Instant::now();
             for n in 0..size.single {
                 let id = i64::from(n * 37 + round as u32) % i64::from(size.rows) + 1;
-                begin(bench, SIDES[side].0).await?;
-                bench.prepared(update, id).await?;
-                let end =
-                    if postgres || side == 0 { "COMMIT" } else { "DELETE FROM afterimage_context; COMMIT" };
+                bench.run(begin).await?;
+                bench.prepared(&update, id).await?;
                 bench.run(end).await?;
             }
             rates[side].0.push(begun.elapsed().as_secs_f64() / f64::from(size.single));
             let begun = Instant::now();
             for n in 0..size.single {
                 let id = i64::from(n * 41 + round as u32) % i64::from(size.rows) + 1;
-                bench.prepared(update, id).await?;
+                bench.prepared(&update, id).await?;
             }
             rates[side].1.push(begun.elapsed().as_secs_f64() / f64::from(size.single));
         }
@@ -102,31 +94,22 @@ async fn single(bench: &mut Bench, size: Size) -> Outcome {
     Ok(())
 }
 
-const fn if_postgres(placeholder: &'static str) -> [&'static str; 3] {
-    match placeholder.as_bytes()[0] {
-        b'$' => [
-            "UPDATE orders_plain SET qty = qty + 1, status = 'paid' WHERE id = $1",
-            "UPDATE orders_snapshot SET qty = qty + 1, status = 'paid' WHERE id = $1",
-            "UPDATE orders_delta SET qty = qty + 1, status = 'paid' WHERE id = $1",
-        ],
-        _ => [
-            "UPDATE orders_plain SET qty = qty + 1, status = 'paid' WHERE id = ?1",
-            "UPDATE orders_snapshot SET qty = qty + 1, status = 'paid' WHERE id = ?1",
-            "UPDATE orders_delta SET qty = qty + 1, status = 'paid' WHERE id = ?1",
-        ],
+/// How a transaction with a context begins and ends. PostgreSQL's and MariaDB's plain side sends the same messages;
+/// SQLite's context has a table of its own, so plain goes without.
+fn transaction(kind: Kind, side: &str) -> (&'static str, &'static str) {
+    match (kind, side) {
+        (Kind::Postgres, _) => (
+            "BEGIN; SELECT set_config('afterimage.context', '{\"actor\":\"42\",\"reason\":\"price match\"}', true)",
+            "COMMIT",
+        ),
+        (Kind::Sqlite, "plain") => ("BEGIN IMMEDIATE", "COMMIT"),
+        (Kind::Sqlite, _) => (
+            "BEGIN IMMEDIATE; INSERT INTO afterimage_context (actor, reason) VALUES ('42', 'price match')",
+            "DELETE FROM afterimage_context; COMMIT",
+        ),
+        (Kind::MariaDb, _) => (
+            "START TRANSACTION; INSERT INTO afterimage_context (actor, reason) VALUES ('42', 'price match')",
+            "DELETE FROM afterimage_context WHERE number = @afterimage_context; COMMIT",
+        ),
     }
-}
-
-/// PostgreSQL's context costs a plain table the same message; SQLite's has a table of its own, so plain goes without.
-async fn begin(bench: &mut Bench, side: &str) -> Outcome {
-    let message = match (bench.is_postgres(), side) {
-        (true, _) => {
-            "BEGIN; SELECT set_config('afterimage.context', '{\"actor\":\"42\",\"reason\":\"price match\"}', true)"
-        }
-        (false, "plain") => "BEGIN IMMEDIATE",
-        (false, _) => {
-            "BEGIN IMMEDIATE; INSERT INTO afterimage_context (actor, reason) VALUES ('42', 'price match')"
-        }
-    };
-    bench.run(message).await
 }
