@@ -111,7 +111,7 @@ async fn run(session: &mut Session, table: &str) -> Result<Resynced> {
 
 /// Whether a statement of the script that resyncs writes records; the others count and date.
 pub(crate) fn writes_records(statement: &str) -> bool {
-    !["UPDATE", "CALL", "SET", "DROP", "CREATE"].iter().any(|word| statement.starts_with(word))
+    !["UPDATE", "BEGIN", "SET", "DROP", "CREATE"].iter().any(|word| statement.starts_with(word))
 }
 
 fn key_json(difference: &Difference) -> String {

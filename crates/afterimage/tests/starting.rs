@@ -30,10 +30,8 @@ async fn write_on(url: String, database: Database, from: i64, stop: Arc<AtomicBo
             // A schema change is on its way, and its triggers have not followed: it is refused, never unrecorded.
             Err(error) => {
                 let message = error.to_string();
-                // "doesn't exist": docs/mariadb.md, "While triggers are exchanged".
                 let passing = [
                     "locked",
-                    "doesn't exist",
                     "migrate",
                     "Deadlock",
                     "deadlock",

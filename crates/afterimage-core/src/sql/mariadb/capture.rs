@@ -4,7 +4,7 @@
 //! that waits for a lock while others write would date too early what it does afterwards. What does not change from row
 //! to row, the context, is looked up once in a statement: `@@timestamp` tells statements apart, unless somebody has set it.
 
-use super::catalog::{OWN_CONTEXT, micros_of_uuid};
+use super::catalog::{OWN_CONTEXT, identify_statement, micros_of_uuid};
 use super::{NEXT, cascade, differs, full_row, insert_into, kept, keys_are_equal};
 use crate::layout::{Field, Layout};
 use crate::name::literal;
@@ -58,9 +58,10 @@ pub(super) fn prologue(layout: &Layout) -> String {
   DECLARE recorded BOOLEAN DEFAULT TRUE;
   IF NOT (@afterimage_{id}_at <=> @@timestamp AND @afterimage_{id}_turn <=> @afterimage_turn)
     OR ABS(now DIV 1000000 - @@timestamp) > 600 THEN
-    CALL afterimage_statement();
+    {};
     SET @afterimage_{id}_at = @@timestamp, @afterimage_{id}_turn = @afterimage_turn;
-  END IF;"
+  END IF;",
+        identify_statement()
     )
 }
 

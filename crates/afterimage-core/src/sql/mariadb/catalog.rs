@@ -24,7 +24,7 @@ const IDENTIFY: &str = "INSERT INTO afterimage_probe (conn) VALUES (CONNECTION_I
 
 pub(super) fn create() -> Script {
     let mut script = tables();
-    script.extend(routines());
+    script.push(clock());
     script.extend(session_triggers());
     script.extend(scope_guards());
     script.extend(revised());
@@ -186,18 +186,23 @@ fn context_json(row: &str) -> String {
     )
 }
 
-fn routines() -> Script {
-    let clock = format!(
+fn clock() -> String {
+    format!(
         "CREATE OR REPLACE FUNCTION afterimage_clock() RETURNS BIGINT NOT DETERMINISTIC NO SQL
 BEGIN
   DECLARE now CHAR(36) CHARACTER SET ascii DEFAULT UUID();
   RETURN {};
 END",
         micros_of_uuid("now")
-    );
-    let statement = format!(
-        "CREATE OR REPLACE PROCEDURE afterimage_statement() MODIFIES SQL DATA
-BEGIN
+    )
+}
+
+/// What is done once in a statement: whose it is. It stands in each trigger as it is. As a procedure they would call, it could
+/// fail: 10.11 opens the tables of a statement again when another exchanged a trigger of one of them meanwhile, and then
+/// forgets those that procedures read ("Table 'shop.w' doesn't exist").
+pub(super) fn identify_statement() -> String {
+    format!(
+        "BEGIN
   SET @afterimage_scope = NULL, @afterimage_special = NULL;
   IF @@in_transaction AND @afterimage_context IS NOT NULL THEN
     {IDENTIFY}
@@ -225,8 +230,7 @@ BEGIN
 END",
         own = OWN_CONTEXT,
         context = context_json("s"),
-    );
-    vec![clock, statement]
+    )
 }
 
 /// What a client may say of a context; `OLD` and `NEW` as triggers have them.

@@ -2,6 +2,7 @@
 //! come out.
 
 use super::capture::mask;
+use super::catalog::identify_statement;
 use super::read::{WORKED_OUT_ONCE, replay};
 use super::{NEXT, full_row, insert_into, kept, keys_are_equal, values_differ};
 use crate::layout::{Field, Keeping, Layout};
@@ -111,7 +112,7 @@ pub(super) fn resync(layout: &Layout, sparse: bool, new_epoch: bool) -> Script {
             "CREATE TEMPORARY TABLE afterimage_replay (KEY history_key ({})) AS\n{replay}",
             Quoted::list(layout.key.iter().map(String::as_str))
         ),
-        "CALL afterimage_statement()".to_owned(),
+        format!("BEGIN NOT ATOMIC\n{};\nEND", identify_statement()),
         format!("SET @afterimage_date = {date}"),
         format!(
             "{}
