@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use afterimage_core::drift::{self, Change, Numbers, Renames};
-use afterimage_core::sql::{Script, catalog as sql};
+use afterimage_core::sql::{Script, catalog as sql, mariadb};
 use afterimage_core::{Context, Database, Layout, Moment, Table, TableName, Tracking};
 
 use crate::catalog::{self, Entry, Stage};
@@ -324,6 +324,10 @@ pub(crate) async fn following(
     }
     let sparse = entry.sparse() || layout.storage == afterimage_core::Storage::Delta;
     let resync = match entry.stage {
+        // An install that was cut short may have left some triggers only.
+        Stage::Baseline if lost.is_some() && dialect.database() == Database::MariaDb => {
+            mariadb::baseline::mend(&layout, sparse)
+        }
         Stage::Baseline => Script::new(),
         _ => dialect.resync(&layout, sparse, new_epoch),
     };

@@ -2,6 +2,7 @@
 //! holds is passed by, so that nobody is waited for; until the baseline is whole, its own change completes it.
 
 use super::capture::{has_no_record, record_of};
+use super::check;
 use super::value::is_enumerated;
 use super::{NEXT, full_row, insert_into};
 use crate::layout::{Field, Layout};
@@ -16,6 +17,11 @@ pub const BATCH: &str = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START T
 /// Asks whether the baseline of this table is for this connection to write, as long as it lives: 1 once no other does.
 pub fn claim(id: i64) -> String {
     format!("SELECT GET_LOCK(CONCAT('afterimage.', MD5(DATABASE()), '.', {id}), 1)")
+}
+
+/// Records what happened, while triggers were missing, to rows that have a record already; the others are still to come.
+pub fn mend(layout: &Layout, sparse: bool) -> Script {
+    check::resync_recorded(layout, sparse, false)
 }
 
 /// About how many rows a table has, as far as the server knows without counting.

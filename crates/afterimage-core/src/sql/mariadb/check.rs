@@ -93,6 +93,23 @@ WHERE history_problem IS NOT NULL",
 
 /// Dated all alike: at the epoch that the same transaction began, or now.
 pub(super) fn resync(layout: &Layout, sparse: bool, new_epoch: bool) -> Script {
+    let mut script = resync_recorded(layout, sparse, new_epoch);
+    script.push(format!(
+        "{}
+SELECT {NEXT}, @afterimage_date, '+', @afterimage_scope, {}, NULL, {}
+FROM {} AS t
+WHERE NOT EXISTS (SELECT 1 FROM afterimage_replay AS r WHERE {})",
+        insert_into(layout),
+        full_mask(layout).join(", "),
+        full_row(layout, "t"),
+        layout.table.quoted(),
+        joined(layout),
+    ));
+    script
+}
+
+/// The same for the rows that the records say are there, and no others.
+pub(super) fn resync_recorded(layout: &Layout, sparse: bool, new_epoch: bool) -> Script {
     let live = layout.table.quoted();
     let replay = replay(layout, &layout.fields, sparse);
     let on = joined(layout);
@@ -131,14 +148,6 @@ WHERE {}",
             changed.join(", "),
             full_row(layout, "t"),
             any_differs(layout),
-        ),
-        format!(
-            "{}
-SELECT {NEXT}, @afterimage_date, '+', @afterimage_scope, {full}, NULL, {}
-FROM {live} AS t
-WHERE NOT EXISTS (SELECT 1 FROM afterimage_replay AS r WHERE {on})",
-            insert_into(layout),
-            full_row(layout, "t"),
         ),
     ]
 }
