@@ -197,9 +197,9 @@ fn update(layout: &Layout, table: &Table) -> String {
     let body = format!(
         "main: BEGIN
 {declared}{prologue}
-  IF NOT {changed}{phantom} THEN
+  IF NOT {changed} THEN
     LEAVE main;
-  END IF;{special}
+  END IF;{phantom}{special}
   IF NOT recorded THEN
     LEAVE main;
   END IF;
@@ -241,6 +241,9 @@ fn changes(field: &Field) -> String {
 /// `UPDATE IGNORE` that meets a duplicate key or a foreign key fires the trigger and leaves the row as it was. Only an
 /// update of columns that such a constraint is about can meet one; then the table itself is asked: whether the row is there
 /// as it is to be, and, since another may be just like it, no longer where it was.
+///
+/// Each question stands in a statement of its own: the server prepares a statement's tables whether or not it comes to read
+/// them, 12 µs a row.
 fn phantom(layout: &Layout, table: &Table) -> String {
     let Some(shape) = table.mariadb() else { return String::new() };
     let deciding: Vec<String> = table
@@ -258,8 +261,16 @@ fn phantom(layout: &Layout, table: &Table) -> String {
         layout.fields.iter().map(|field| format!("NOT ({})", differs(field, "o", "NEW"))).collect();
     format!(
         "
-    OR ({}) AND NOT EXISTS (SELECT 1 FROM {live} AS o WHERE {} AND {})
-    OR ({}) AND EXISTS (SELECT 1 FROM {live} AS o WHERE {})",
+  IF {} THEN
+    IF NOT EXISTS (SELECT 1 FROM {live} AS o WHERE {} AND {}) THEN
+      LEAVE main;
+    END IF;
+  END IF;
+  IF {} THEN
+    IF EXISTS (SELECT 1 FROM {live} AS o WHERE {}) THEN
+      LEAVE main;
+    END IF;
+  END IF;",
         deciding.join(" OR "),
         keys_are_equal(layout, |field| col("o", &field.name), |field| col("NEW", &field.name)),
         balanced(&same, "AND", "TRUE"),
