@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct Global {
-    /// The database: postgres://…, sqlite:… or the path of an SQLite file [env: DATABASE_URL]
+    /// The database: postgres://…, mariadb://…, sqlite:… or the path of an SQLite file [env: DATABASE_URL]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) database_url: Option<String>,
     /// How to print: table, json or csv
@@ -165,6 +165,10 @@ pub(crate) enum Command {
     },
     /// Thirteen years of real edits to one table, and a tour of what can be asked
     Demo {
+        /// Into this database instead of a file of its own: makes a table country_codes there, or anew that of an
+        /// earlier demo
+        #[arg(long, value_name = "URL")]
+        into: Option<String>,
         /// Only the tour, without the web interface that is to come
         #[arg(long)]
         no_serve: bool,

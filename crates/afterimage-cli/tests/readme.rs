@@ -4,9 +4,7 @@
 
 mod support;
 
-use std::process::Command;
-
-use support::{Desk, stderr, stdout};
+use support::{Desk, mariadb, psql, stderr, stdout};
 
 const README: &str = include_str!("../../../README.md");
 
@@ -78,6 +76,10 @@ fn your_own_table(desk: &Desk, database: &str, write: &dyn Fn(&str), sql: &str) 
     }
     let history = stdout(&desk.run_on(database, &["history", "orders", "1", "--format", "json"]));
     assert!(history.contains(r#""history_user": "42""#) && history.contains("price match"), "{history}");
+}
+
+/// The migration that it prints holds the change and what follows it.
+fn your_own_migration(desk: &Desk, database: &str, write: &dyn Fn(&str)) {
     let inline = README.split('`').find(|code| code.starts_with("afterimage plan orders")).unwrap();
     let arguments = words(inline.strip_prefix("afterimage ").unwrap());
     let plan = desk.run_on(database, &arguments.iter().map(String::as_str).collect::<Vec<_>>());
@@ -91,6 +93,7 @@ fn your_own_table_on_sqlite() {
     let desk = Desk::new();
     let [_, sql] = blocks("sql")[..] else { panic!("two blocks of SQL") };
     your_own_table(&desk, "shop.db", &|sql| desk.sqlite3(sql), sql);
+    your_own_migration(&desk, "shop.db", &|sql| desk.sqlite3(sql));
 }
 
 #[test]
@@ -98,12 +101,18 @@ fn your_own_table_on_postgres() {
     let server = std::env::var("AFTERIMAGE_TEST_POSTGRES").expect("run by `cargo xtask test`");
     let name = format!("readme_{}", std::process::id());
     let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
-    let psql = |url: &str, sql: &str| {
-        let done =
-            Command::new("psql").args([url, "-q", "-v", "ON_ERROR_STOP=1", "-c", sql]).output().unwrap();
-        assert!(done.status.success(), "{sql}: {}", stderr(&done));
-    };
     psql(&server, &format!("CREATE DATABASE {name}"));
     let [sql, _] = blocks("sql")[..] else { panic!("two blocks of SQL") };
-    your_own_table(&Desk::new(), &url, &|sql| psql(&url, sql), sql);
+    let desk = Desk::new();
+    your_own_table(&desk, &url, &|sql| psql(&url, sql), sql);
+    your_own_migration(&desk, &url, &|sql| psql(&url, sql));
+}
+
+#[test]
+fn your_own_table_on_mariadb() {
+    let server = std::env::var("AFTERIMAGE_TEST_MARIADB").expect("run by `cargo xtask test`");
+    let name = format!("readme_{}", std::process::id());
+    mariadb(&server, "", &format!("CREATE DATABASE {name}"));
+    let [_, sql] = blocks("sql")[..] else { panic!("two blocks of SQL") };
+    your_own_table(&Desk::new(), &format!("{server}/{name}"), &|sql| mariadb(&server, &name, sql), sql);
 }

@@ -68,8 +68,8 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
     let config = Config::load(&arguments.global)?;
     terminal::settle(config.colour);
     terminal::settle_pager(config.pager.clone());
-    if let Command::Demo { no_serve: _ } = arguments.command {
-        return demo::run().await.map(|()| Outcome::Done);
+    if let Command::Demo { into, no_serve: _ } = &arguments.command {
+        return demo::run(into.as_deref()).await.map(|()| Outcome::Done);
     }
     let audit = Afterimage::connect(config.database_url()?).await?;
     match arguments.command {

@@ -15,15 +15,26 @@ pub(crate) const FILE: &str = "afterimage-demo.db";
 /// The table in it.
 const TABLE: &str = "country_codes";
 
-pub(crate) async fn run() -> Result<(), Failure> {
-    clear(Path::new(FILE)).await?;
-    let audit = Afterimage::connect(&format!("sqlite://{FILE}?mode=rwc")).await?;
+/// Replays and asks, in a file of its own or in the database at `into`.
+pub(crate) async fn run(into: Option<&str>) -> Result<(), Failure> {
+    let audit = match into {
+        None => {
+            clear_file(Path::new(FILE)).await?;
+            Afterimage::connect(&format!("sqlite://{FILE}?mode=rwc")).await?
+        }
+        Some(url) => {
+            let audit = Afterimage::connect(url).await?;
+            clear_table(&audit).await?;
+            audit
+        }
+    };
+    let place = into.map_or_else(|| FILE.to_owned(), afterimage::redacted);
     let replayed = replay::run(&audit).await?;
-    tour::run(&audit, &replayed).await
+    tour::run(&audit, &place, &replayed).await
 }
 
 /// Removes what an earlier demo left, and nothing else.
-async fn clear(file: &Path) -> Result<(), Failure> {
+async fn clear_file(file: &Path) -> Result<(), Failure> {
     if !file.exists() {
         return Ok(());
     }
@@ -43,4 +54,23 @@ async fn clear(file: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Drops the table that an earlier demo left in a database. Where anything else is tracked, the demo keeps out of it.
+async fn clear_table(audit: &Afterimage) -> Result<(), Failure> {
+    let tracked = audit.status().await?;
+    if let Some(other) = tracked.iter().find(|table| table.table.name != TABLE) {
+        return Err(Failure::Usage(format!(
+            "{} is tracked in that database: give the demo one of its own",
+            other.table
+        )));
+    }
+    if tracked.is_empty() {
+        return Ok(());
+    }
+    if !replay::left(audit).await? {
+        return Err(Failure::Usage(format!("{TABLE} is tracked in that database, and no demo left it")));
+    }
+    audit.untrack(TABLE, true).await?;
+    Ok(audit.execute(&format!("DROP TABLE {TABLE}")).await?)
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use afterimage::{Afterimage, Context, Moment, Track, Tracking, Tx};
+use afterimage::{Afterimage, Context, Database, Moment, Track, Tracking, Version};
 use serde::Deserialize;
 use serde_json::{Map, Value as Json};
 
@@ -45,12 +45,8 @@ pub(super) struct Replayed {
 
 pub(super) async fn run(audit: &Afterimage) -> Result<Replayed, Failure> {
     let begun = Instant::now();
-    let revisions: Vec<Revision> = DATA
-        .lines()
-        .map(|line| {
-            serde_json::from_str(line).map_err(|error| Failure::Usage(format!("the demo's data: {error}")))
-        })
-        .collect::<Result<_, _>>()?;
+    let database = audit.database();
+    let revisions = revisions()?;
     let dates: Vec<Moment> = revisions
         .iter()
         .map(|revision| Moment::parse(&revision.at, Moment::now(), "UTC"))
@@ -60,18 +56,26 @@ pub(super) async fn run(audit: &Afterimage) -> Result<Replayed, Failure> {
         return Err(Failure::Usage("the demo's data is empty".to_owned()));
     };
     audit.allow_explicit_time(true).await?;
-    audit.execute(&create_table(&revisions[0].add_columns)).await?;
-    let tracking = Tracking::new().label("name");
-    audit.track_with(Track::new(TABLE, tracking).context(Context::new().at(first)), &mut |_| {}).await?;
+    audit.execute(&create_table(database, &revisions[0].add_columns)).await?;
+    track(audit, first).await?;
     for (n, (revision, at)) in revisions.iter().zip(&dates).enumerate() {
         let context = Context::actor(&revision.actor)
             .reason(&revision.reason)
             .with("revision", revision.revision.clone());
-        let mut tx = audit.begin(&context.at(*at)).await?;
         let added: &[String] = if n == 0 { &[] } else { &revision.add_columns };
-        alter(&mut tx, added, &revision.drop_columns).await?;
+        let schema = alter(database, added, &revision.drop_columns);
+        // MariaDB commits at every change of a schema, so that it cannot be part of the revision's transaction.
+        let alone = database == Database::MariaDb;
+        if alone && !schema.is_empty() {
+            audit.execute(&schema).await?;
+            track(audit, *at).await?;
+        }
+        let mut tx = audit.begin(&context.at(*at)).await?;
+        if !alone && !schema.is_empty() {
+            tx.alter(TABLE, &schema).await?;
+        }
         for edit in &revision.changes {
-            let (sql, values) = statement(edit);
+            let (sql, values) = statement(database, edit);
             tx.execute(&sql, &values).await?;
         }
         tx.commit().await?;
@@ -90,52 +94,78 @@ pub(super) async fn run(audit: &Afterimage) -> Result<Replayed, Failure> {
     })
 }
 
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
+/// Whether the tracked table is one that a demo left: its records say which revision of the source they are of.
+pub(super) async fn left(audit: &Afterimage) -> Result<bool, Failure> {
+    let source = revisions()?;
+    let of_source = |revision: &str| source.iter().any(|one| one.revision == revision);
+    let Ok(versions) = audit.history(TABLE, "SWZ").await else { return Ok(false) };
+    let revision = |version: &Version| version.header.context_member("revision");
+    Ok(versions.iter().any(|version| revision(version).is_some_and(|revision| of_source(&revision))))
 }
 
-fn column(name: &str) -> String {
-    let kind = if name == "geoname_id" { "INTEGER" } else { "TEXT" };
-    format!("{} {kind}", quoted(name))
+fn revisions() -> Result<Vec<Revision>, Failure> {
+    let read = |line| {
+        serde_json::from_str(line).map_err(|error| Failure::Usage(format!("the demo's data: {error}")))
+    };
+    DATA.lines().map(read).collect()
 }
 
-fn create_table(columns: &[String]) -> String {
-    let columns: Vec<String> = columns
-        .iter()
-        .map(
-            |name| {
-                if name == "alpha3" { "alpha3 TEXT PRIMARY KEY NOT NULL".to_owned() } else { column(name) }
-            },
-        )
-        .collect();
-    format!("CREATE TABLE {TABLE} ({})", columns.join(", "))
-}
-
-async fn alter(tx: &mut Tx, added: &[String], dropped: &[String]) -> Result<(), Failure> {
-    let statements: Vec<String> = added
-        .iter()
-        .map(|name| format!("ALTER TABLE {TABLE} ADD COLUMN {}", column(name)))
-        .chain(dropped.iter().map(|name| format!("ALTER TABLE {TABLE} DROP COLUMN {}", quoted(name))))
-        .collect();
-    if !statements.is_empty() {
-        tx.alter(TABLE, &statements.join("; ")).await?;
-    }
+/// Tracks the table as of a time; called again, follows its columns.
+async fn track(audit: &Afterimage, at: Moment) -> Result<(), Failure> {
+    let request = Track::new(TABLE, Tracking::new().label("name")).context(Context::new().at(at));
+    audit.track_with(request, &mut |_| {}).await?;
     Ok(())
 }
 
-fn statement(edit: &Edit) -> (String, Vec<Json>) {
+fn quoted(database: Database, name: &str) -> String {
+    let mark = if database == Database::MariaDb { "`" } else { "\"" };
+    format!("{mark}{}{mark}", name.replace(mark, &mark.repeat(2)))
+}
+
+/// A parameter's place, the first being 1.
+fn place(database: Database, number: usize) -> String {
+    if database == Database::Postgres { format!("${number}") } else { "?".to_owned() }
+}
+
+fn column(database: Database, name: &str) -> String {
+    let kind = match name {
+        "alpha3" => "CHAR(3) NOT NULL PRIMARY KEY",
+        "geoname_id" => "BIGINT",
+        _ => "TEXT",
+    };
+    format!("{} {kind}", quoted(database, name))
+}
+
+fn create_table(database: Database, columns: &[String]) -> String {
+    let columns: Vec<String> = columns.iter().map(|name| column(database, name)).collect();
+    format!("CREATE TABLE {TABLE} ({})", columns.join(", "))
+}
+
+fn alter(database: Database, added: &[String], dropped: &[String]) -> String {
+    let added = added.iter().map(|name| format!("ALTER TABLE {TABLE} ADD COLUMN {}", column(database, name)));
+    let dropped =
+        dropped.iter().map(|name| format!("ALTER TABLE {TABLE} DROP COLUMN {}", quoted(database, name)));
+    added.chain(dropped).collect::<Vec<_>>().join("; ")
+}
+
+fn statement(database: Database, edit: &Edit) -> (String, Vec<Json>) {
+    let equals = |name: &str, n: usize| format!("{} = {}", quoted(database, name), place(database, n));
     match edit {
-        Edit::Deletion(_, key) => (format!("DELETE FROM {TABLE} WHERE alpha3 = ?"), vec![key.clone().into()]),
+        Edit::Deletion(_, key) => {
+            (format!("DELETE FROM {TABLE} WHERE {}", equals("alpha3", 1)), vec![key.clone().into()])
+        }
         Edit::Values(sign, key, values) => {
             let mut parameters: Vec<Json> = values.values().cloned().collect();
-            let names: Vec<String> = values.keys().map(|name| quoted(name)).collect();
             if sign == "+" {
-                let places = vec!["?"; names.len()].join(", ");
-                (format!("INSERT INTO {TABLE} ({}) VALUES ({places})", names.join(", ")), parameters)
+                let names: Vec<String> = values.keys().map(|name| quoted(database, name)).collect();
+                let places: Vec<String> = (1..=names.len()).map(|n| place(database, n)).collect();
+                let (names, places) = (names.join(", "), places.join(", "));
+                (format!("INSERT INTO {TABLE} ({names}) VALUES ({places})"), parameters)
             } else {
-                let set: Vec<String> = names.iter().map(|name| format!("{name} = ?")).collect();
+                let set: Vec<String> = values.keys().zip(1..).map(|(name, n)| equals(name, n)).collect();
                 parameters.push(key.clone().into());
-                (format!("UPDATE {TABLE} SET {} WHERE alpha3 = ?", set.join(", ")), parameters)
+                let one = equals("alpha3", parameters.len());
+                (format!("UPDATE {TABLE} SET {} WHERE {one}", set.join(", ")), parameters)
             }
         }
     }

@@ -3,16 +3,16 @@
 use afterimage::{Afterimage, Context, LogQuery, Moment, PointInTime, Revert, Selector, Version};
 
 use super::replay::Replayed;
-use super::{FILE, TABLE};
+use super::TABLE;
 use crate::change;
 use crate::commands::Failure;
 use crate::output::{harmless, shown};
 
-pub(super) async fn run(audit: &Afterimage, replayed: &Replayed) -> Result<(), Failure> {
+pub(super) async fn run(audit: &Afterimage, place: &str, replayed: &Replayed) -> Result<(), Failure> {
     let day = |moment: Moment| moment.to_string()[..10].to_owned();
     println!("Thirteen years of real edits to one table: the world's country codes.");
     println!(
-        "{} revisions by {} editors, {} to {}: {} changes, replayed into {FILE} in {:.1} s.",
+        "{} revisions by {} editors, {} to {}: {} changes, replayed into {place} in {:.1} s.",
         replayed.revisions,
         replayed.editors,
         day(replayed.first),
@@ -27,8 +27,8 @@ pub(super) async fn run(audit: &Afterimage, replayed: &Replayed) -> Result<(), F
     turkey(audit).await?;
     truth(audit).await?;
 
-    println!("\nThe file stays. Every command above is one to try, with");
-    println!("  export DATABASE_URL={FILE}");
+    println!("\nIt stays. Every command above is one to try, with");
+    println!("  export DATABASE_URL={place}");
     println!("and on a table of your own: afterimage track TABLE");
     Ok(())
 }

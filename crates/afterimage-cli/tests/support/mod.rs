@@ -72,6 +72,21 @@ impl Desk {
     }
 }
 
+/// Another program writes on PostgreSQL.
+pub fn psql(url: &str, sql: &str) {
+    let done = Command::new("psql").args([url, "-q", "-v", "ON_ERROR_STOP=1", "-c", sql]).output().unwrap();
+    assert!(done.status.success(), "{sql}: {}", stderr(&done));
+}
+
+/// Another program writes on MariaDB.
+pub fn mariadb(server: &str, database: &str, sql: &str) {
+    let port = format!("-P{}", server.rsplit_once(':').unwrap().1);
+    let arguments = ["--no-defaults", "-h127.0.0.1", &port, "-uroot", database, "-e", sql];
+    let arguments = arguments.iter().filter(|argument| !argument.is_empty());
+    let done = Command::new("mariadb").args(arguments).output().unwrap();
+    assert!(done.status.success(), "{sql}: {}", stderr(&done));
+}
+
 pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
@@ -91,6 +106,7 @@ pub fn settled(check: impl FnOnce()) {
     settings.add_filter(r"(when \(UTC\)|since) +", "$1 ");
     settings.add_filter(r"\n {20,}", "\n          ");
     settings.add_filter(r"--after [0-9.]+", "--after [cursor]");
+    settings.add_filter(r"--tx [0-9]+", "--tx [transaction]");
     settings.add_filter(r"in [0-9]+\.[0-9] s", "in [duration]");
     settings.bind(check);
 }

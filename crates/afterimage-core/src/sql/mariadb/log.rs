@@ -31,7 +31,9 @@ impl Spelling for MariaDb {
     }
 
     fn context(&self, member: &str) -> String {
-        format!("JSON_VALUE(c.context, {})", literal(&format!("$.\"{member}\"")))
+        // JSON_VALUE knows no objects.
+        let path = literal(&format!("$.\"{member}\""));
+        format!("JSON_UNQUOTE(NULLIF(JSON_EXTRACT(c.context, {path}), 'null'))")
     }
 
     fn from(&self, part: &Part<'_>, previous: bool) -> String {
