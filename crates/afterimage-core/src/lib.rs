@@ -14,6 +14,7 @@
 //! | [`query`] | what people ask of the log |
 //! | [`search`] | values found as people type them |
 //! | [`matching`] | whether a record answers a query, exactly |
+//! | `past` (feature `past`) | statements written for the present, made to read the past |
 //! | [`diff`] | two states of a row compared |
 //! | [`value`] | one value as it is shown: the canonical form of each type |
 //! | [`time`] | moments, and times as people type them |
@@ -26,6 +27,8 @@ mod error;
 pub mod layout;
 pub mod matching;
 pub mod name;
+#[cfg(feature = "past")]
+pub mod past;
 pub mod query;
 pub mod record;
 pub mod schema;

@@ -72,6 +72,12 @@ impl Error {
         self
     }
 
+    #[cfg(feature = "sea-orm")]
+    pub(crate) fn with_sqlstate(mut self, sqlstate: Option<String>) -> Self {
+        self.0.sqlstate = sqlstate;
+        self
+    }
+
     pub(crate) fn with_stale(mut self, stale: Stale) -> Self {
         self.0.stale = Some(Box::new(stale));
         self

@@ -36,6 +36,10 @@ mod key;
 mod log;
 mod lost;
 mod migrate;
+#[cfg(feature = "sea-orm")]
+mod orm;
+#[cfg(feature = "past")]
+mod past;
 mod plan;
 mod related;
 mod remembered;
@@ -67,6 +71,8 @@ pub use follow::Follow;
 pub use health::{Fault, State};
 pub use log::{Cursor, LogEntry, LogPage, LogQuery};
 pub use migrate::Migrated;
+#[cfg(feature = "past")]
+pub use past::Past;
 pub use plan::{Plan, PlannedTable};
 pub use related::{Related, RelatedChange};
 pub use restore::{Conflict, Conflicts, Restore, Restored, Revert, RevertTable, RevertTransaction, Stale};

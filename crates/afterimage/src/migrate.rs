@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use afterimage_core::drift::{self, Change, Numbers, Renames};
 use afterimage_core::sql::{Script, catalog as sql, mariadb};
-use afterimage_core::{Context, Database, Layout, Moment, Table, TableName, Tracking};
+use afterimage_core::{Database, Layout, Moment, Table, TableName, Tracking};
 
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
@@ -106,7 +106,9 @@ impl Tx {
     /// On SQLite a column renamed by statements that also drop something counts as a new one: rename it in a call of
     /// its own.
     pub async fn alter(&mut self, table: &str, statements: &str) -> Result<Migrated> {
-        let session = &mut self.session;
+        let writing = self.writing()?;
+        let at = writing.explicit_time();
+        let session = &mut writing.session;
         if session.dialect().database() == Database::MariaDb {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
@@ -114,7 +116,6 @@ impl Tx {
             ));
         }
         let entry = catalog::find(session, table).await?;
-        let at = self.contexts.last().and_then(Context::explicit_time);
         alter_in(session, &entry, statements, at).await
     }
 }

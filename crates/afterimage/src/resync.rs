@@ -43,7 +43,7 @@ impl Afterimage {
     /// The table is locked against writers meanwhile.
     pub async fn resync(&self, request: &Resync, context: &Context) -> Result<Resynced> {
         let context = Context::new().with("observed", true).within(context);
-        let mut tx = self.begin(&context).await?;
+        let mut tx = self.begin_writing(&context).await?;
         match run(&mut tx.session, &request.table).await {
             Ok(done) => {
                 tx.commit().await?;

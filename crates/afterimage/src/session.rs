@@ -269,6 +269,54 @@ impl Session {
         }
     }
 
+    /// Begins a transaction inside the present one.
+    pub(crate) async fn nest(&mut self) -> Result<()> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => manager::begin::<sqlx::Postgres>(connection).await,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => manager::begin::<sqlx::Sqlite>(connection).await,
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(connection) => manager::begin::<sqlx::MySql>(connection).await,
+        }
+    }
+
+    /// Commits the innermost transaction.
+    pub(crate) async fn commit_nested(&mut self) -> Result<()> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => manager::commit::<sqlx::Postgres>(connection).await,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => manager::commit::<sqlx::Sqlite>(connection).await,
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(connection) => manager::commit::<sqlx::MySql>(connection).await,
+        }
+    }
+
+    /// Rolls the innermost transaction back.
+    pub(crate) async fn rollback_nested(&mut self) -> Result<()> {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => manager::rollback::<sqlx::Postgres>(connection).await,
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => manager::rollback::<sqlx::Sqlite>(connection).await,
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(connection) => manager::rollback::<sqlx::MySql>(connection).await,
+        }
+    }
+
+    /// Rolls the innermost transaction back before anything else is sent.
+    pub(crate) fn start_rollback(&mut self) {
+        match self {
+            #[cfg(feature = "postgres")]
+            Self::Postgres(connection) => manager::start_rollback::<sqlx::Postgres>(connection),
+            #[cfg(feature = "sqlite")]
+            Self::Sqlite(connection) => manager::start_rollback::<sqlx::Sqlite>(connection),
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(connection) => manager::start_rollback::<sqlx::MySql>(connection),
+        }
+    }
+
     /// What is known of the catalogue.
     pub(crate) fn remembered(&mut self) -> &mut Remembered {
         match self {
@@ -279,6 +327,31 @@ impl Session {
             #[cfg(feature = "mysql")]
             Self::MariaDb(connection) => &mut connection.remembered,
         }
+    }
+}
+
+/// The driver's own savepoints.
+mod manager {
+    use sqlx::Database;
+    use sqlx_core::transaction::TransactionManager;
+
+    use super::Lent;
+    use crate::error::Result;
+
+    pub(super) async fn begin<D: Database>(connection: &mut Lent<D>) -> Result<()> {
+        Ok(D::TransactionManager::begin(connection, None).await?)
+    }
+
+    pub(super) async fn commit<D: Database>(connection: &mut Lent<D>) -> Result<()> {
+        Ok(D::TransactionManager::commit(connection).await?)
+    }
+
+    pub(super) async fn rollback<D: Database>(connection: &mut Lent<D>) -> Result<()> {
+        Ok(D::TransactionManager::rollback(connection).await?)
+    }
+
+    pub(super) fn start_rollback<D: Database>(connection: &mut Lent<D>) {
+        D::TransactionManager::start_rollback(connection);
     }
 }
 

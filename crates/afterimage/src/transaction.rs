@@ -1,7 +1,11 @@
 //! `begin(context)`: one transaction, and who and why for it.
 
-use afterimage_core::Context;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use afterimage_core::{Context, Database};
 use sqlx::AssertSqlSafe;
+use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::database::{Afterimage, not_begun};
 use crate::error::{Error, ErrorKind, Result};
@@ -10,8 +14,28 @@ use crate::session::{Cell, Lent, Session};
 /// A transaction with a context. Dropped without [`commit`](Tx::commit), it rolls back.
 #[derive(Debug)]
 pub struct Tx {
+    database: Database,
+    open: Arc<Mutex<Open>>,
+    /// Nested ones that were dropped without an end, and still have to be rolled back.
+    dropped: Arc<AtomicUsize>,
+    nested: bool,
+    over: bool,
+}
+
+/// What a transaction and those nested in it share.
+#[derive(Debug)]
+struct Open {
+    /// Nothing once it is over.
+    writing: Option<Writing>,
+    /// For each nested one, how many contexts there were when it began.
+    nested: Vec<usize>,
+}
+
+/// A session in a transaction, and the contexts entered in it.
+#[derive(Debug)]
+pub(crate) struct Writing {
     pub(crate) session: Session,
-    pub(crate) contexts: Vec<Context>,
+    contexts: Vec<Context>,
 }
 
 impl Afterimage {
@@ -23,8 +47,12 @@ impl Afterimage {
     /// It begins on a task of its own: a caller that is cancelled while it waits leaves no half-open transaction,
     /// and no context, to the pool's next borrower.
     pub async fn begin(&self, context: &Context) -> Result<Tx> {
-        let session = self.begin_session(context).await?;
-        Ok(Tx { session, contexts: vec![context.clone()] })
+        Ok(Tx::over(self.begin_writing(context).await?))
+    }
+
+    /// The same, for the engine itself.
+    pub(crate) async fn begin_writing(&self, context: &Context) -> Result<Writing> {
+        Ok(Writing::new(self.begin_session(context).await?, context))
     }
 
     async fn begin_session(&self, context: &Context) -> Result<Session> {
@@ -95,52 +123,36 @@ fn nothing_tracked(error: sqlx::Error) -> Error {
     }
 }
 
-impl Tx {
-    /// The PostgreSQL connection, for queries.
-    #[cfg(feature = "postgres")]
-    pub fn postgres(&mut self) -> Result<&mut sqlx::PgConnection> {
-        match &mut self.session {
-            Session::Postgres(connection) => Ok(connection),
-            #[allow(unreachable_patterns)]
-            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no PostgreSQL transaction")),
-        }
+impl Writing {
+    pub(crate) fn new(session: Session, context: &Context) -> Self {
+        Self { session, contexts: vec![context.clone()] }
     }
 
-    /// The SQLite connection, for queries.
-    #[cfg(feature = "sqlite")]
-    pub fn sqlite(&mut self) -> Result<&mut sqlx::SqliteConnection> {
-        match &mut self.session {
-            Session::Sqlite(connection) => Ok(connection),
-            #[allow(unreachable_patterns)]
-            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no SQLite transaction")),
-        }
+    /// The explicit time of the present context.
+    pub(crate) fn explicit_time(&self) -> Option<afterimage_core::Moment> {
+        self.contexts.last().and_then(Context::explicit_time)
     }
 
-    /// The MariaDB connection, for queries.
-    #[cfg(feature = "mysql")]
-    pub fn mariadb(&mut self) -> Result<&mut sqlx::MySqlConnection> {
-        match &mut self.session {
-            Session::MariaDb(connection) => Ok(connection),
-            #[allow(unreachable_patterns)]
-            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no MariaDB transaction")),
-        }
-    }
-
-    /// Sets a context inside the present one: what it does not say, the outer one says. Records from here on carry it,
-    /// until [`leave`](Tx::leave).
-    pub async fn enter(&mut self, context: &Context) -> Result<()> {
+    pub(crate) async fn enter(&mut self, context: &Context) -> Result<()> {
         let nested = self.contexts.last().map_or_else(|| context.clone(), |outer| context.within(outer));
         self.set(&nested).await?;
         self.contexts.push(nested);
         Ok(())
     }
 
-    /// Goes back to the context outside the present one.
-    pub async fn leave(&mut self) -> Result<()> {
+    async fn leave(&mut self) -> Result<()> {
         if self.contexts.len() < 2 {
             return Err(Error::new(ErrorKind::InvalidInput, "there is no outer context to go back to"));
         }
-        self.contexts.pop();
+        self.leave_to(self.contexts.len() - 1).await
+    }
+
+    /// Leaves contexts until only so many are left.
+    async fn leave_to(&mut self, count: usize) -> Result<()> {
+        if count >= self.contexts.len() {
+            return Ok(());
+        }
+        self.contexts.truncate(count);
         match self.contexts.last().cloned() {
             Some(outer) => self.set(&outer).await,
             None => Ok(()),
@@ -152,18 +164,201 @@ impl Tx {
         self.session.run(&set).await.map(drop)
     }
 
-    /// Commits.
-    pub async fn commit(mut self) -> Result<()> {
+    pub(crate) async fn commit(mut self) -> Result<()> {
         if let Some(clear) = self.session.dialect().clear_context() {
             self.session.run(clear).await?;
         }
         self.session.commit().await
     }
 
-    /// Rolls back.
-    pub async fn rollback(self) -> Result<()> {
+    pub(crate) async fn rollback(self) -> Result<()> {
         self.session.rollback().await
     }
+}
+
+impl Open {
+    /// Rolls back, before anything else is sent, what nested ones left behind.
+    fn settle(&mut self, dropped: &AtomicUsize) {
+        for _ in 0..dropped.swap(0, Ordering::AcqRel) {
+            if let (Some(contexts), Some(writing)) = (self.nested.pop(), &mut self.writing) {
+                writing.session.start_rollback();
+                writing.contexts.truncate(contexts);
+            }
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        // The driver rolls back one level where a transaction is dropped.
+        if let Some(writing) = &mut self.writing {
+            for _ in &self.nested {
+                writing.session.start_rollback();
+            }
+        }
+    }
+}
+
+impl Drop for Tx {
+    fn drop(&mut self) {
+        if self.nested && !self.over {
+            self.dropped.fetch_add(1, Ordering::AcqRel);
+            // Where somebody is using it, whoever comes next settles it.
+            if let Ok(mut open) = self.open.try_lock() {
+                open.settle(&self.dropped);
+            }
+        }
+    }
+}
+
+impl Tx {
+    fn over(writing: Writing) -> Self {
+        Self {
+            database: writing.session.dialect().database(),
+            open: Arc::new(Mutex::new(Open { writing: Some(writing), nested: Vec::new() })),
+            dropped: Arc::default(),
+            nested: false,
+            over: false,
+        }
+    }
+
+    /// Which database this is.
+    pub fn database(&self) -> Database {
+        self.database
+    }
+
+    /// The session, for somebody who shares it with nobody.
+    pub(crate) fn writing(&mut self) -> Result<&mut Writing> {
+        let Some(open) = Arc::get_mut(&mut self.open) else {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "this transaction is nested, or one nested in it is not over: its connection is shared, and can be used as SeaORM's only",
+            ));
+        };
+        let open = open.get_mut();
+        open.settle(&self.dropped);
+        open.writing.as_mut().ok_or_else(is_over)
+    }
+
+    /// The session, for those who share it.
+    pub(crate) async fn shared(&self) -> Result<MappedMutexGuard<'_, Writing>> {
+        let mut open = self.open.lock().await;
+        open.settle(&self.dropped);
+        MutexGuard::try_map(open, |open| open.writing.as_mut()).map_err(|_| is_over())
+    }
+
+    /// Begins a transaction inside this one, by a savepoint. The contexts entered in it end with it.
+    pub async fn nest(&self) -> Result<Self> {
+        let mut open = self.open.lock().await;
+        open.settle(&self.dropped);
+        let writing = open.writing.as_mut().ok_or_else(is_over)?;
+        writing.session.nest().await?;
+        let contexts = writing.contexts.len();
+        open.nested.push(contexts);
+        drop(open);
+        Ok(Self {
+            database: self.database,
+            open: Arc::clone(&self.open),
+            dropped: Arc::clone(&self.dropped),
+            nested: true,
+            over: false,
+        })
+    }
+
+    /// The PostgreSQL connection, for queries.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(&mut self) -> Result<&mut sqlx::PgConnection> {
+        match &mut self.writing()?.session {
+            Session::Postgres(connection) => Ok(connection),
+            #[allow(unreachable_patterns)]
+            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no PostgreSQL transaction")),
+        }
+    }
+
+    /// The SQLite connection, for queries.
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(&mut self) -> Result<&mut sqlx::SqliteConnection> {
+        match &mut self.writing()?.session {
+            Session::Sqlite(connection) => Ok(connection),
+            #[allow(unreachable_patterns)]
+            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no SQLite transaction")),
+        }
+    }
+
+    /// The MariaDB connection, for queries.
+    #[cfg(feature = "mysql")]
+    pub fn mariadb(&mut self) -> Result<&mut sqlx::MySqlConnection> {
+        match &mut self.writing()?.session {
+            Session::MariaDb(connection) => Ok(connection),
+            #[allow(unreachable_patterns)]
+            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no MariaDB transaction")),
+        }
+    }
+
+    /// Sets a context inside the present one: what it does not say, the outer one says. Records from here on carry it,
+    /// until [`leave`](Tx::leave).
+    pub async fn enter(&mut self, context: &Context) -> Result<()> {
+        self.shared().await?.enter(context).await
+    }
+
+    /// Goes back to the context outside the present one.
+    pub async fn leave(&mut self) -> Result<()> {
+        self.shared().await?.leave().await
+    }
+
+    /// Commits. A nested one becomes part of the one outside it; with one that has another nested in it that is not over,
+    /// nothing is committed.
+    pub async fn commit(mut self) -> Result<()> {
+        let mut open = self.end().await?;
+        if self.nested {
+            let contexts = open.nested.len() - 1;
+            let contexts = open.nested[contexts];
+            let writing = open.writing.as_mut().ok_or_else(is_over)?;
+            writing.session.commit_nested().await?;
+            writing.leave_to(contexts).await?;
+            open.nested.pop();
+        } else {
+            let writing = open.writing.take().ok_or_else(is_over)?;
+            drop(open);
+            writing.commit().await?;
+        }
+        self.over = true;
+        Ok(())
+    }
+
+    /// Rolls back.
+    pub async fn rollback(mut self) -> Result<()> {
+        let mut open = self.end().await?;
+        if self.nested {
+            open.writing.as_mut().ok_or_else(is_over)?.session.rollback_nested().await?;
+            if let (Some(contexts), Some(writing)) = (open.nested.pop(), &mut open.writing) {
+                writing.contexts.truncate(contexts);
+            }
+        } else {
+            let writing = open.writing.take().ok_or_else(is_over)?;
+            drop(open);
+            writing.rollback().await?;
+        }
+        self.over = true;
+        Ok(())
+    }
+
+    /// The shared state, for the end of the innermost one.
+    async fn end(&self) -> Result<tokio::sync::OwnedMutexGuard<Open>> {
+        let mut open = Arc::clone(&self.open).lock_owned().await;
+        open.settle(&self.dropped);
+        if !self.nested && !open.nested.is_empty() {
+            return Err(Error::new(
+                ErrorKind::InvalidInput,
+                "a transaction nested in this one is not over: nothing was committed",
+            ));
+        }
+        Ok(open)
+    }
+}
+
+fn is_over() -> Error {
+    Error::new(ErrorKind::InvalidInput, "the transaction is over")
 }
 
 impl Tx {
@@ -171,7 +366,7 @@ impl Tx {
     /// Objects and arrays go in as their JSON text.
     pub async fn execute(&mut self, sql: &str, parameters: &[serde_json::Value]) -> Result<u64> {
         let cells: Vec<Cell> = parameters.iter().map(cell).collect();
-        self.session.execute(sql, &cells).await
+        self.shared().await?.session.execute(sql, &cells).await
     }
 }
 

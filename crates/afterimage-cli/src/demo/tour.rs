@@ -2,8 +2,8 @@
 
 use afterimage::{Afterimage, Context, LogQuery, Moment, PointInTime, Revert, Selector, Version};
 
-use super::replay::Replayed;
 use super::TABLE;
+use super::replay::Replayed;
 use crate::change;
 use crate::commands::Failure;
 use crate::output::{harmless, shown};

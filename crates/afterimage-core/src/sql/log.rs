@@ -9,6 +9,7 @@ use crate::name::literal;
 use crate::query::{Query, Wanted};
 use crate::search::Needle;
 use crate::sql::expression::{balanced, col, mask_names};
+use crate::sql::then;
 use crate::time::Moment;
 use crate::value::Value;
 
@@ -97,6 +98,52 @@ pub(super) trait Spelling {
             col("d", &field.history)
         )
     }
+}
+
+/// The names of a record's header but for the mask, in the order in which it is read.
+pub(super) const HEAD: [&str; 8] = [
+    "history_id",
+    "history_date",
+    "history_type",
+    "history_user",
+    "history_change_reason",
+    "history_context",
+    "history_tx",
+    "history_old_key",
+];
+
+/// All records as versions, whose header is `head`.
+pub(super) fn versions(spelling: &dyn Spelling, source: &Source<'_>, head: &[String; 8]) -> String {
+    let layout = source.layout;
+    let mut columns: Vec<String> =
+        head.iter().zip(HEAD).map(|(value, name)| format!("{value} AS {name}")).collect();
+    columns.extend(layout.word_columns().map(|word| format!("h.{word} AS {word}")));
+    columns.extend(source.fields.iter().map(|field| {
+        let recorded = col("h", &field.history);
+        let value = if source.sparse && !layout.is_key(field) {
+            format!(
+                "CASE WHEN {} THEN {recorded} ELSE {} END",
+                mask_names("h", field),
+                spelling.before(source, field)
+            )
+        } else {
+            recorded
+        };
+        format!("{value} AS {}", then::version_column(field))
+    }));
+    let part = Part {
+        source: *source,
+        keys: Vec::new(),
+        not_keys: Vec::new(),
+        changed: Vec::new(),
+        refers: Vec::new(),
+    };
+    format!(
+        "SELECT {}\nFROM {}\nWHERE NOT {}",
+        columns.join(", "),
+        spelling.from(&part, false),
+        spelling.departs(layout)
+    )
 }
 
 /// The rows whose key is among those of records that fulfil a condition on alias `x`.

@@ -22,6 +22,7 @@ pub mod postgres;
 mod restore;
 mod scoped;
 pub mod sqlite;
+pub mod then;
 
 /// Statements, in the order in which they run.
 pub type Script = Vec<String>;
@@ -175,6 +176,10 @@ pub trait Dialect: Debug + Send + Sync {
     /// values that those which changed had before.
     fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> String;
 
+    /// All records as versions: the header's columns under the names of a record's, the words of the mask, and each of the
+    /// source's fields as it was after the record, typed, under [`then::version_column`]. A departure is told by its arrival.
+    fn versions(&self, source: &Source<'_>) -> String;
+
     /// The position of each row's newest record, in the order of the keys: only of rows that are deleted, or that are not.
     fn newest_of_each(&self, layout: &Layout, deleted: bool, limit: Option<u64>) -> String;
 
@@ -237,6 +242,9 @@ pub trait Dialect: Debug + Send + Sync {
     fn live(&self, layout: &Layout) -> String {
         layout.table.quoted()
     }
+
+    /// The live row of alias `t` is that of alias `s`, which calls the key's columns `key`, in the key's order.
+    fn same_row(&self, layout: &Layout, key: &[String]) -> String;
 
     /// What a record keeps of a field's value in a row of the table.
     fn kept(&self, field: &Field, row: &str) -> String;

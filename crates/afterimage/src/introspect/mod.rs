@@ -107,6 +107,40 @@ pub(crate) async fn seen(session: &mut Session, name: &TableName) -> Result<Tabl
     Ok(name.clone())
 }
 
+/// The exact name of the table, view or the like that a statement of this connection means by a name.
+#[cfg(feature = "past")]
+pub(crate) async fn named(session: &mut Session, name: &TableName) -> Result<Option<TableName>> {
+    let text = |text: &str| Cell::Text(text.to_owned());
+    let schema = name.schema.as_deref().map_or(Cell::Null, text);
+    let (sql, parameters) = match session {
+        #[cfg(feature = "postgres")]
+        Session::Postgres(_) => (
+            "SELECT n.nspname::text, c.relname::text FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = pg_catalog.to_regclass($1)::oid",
+            vec![Cell::Text(name.quoted())],
+        ),
+        // A temporary one comes first.
+        #[cfg(feature = "sqlite")]
+        Session::Sqlite(_) => (
+            "SELECT schema, name FROM (
+               SELECT 1 AS place, 'temp' AS schema, name FROM sqlite_temp_schema WHERE type IN ('table', 'view')
+               UNION ALL SELECT 2, NULL, name FROM sqlite_schema WHERE type IN ('table', 'view')
+             ) WHERE lower(name) = lower(?1) AND (?2 IS NULL OR lower(coalesce(schema, 'main')) = lower(?2)) ORDER BY place LIMIT 1",
+            vec![text(&name.name), schema],
+        ),
+        #[cfg(feature = "mysql")]
+        Session::MariaDb(_) => (
+            "SELECT NULL, table_name FROM information_schema.tables WHERE table_schema = DATABASE() AND table_schema = COALESCE(?, DATABASE()) AND table_name = ? AND (BINARY table_name = ? OR @@lower_case_table_names <> 0)",
+            vec![schema, text(&name.name), text(&name.name)],
+        ),
+    };
+    let row = session.row(sql, &parameters).await?;
+    Ok(row.and_then(|row| {
+        let mut texts = row.into_iter().map(Cell::text);
+        let schema = texts.next().flatten();
+        Some(TableName { schema, name: texts.next().flatten()? })
+    }))
+}
+
 /// Whether a name is taken, by whatever.
 pub(crate) async fn taken(session: &mut Session, name: &TableName) -> Result<bool> {
     let (sql, parameters) = match session {

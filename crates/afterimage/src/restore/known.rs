@@ -11,7 +11,7 @@ use super::{columns, reading, stage, writable};
 use crate::catalog::{self, Entry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
-use crate::transaction::Tx;
+use crate::transaction::Writing;
 use crate::versions::{self, Selector};
 use crate::{introspect, key};
 
@@ -29,7 +29,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    pub(super) async fn look(tx: &mut Tx, table: &str, key_text: &str) -> Result<Self> {
+    pub(super) async fn look(tx: &mut Writing, table: &str, key_text: &str) -> Result<Self> {
         reading(&mut tx.session, async |session| {
             let entry = catalog::find(session, table).await?;
             let table = writable(session, &entry).await?;
@@ -136,7 +136,7 @@ impl Row {
         }))
     }
 
-    pub(super) async fn update(&self, tx: &mut Tx, target: &Version, fields: &[String]) -> Result<()> {
+    pub(super) async fn update(&self, tx: &mut Writing, target: &Version, fields: &[String]) -> Result<()> {
         let (today, then) = (self.layout()?, self.layout_of(target)?);
         let mut columns = columns::common(today, &self.table, then);
         if fields.is_empty() {
@@ -192,7 +192,7 @@ impl Row {
 
     pub(super) async fn insert(
         &self,
-        tx: &mut Tx,
+        tx: &mut Writing,
         target: &Version,
         set: &[(String, Option<String>)],
     ) -> Result<()> {

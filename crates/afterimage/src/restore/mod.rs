@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::health::{self, Fault};
 use crate::log::{self, LogEntry, LogQuery};
 use crate::session::Session;
-use crate::transaction::Tx;
+use crate::transaction::Writing;
 use crate::{introspect, migrate};
 
 pub use row::{Restore, Revert, Stale};
@@ -62,22 +62,22 @@ pub struct Conflict {
 impl Afterimage {
     /// Begins a transaction that reads and writes one moment: whoever changes a row meanwhile makes it fail, and
     /// nothing is half done.
-    async fn begin_restoring(&self, context: &Context) -> Result<Tx> {
+    async fn begin_restoring(&self, context: &Context) -> Result<Writing> {
         match self.database() {
             Database::Postgres => {
                 let set = self.dialect().set_context(context, false)?;
                 let begin =
                     "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL standard_conforming_strings = on";
                 let session = self.open(format!("{begin}; {set}")).await?;
-                Ok(Tx { session, contexts: vec![context.clone()] })
+                Ok(Writing::new(session, context))
             }
             // On a connection whose settings are ours.
             Database::MariaDb => {
                 let mut session = self.open(self.dialect().open(true)).await?;
                 session.run(&self.dialect().set_context(context, false)?).await?;
-                Ok(Tx { session, contexts: vec![context.clone()] })
+                Ok(Writing::new(session, context))
             }
-            _ => self.begin(context).await,
+            _ => self.begin_writing(context).await,
         }
     }
 
@@ -86,7 +86,7 @@ impl Afterimage {
         &self,
         context: &Context,
         dry_run: bool,
-        work: impl AsyncFnOnce(&mut Tx) -> Result<Restored>,
+        work: impl AsyncFnOnce(&mut Writing) -> Result<Restored>,
     ) -> Result<Restored> {
         let mut tx = self.begin_restoring(context).await?;
         let worked = async {
@@ -143,7 +143,7 @@ async fn own_transaction(session: &mut Session) -> Result<String> {
 }
 
 /// The records of the open transaction, oldest first.
-async fn written(tx: &mut Tx) -> Result<(Vec<LogEntry>, u64)> {
+async fn written(tx: &mut Writing) -> Result<(Vec<LogEntry>, u64)> {
     reading(&mut tx.session, async |session| {
         let mut query = Query::default();
         query.transactions.wanted.push(own_transaction(session).await?);

@@ -8,12 +8,12 @@ use super::{columns, own_transaction, stage, writable};
 use crate::catalog::{self, Entry, Stage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::introspect;
-use crate::transaction::Tx;
+use crate::transaction::Writing;
 
 /// Brings back the rows that referred to a row and were deleted in the same transaction, and those that referred to
 /// them, and so on.
 pub(super) async fn restore(
-    tx: &mut Tx,
+    tx: &mut Writing,
     parent: &Entry,
     table: &Table,
     key: &[Value],

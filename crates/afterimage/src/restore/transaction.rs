@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key;
 use crate::log::{self, LogEntry, LogQuery};
 use crate::session::{Cell, Session};
-use crate::transaction::Tx;
+use crate::transaction::Writing;
 
 /// What to do with rows that somebody changed again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -136,7 +136,7 @@ pub(super) fn refused(conflicts: &[Conflict]) -> Error {
 }
 
 /// What the transaction touched, parents first, and which of its rows changed again.
-async fn look(tx: &mut Tx, id: &str) -> Result<(Vec<Touched>, Vec<Conflict>)> {
+async fn look(tx: &mut Writing, id: &str) -> Result<(Vec<Touched>, Vec<Conflict>)> {
     reading(&mut tx.session, async |session| {
         let mut tables = Vec::new();
         for entry in catalog::entries(session).await? {

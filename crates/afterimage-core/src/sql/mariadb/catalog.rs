@@ -207,6 +207,10 @@ pub(super) fn identify_statement() -> String {
   IF @@in_transaction AND @afterimage_context IS NOT NULL THEN
     {IDENTIFY}
     IF @afterimage_context_trx = @afterimage_trx THEN
+      -- A savepoint may have taken back the context that the variable names: the one before it is there again.
+      IF NOT EXISTS (SELECT 1 FROM afterimage_session AS s WHERE {own}) THEN
+        SET @afterimage_context = (SELECT s.number FROM afterimage_session AS s WHERE s.conn = CONNECTION_ID() AND s.trx = @afterimage_trx LIMIT 1);
+      END IF;
       INSERT INTO afterimage_scope (id, tx, actor, reason, context, began, lasting)
       SELECT s.number, COALESCE(s.tx, s.number), s.actor, s.reason, {context}, s.began, 9223372036854775807
       FROM afterimage_session AS s WHERE {own} AND s.trx = @afterimage_trx AND s.scope IS NULL;

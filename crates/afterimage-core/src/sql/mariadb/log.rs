@@ -1,7 +1,7 @@
 //! Questions about records.
 
 use super::keys_are_equal;
-use super::read::{header, key_is, of_tx};
+use super::read::{head, header, key_is, of_tx};
 use super::value::{as_text, key_literal};
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
@@ -177,4 +177,8 @@ pub(super) fn state_before(source: &Source<'_>, position: Position) -> String {
         source.layout.history.quoted(),
         position.1
     )
+}
+
+pub(super) fn versions(source: &Source<'_>) -> String {
+    log::versions(&MariaDb, source, &head("h"))
 }

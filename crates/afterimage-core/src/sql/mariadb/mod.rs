@@ -151,6 +151,10 @@ impl Dialect for MariaDb {
         scoped::newest_of_each(layout, deleted, limit)
     }
 
+    fn versions(&self, source: &Source<'_>) -> String {
+        log::versions(source)
+    }
+
     fn state_before(&self, source: &Source<'_>, position: Position) -> String {
         log::state_before(source, position)
     }
@@ -221,6 +225,10 @@ impl Dialect for MariaDb {
 
     fn row_exists(&self, table: &TableName, columns: &[&Column], values: &[Value]) -> String {
         restore::row_exists(table, columns, values)
+    }
+
+    fn same_row(&self, layout: &Layout, key: &[String]) -> String {
+        restore::same_key(layout, key)
     }
 
     fn kept(&self, field: &Field, row: &str) -> String {

@@ -23,10 +23,22 @@ pub(super) fn of_tx(alias: &str, tx: &str) -> String {
 
 pub(super) fn header(alias: &str, layout: &Layout) -> String {
     let words: Vec<String> = layout.word_columns().map(|word| format!("{alias}.{word}")).collect();
-    format!(
-        "{alias}.history_id, {alias}.history_date, {alias}.history_type, c.actor, c.reason, c.context, CAST(c.tx AS CHAR), {alias}.history_old_key, {}",
-        words.join(", ")
-    )
+    format!("{}, {}", head(alias).join(", "), words.join(", "))
+}
+
+/// The header's columns but for the mask; the context is alias `c`.
+pub(super) fn head(alias: &str) -> [String; 8] {
+    let own = |column: &str| format!("{alias}.{column}");
+    [
+        own("history_id"),
+        own("history_date"),
+        own("history_type"),
+        "c.actor".to_owned(),
+        "c.reason".to_owned(),
+        "c.context".to_owned(),
+        "CAST(c.tx AS CHAR)".to_owned(),
+        own("history_old_key"),
+    ]
 }
 
 pub(super) fn records_of_key(layout: &Layout, fields: &[Field], bound: Bound) -> String {

@@ -63,13 +63,13 @@ fn is_the_row(back: &WriteBack<'_>) -> String {
     if let Some(key) = back.now_at {
         return key_is(back.layout, |field| col("t", &field.name), key);
     }
-    same_key(back)
+    same_key(back.layout, back.key)
 }
 
-fn same_key(back: &WriteBack<'_>) -> String {
-    back.layout
+pub(super) fn same_key(layout: &Layout, key: &[String]) -> String {
+    layout
         .key_fields()
-        .zip(back.key)
+        .zip(key)
         .map(|(field, then)| {
             let (live, state) = (col("t", &field.name), col("s", then));
             if field.plain_equality {
@@ -132,7 +132,7 @@ SELECT {values} FROM (
 ) AS s
 WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {}){}",
         STATE,
-        same_key(back),
+        same_key(back.layout, back.key),
         is_not_left(back, "s", then(back)),
     )
 }
@@ -147,7 +147,7 @@ fn beyond(back: &WriteBack<'_>, rows: Rows<'_>) -> String {
         back.layout.table.quoted(),
         is_meant(back, rows),
         STATE,
-        same_key(back),
+        same_key(back.layout, back.key),
         is_not_left(back, "t", own),
     )
 }

@@ -148,6 +148,25 @@ pub(super) fn positions(parts: &[Part<'_>], query: &Query, after: Option<Positio
     log::positions(&Postgres, &|date| super::Postgres.micros(date), parts, query, after, limit)
 }
 
+/// The columns of the header of alias `h` but for the mask.
+fn head() -> [String; 8] {
+    let own = |column: &str| format!("h.{column}");
+    [
+        own("history_id"),
+        super::Postgres.micros("h.history_date"),
+        own("history_type::text"),
+        own("history_user"),
+        own("history_change_reason"),
+        own("history_context::text"),
+        own("history_tx::text"),
+        own("history_old_key::text"),
+    ]
+}
+
+pub(super) fn versions(source: &Source<'_>) -> String {
+    log::versions(&Postgres, source, &head())
+}
+
 pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String {
     let layout = source.layout;
     let words: Vec<String> = layout.word_columns().map(|word| format!("h.{word}")).collect();
@@ -170,9 +189,9 @@ pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String 
     let at: Vec<String> =
         positions.iter().map(|(date, id)| format!("({}, {id})", super::Postgres.moment(*date))).collect();
     format!(
-        "SELECT h.history_id, {}, h.history_type::text, h.history_user, h.history_change_reason, h.history_context::text, h.history_tx::text, h.history_old_key::text, {}{new}{old}
+        "SELECT {}, {}{new}{old}
 FROM (VALUES {}) AS w (date, id) JOIN {} AS h ON h.history_date = w.date AND h.history_id = w.id{}",
-        super::Postgres.micros("h.history_date"),
+        head().join(", "),
         words.join(", "),
         at.join(", "),
         layout.history.quoted(),

@@ -131,6 +131,10 @@ impl Dialect for Postgres {
         log::newest_of_each(layout, deleted, limit)
     }
 
+    fn versions(&self, source: &Source<'_>) -> String {
+        log::versions(source)
+    }
+
     fn state_before(&self, source: &Source<'_>, position: Position) -> String {
         log::state_before(source, position)
     }
@@ -215,6 +219,10 @@ impl Dialect for Postgres {
 
     fn live(&self, layout: &Layout) -> String {
         live(layout)
+    }
+
+    fn same_row(&self, layout: &Layout, key: &[String]) -> String {
+        restore::same_key(layout, key)
     }
 
     fn kept(&self, field: &Field, row: &str) -> String {

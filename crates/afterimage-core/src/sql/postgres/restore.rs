@@ -17,13 +17,13 @@ fn is_the_row(back: &WriteBack<'_>) -> String {
     if let Some(key) = back.now_at {
         return key_among(back.layout, "t", |field| field.name.clone(), &[key.to_vec()]);
     }
-    same_key(back)
+    same_key(back.layout, back.key)
 }
 
-fn same_key(back: &WriteBack<'_>) -> String {
-    back.layout
+pub(super) fn same_key(layout: &Layout, key: &[String]) -> String {
+    layout
         .key_fields()
-        .zip(back.key)
+        .zip(key)
         .map(|(field, then)| format!("{} = {}", col("t", &field.name), col("s", then)))
         .collect::<Vec<_>>()
         .join(" AND ")
@@ -83,7 +83,7 @@ WHERE NOT EXISTS (SELECT 1 FROM {} AS t WHERE {}){}",
         back.layout.table.quoted(),
         back.state,
         live(back.layout),
-        same_key(back),
+        same_key(back.layout, back.key),
         is_not_left(back, "s", then(back)),
     )
 }
@@ -98,7 +98,7 @@ fn beyond(back: &WriteBack<'_>, rows: Rows<'_>) -> String {
         live(back.layout),
         among(back.layout, "t", own, rows).unwrap_or_else(|| "true".to_owned()),
         back.state,
-        same_key(back),
+        same_key(back.layout, back.key),
         is_not_left(back, "t", own),
     )
 }

@@ -1,6 +1,6 @@
 //! Questions about records.
 
-use super::read::{header, key_is, key_literal};
+use super::read::{head, header, key_is, key_literal};
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
 use crate::query::Query;
@@ -171,4 +171,8 @@ pub(super) fn state_before(source: &Source<'_>, position: Position) -> String {
         source.layout.history.quoted(),
         position.1
     )
+}
+
+pub(super) fn versions(source: &Source<'_>) -> String {
+    log::versions(&Sqlite, source, &head("h"))
 }

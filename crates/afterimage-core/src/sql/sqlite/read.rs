@@ -11,10 +11,22 @@ use crate::value::Value;
 
 pub(super) fn header(alias: &str, layout: &Layout) -> String {
     let words: Vec<String> = layout.word_columns().map(|word| format!("{alias}.{word}")).collect();
-    format!(
-        "{alias}.history_id, {alias}.history_date, {alias}.history_type, c.actor, c.reason, c.context, CAST(c.tx AS TEXT), {alias}.history_old_key, {}",
-        words.join(", ")
-    )
+    format!("{}, {}", head(alias).join(", "), words.join(", "))
+}
+
+/// The header's columns but for the mask; the context is alias `c`.
+pub(super) fn head(alias: &str) -> [String; 8] {
+    let own = |column: &str| format!("{alias}.{column}");
+    [
+        own("history_id"),
+        own("history_date"),
+        own("history_type"),
+        "c.actor".to_owned(),
+        "c.reason".to_owned(),
+        "c.context".to_owned(),
+        "CAST(c.tx AS TEXT)".to_owned(),
+        own("history_old_key"),
+    ]
 }
 
 /// A key given as text, against the history's key columns: a column without a type of its own also matches a number.

@@ -16,13 +16,13 @@ fn is_the_row(back: &WriteBack<'_>) -> String {
     if let Some(key) = back.now_at {
         return key_is(back.layout, |field| col("t", &field.name), |n| key_literal(&key[n]));
     }
-    same_key(back)
+    same_key(back.layout, back.key)
 }
 
-fn same_key(back: &WriteBack<'_>) -> String {
-    back.layout
+pub(super) fn same_key(layout: &Layout, key: &[String]) -> String {
+    layout
         .key_fields()
-        .zip(back.key)
+        .zip(key)
         .map(|(field, then)| {
             let (live, state) = (col("t", &field.name), col("s", then));
             if field.plain_equality {
@@ -86,7 +86,7 @@ SELECT {values} FROM (
 ) AS s
 WHERE NOT EXISTS (SELECT 1 FROM {table} AS t WHERE {}){}",
         back.state,
-        same_key(back),
+        same_key(back.layout, back.key),
         is_not_left(back, "s", then(back)),
     )
 }

@@ -1,0 +1,147 @@
+//! The past connection: statements written for today, asked of the tables as they were.
+
+use std::sync::Arc;
+
+use afterimage_core::past::Question;
+use afterimage_core::sql::then;
+use afterimage_core::{Database, TableName};
+use tokio::sync::Mutex;
+
+use crate::as_of::{answerable, layout_at, resolve, state_sql};
+use crate::catalog;
+use crate::database::Afterimage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::introspect;
+use crate::session::Session;
+use crate::versions::PointInTime;
+
+/// A connection on which every query sees the tracked tables as of one time. Cheap to clone.
+///
+/// It reads in one transaction, which is open as long as it lives: let go of it soon.
+#[derive(Debug, Clone)]
+pub struct Past {
+    pub(crate) at: PointInTime,
+    pub(crate) database: Database,
+    today: Vec<String>,
+    pub(crate) reading: Arc<Mutex<Reading>>,
+}
+
+/// The transaction, and what was found out in it.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) session: Session,
+    tables: Vec<(TableName, Option<String>)>,
+}
+
+impl Afterimage {
+    /// A connection to the past: every query on it sees the tracked tables as of that time, under their columns of today.
+    ///
+    /// Writes are refused before they reach the database. So is, by name, a table that is not tracked, since what it was
+    /// is not known: see [`and_today`](Past::and_today). Of a column that was added since, each row has NULL, or the
+    /// constant that it got when the column was added; of one that is not tracked, what the row holds today, or NULL where
+    /// it is gone; of one whose values are masked, `•••` where it is text, else NULL.
+    ///
+    /// On MariaDB statements are read in ANSI mode: text stands in single quotes.
+    pub async fn at(&self, at: PointInTime) -> Result<Past> {
+        let mut session = self.open(self.dialect().open(false)).await?;
+        session.remembered().sees_one_moment = true;
+        Ok(Past {
+            at,
+            database: self.database(),
+            today: Vec::new(),
+            reading: Arc::new(Mutex::new(Reading { session, tables: Vec::new() })),
+        })
+    }
+}
+
+impl Past {
+    /// Reads a table or a view that is not tracked as it is today, beside the others as they were.
+    #[must_use]
+    pub fn and_today(mut self, table: impl Into<String>) -> Self {
+        self.today.push(table.into());
+        self
+    }
+
+    /// The statement that is sent for this one.
+    pub async fn sql(&self, sql: &str) -> Result<String> {
+        let mut reading = self.reading.lock().await;
+        self.rewritten(&mut reading, sql).await
+    }
+
+    pub(crate) async fn rewritten(&self, reading: &mut Reading, sql: &str) -> Result<String> {
+        let question = Question::read(self.database, sql)?;
+        for own in question.own_names() {
+            let own = TableName::bare(own.clone());
+            if introspect::named(&mut reading.session, &own).await?.is_some() {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!(
+                        "this statement calls something {:?}, which is the name of a table: call it something else",
+                        own.name
+                    ),
+                ));
+            }
+        }
+        let mut instead = Vec::new();
+        for table in question.tables() {
+            if let Some(query) = self.table(reading, table).await? {
+                instead.push((table.clone(), query));
+            }
+        }
+        Ok(question.instead(&instead))
+    }
+
+    /// What stands in for a table; nothing for one that is read as it is today.
+    async fn table(&self, reading: &mut Reading, table: &TableName) -> Result<Option<String>> {
+        if let Some((_, query)) = reading.tables.iter().find(|(known, _)| known == table) {
+            return Ok(query.clone());
+        }
+        let query = self.query(&mut reading.session, table).await?;
+        reading.tables.push((table.clone(), query.clone()));
+        Ok(query)
+    }
+
+    async fn query(&self, session: &mut Session, name: &TableName) -> Result<Option<String>> {
+        let exact = introspect::named(session, name).await?;
+        let entry = match &exact {
+            Some(exact) => catalog::find_exact(session, exact).await?,
+            None => {
+                return Err(Error::new(
+                    ErrorKind::NotFound,
+                    format!("there is no table {:?}", name.to_string()),
+                ));
+            }
+        };
+        let Some(entry) = entry else {
+            let seen = name.to_string();
+            if self.today.iter().any(|table| *table == seen || *table == name.name) {
+                return Ok(None);
+            }
+            return Err(Error::new(
+                ErrorKind::Unknowable,
+                format!(
+                    "{seen:?} is not tracked: what it was is not known. Track it, or read it as it is today with `and_today`"
+                ),
+            ));
+        };
+        let point = resolve(session, &entry, &self.at).await?;
+        answerable(&entry, point.bound, None)?;
+        let now = entry.layout()?;
+        let Some(today) = introspect::exact(session, &entry.table).await? else {
+            return Err(Error::new(ErrorKind::Drifted, "the table is gone").on(&entry.table));
+        };
+        let unknown = today.columns.iter().find(|column| {
+            now.field(&column.name).is_none() && !now.left_out.iter().any(|left| left.name == column.name)
+        });
+        if let Some(column) = unknown {
+            return Err(Error::new(
+                ErrorKind::Drifted,
+                format!("its column {:?} is not known to the history: migrate", column.name),
+            )
+            .on(&entry.table));
+        }
+        let (state, _) = state_sql(session.dialect(), &entry, &point, None, None, false)?;
+        let then = layout_at(&entry, point.bound)?;
+        Ok(Some(then::relation(session.dialect(), &today, now, then, &state)))
+    }
+}

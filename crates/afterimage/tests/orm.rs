@@ -1,0 +1,12 @@
+//! SeaORM on a transaction with a context, and on the past.
+
+#![cfg(feature = "sea-orm")]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
+
+#[path = "orm/past.rs"]
+mod past;
+#[path = "orm/shop.rs"]
+mod shop;
+mod support;
+#[path = "orm/tx.rs"]
+mod tx;
