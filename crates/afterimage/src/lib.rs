@@ -1,4 +1,4 @@
-//! Audit trail and version history for any table of PostgreSQL or SQLite: every write is captured by generated
+//! Audit trail and version history for any table of PostgreSQL, MariaDB or SQLite: every write is captured by generated
 //! triggers, inside the writer's transaction, whoever writes.
 //!
 //! ```
@@ -37,7 +37,7 @@ mod log;
 mod lost;
 mod migrate;
 #[cfg(feature = "sea-orm")]
-mod orm;
+pub mod orm;
 #[cfg(feature = "past")]
 mod past;
 mod plan;

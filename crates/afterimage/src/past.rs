@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use afterimage_core::past::Question;
+use afterimage_core::record::all_fields;
+use afterimage_core::sql::log::Source;
 use afterimage_core::sql::then;
 use afterimage_core::{Database, TableName};
 use tokio::sync::Mutex;
 
-use crate::as_of::{answerable, layout_at, resolve, state_sql};
-use crate::catalog;
+use crate::as_of::{answerable, resolve, state_sql};
+use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::introspect;
@@ -20,10 +22,17 @@ use crate::versions::PointInTime;
 /// It reads in one transaction, which is open as long as it lives: let go of it soon.
 #[derive(Debug, Clone)]
 pub struct Past {
-    pub(crate) at: PointInTime,
+    what: What,
     pub(crate) database: Database,
     today: Vec<String>,
     pub(crate) reading: Arc<Mutex<Reading>>,
+}
+
+/// What stands in for a table.
+#[derive(Debug, Clone)]
+enum What {
+    AsOf(PointInTime),
+    Versions,
 }
 
 /// The transaction, and what was found out in it.
@@ -43,10 +52,23 @@ impl Afterimage {
     ///
     /// On MariaDB statements are read in ANSI mode: text stands in single quotes.
     pub async fn at(&self, at: PointInTime) -> Result<Past> {
+        self.past(What::AsOf(at)).await
+    }
+
+    /// A connection on which every tracked table is the list of all versions of its rows, under its columns of today, with
+    /// those of their records beside them: `history_id`, `history_date` in microseconds since 1970, `history_type`,
+    /// `history_user`, `history_change_reason`, `history_context`, `history_tx`, `history_old_key`, `history_changed`.
+    ///
+    /// It is a [`Past`] like that of [`at`](Self::at) in everything else.
+    pub async fn all_versions(&self) -> Result<Past> {
+        self.past(What::Versions).await
+    }
+
+    async fn past(&self, what: What) -> Result<Past> {
         let mut session = self.open(self.dialect().open(false)).await?;
         session.remembered().sees_one_moment = true;
         Ok(Past {
-            at,
+            what,
             database: self.database(),
             today: Vec::new(),
             reading: Arc::new(Mutex::new(Reading { session, tables: Vec::new() })),
@@ -101,18 +123,20 @@ impl Past {
         Ok(query)
     }
 
+    /// The tracked table that a name means; nothing for another one.
+    pub(crate) async fn tracked(
+        &self,
+        session: &mut Session,
+        name: &TableName,
+    ) -> Result<Option<Arc<Entry>>> {
+        match introspect::named(session, name).await? {
+            Some(exact) => catalog::find_exact(session, &exact).await,
+            None => Err(Error::new(ErrorKind::NotFound, format!("there is no table {:?}", name.to_string()))),
+        }
+    }
+
     async fn query(&self, session: &mut Session, name: &TableName) -> Result<Option<String>> {
-        let exact = introspect::named(session, name).await?;
-        let entry = match &exact {
-            Some(exact) => catalog::find_exact(session, exact).await?,
-            None => {
-                return Err(Error::new(
-                    ErrorKind::NotFound,
-                    format!("there is no table {:?}", name.to_string()),
-                ));
-            }
-        };
-        let Some(entry) = entry else {
+        let Some(entry) = self.tracked(session, name).await? else {
             let seen = name.to_string();
             if self.today.iter().any(|table| *table == seen || *table == name.name) {
                 return Ok(None);
@@ -124,12 +148,10 @@ impl Past {
                 ),
             ));
         };
-        let point = resolve(session, &entry, &self.at).await?;
-        answerable(&entry, point.bound, None)?;
-        let now = entry.layout()?;
         let Some(today) = introspect::exact(session, &entry.table).await? else {
             return Err(Error::new(ErrorKind::Drifted, "the table is gone").on(&entry.table));
         };
+        let now = entry.layout()?;
         let unknown = today.columns.iter().find(|column| {
             now.field(&column.name).is_none() && !now.left_out.iter().any(|left| left.name == column.name)
         });
@@ -140,8 +162,19 @@ impl Past {
             )
             .on(&entry.table));
         }
-        let (state, _) = state_sql(session.dialect(), &entry, &point, None, None, false)?;
-        let then = layout_at(&entry, point.bound)?;
-        Ok(Some(then::relation(session.dialect(), &today, now, then, &state)))
+        let dialect = session.dialect();
+        Ok(Some(match &self.what {
+            What::AsOf(at) => {
+                let point = resolve(session, &entry, at).await?;
+                answerable(&entry, point.bound, None)?;
+                let (state, then) = state_sql(dialect, &entry, &point, None, None, false)?;
+                then::relation(dialect, &today, now, then, &state)
+            }
+            What::Versions => {
+                let fields = all_fields(&entry.epochs);
+                let source = Source { layout: now, fields: &fields, sparse: entry.sparse() };
+                then::versions(dialect, &today, &source)
+            }
+        }))
     }
 }

@@ -3,6 +3,8 @@
 #![cfg(feature = "sea-orm")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+#[path = "orm/history.rs"]
+mod history;
 #[path = "orm/past.rs"]
 mod past;
 #[path = "orm/shop.rs"]

@@ -33,6 +33,11 @@ pub fn versions(dialect: &dyn Dialect, today: &Table, source: &Source<'_>) -> St
     rows(dialect, today, source.layout, &held, &dialect.versions(source), &header)
 }
 
+/// The columns of the header and the mask, which versions have before those of the table.
+pub fn header(layout: &Layout) -> Vec<String> {
+    HEAD.into_iter().map(ToOwned::to_owned).chain(layout.word_columns()).collect()
+}
+
 /// What a field is called among versions.
 pub fn version_column(field: &Field) -> String {
     format!("f{}", field.bit)

@@ -1,8 +1,13 @@
-//! SeaORM: a transaction with a context, and the past, as connections that its queries run on.
+//! SeaORM: a transaction with a context, and the past, as connections that its queries run on; and versions as models.
+//!
+//! Models need nothing for it: no macro, no change.
 
+mod history;
 mod past;
 mod statement;
 mod tx;
+
+pub use history::{Changed, ColumnOf, History, Tracked, TrackedModel, Version, diff};
 
 use afterimage_core::Database;
 use sea_orm::{DbBackend, DbErr};

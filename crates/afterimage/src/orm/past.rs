@@ -12,7 +12,7 @@ use super::statement::Bound;
 use crate::past::{Past, Reading};
 
 impl Past {
-    async fn bound(&self, reading: &mut Reading, stmt: Statement) -> Result<Bound, DbErr> {
+    pub(super) async fn bound(&self, reading: &mut Reading, stmt: Statement) -> Result<Bound, DbErr> {
         let sql = self.rewritten(reading, &stmt.sql).await?;
         Ok(Bound::new(sql, stmt.values, false))
     }
