@@ -41,6 +41,7 @@ pub mod orm;
 #[cfg(feature = "past")]
 mod past;
 mod plan;
+mod registration;
 mod related;
 mod remembered;
 mod restore;
@@ -72,8 +73,9 @@ pub use health::{Fault, State};
 pub use log::{Cursor, LogEntry, LogPage, LogQuery};
 pub use migrate::Migrated;
 #[cfg(feature = "past")]
-pub use past::Past;
+pub use past::{Past, PastOn};
 pub use plan::{Plan, PlannedTable};
+pub use registration::Builder;
 pub use related::{Related, RelatedChange};
 pub use restore::{Conflict, Conflicts, Restore, Restored, Revert, RevertTable, RevertTransaction, Stale};
 pub use resync::{Resync, Resynced};

@@ -7,6 +7,7 @@ use afterimage_core::record::all_fields;
 use afterimage_core::sql::log::Source;
 use afterimage_core::sql::then;
 use afterimage_core::{Database, TableName};
+use futures_util::TryStreamExt as _;
 use tokio::sync::Mutex;
 
 use crate::as_of::{answerable, resolve, state_sql};
@@ -176,5 +177,110 @@ impl Past {
                 then::versions(dialect, &today, &source)
             }
         }))
+    }
+}
+
+impl Past {
+    /// For queries of sqlx's, on PostgreSQL.
+    #[cfg(feature = "postgres")]
+    pub fn postgres(&self) -> PastOn<'_, sqlx::Postgres> {
+        PastOn { past: self, connection: |session| session.postgres() }
+    }
+
+    /// For queries of sqlx's, on SQLite.
+    ///
+    /// ```
+    /// # use afterimage::{Afterimage, PointInTime, Tracking};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
+    /// # let setup = "CREATE TABLE orders (id INTEGER PRIMARY KEY, status TEXT); INSERT INTO orders VALUES (1, 'open')";
+    /// # sqlx::raw_sql(setup).execute(&pool).await?;
+    /// # let audit = Afterimage::from_sqlite(pool);
+    /// # audit.track("orders", Tracking::new()).await?;
+    /// let past = audit.at(PointInTime::parse("now", "UTC")?).await?;
+    /// let query = sqlx::query("SELECT id, status FROM orders WHERE id = ?").bind(1);
+    /// let orders: Vec<(i64, String)> = past.sqlite().fetch_all(query).await?;
+    /// assert_eq!(orders, [(1, "open".to_owned())]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[cfg(feature = "sqlite")]
+    pub fn sqlite(&self) -> PastOn<'_, sqlx::Sqlite> {
+        PastOn { past: self, connection: |session| session.sqlite() }
+    }
+
+    /// For queries of sqlx's, on MariaDB.
+    #[cfg(feature = "mysql")]
+    pub fn mariadb(&self) -> PastOn<'_, sqlx::MySql> {
+        PastOn { past: self, connection: |session| session.mariadb() }
+    }
+}
+
+/// The past, for queries of sqlx's on one database. Rows are of any type that reads itself off a row.
+#[derive(Debug, Clone, Copy)]
+pub struct PastOn<'p, D: sqlx::Database> {
+    past: &'p Past,
+    connection: fn(&mut Session) -> Result<&mut D::Connection>,
+}
+
+impl<D: sqlx::Database + sqlx::database::HasStatementCache> PastOn<'_, D>
+where
+    for<'c> &'c mut D::Connection: sqlx::Executor<'c, Database = D>,
+    D::Arguments: sqlx::IntoArguments<D>,
+{
+    /// All rows of a query.
+    pub async fn fetch_all<'q, T>(&self, query: impl sqlx::Execute<'q, D>) -> Result<Vec<T>>
+    where
+        T: for<'r> sqlx::FromRow<'r, D::Row>,
+    {
+        let mut rows = Vec::new();
+        self.each(query, |row| {
+            rows.push(T::from_row(&row)?);
+            Ok(true)
+        })
+        .await?;
+        Ok(rows)
+    }
+
+    /// The first row of a query, if there is one.
+    pub async fn fetch_optional<'q, T>(&self, query: impl sqlx::Execute<'q, D>) -> Result<Option<T>>
+    where
+        T: for<'r> sqlx::FromRow<'r, D::Row>,
+    {
+        let mut first = None;
+        self.each(query, |row| {
+            first = Some(T::from_row(&row)?);
+            Ok(false)
+        })
+        .await?;
+        Ok(first)
+    }
+
+    /// The first row of a query; that there is none is an error.
+    pub async fn fetch_one<'q, T>(&self, query: impl sqlx::Execute<'q, D>) -> Result<T>
+    where
+        T: for<'r> sqlx::FromRow<'r, D::Row>,
+    {
+        self.fetch_optional(query).await?.ok_or_else(|| sqlx::Error::RowNotFound.into())
+    }
+
+    /// Hands over the rows one by one, until `take` says that it has enough.
+    pub async fn each<'q>(
+        &self,
+        mut query: impl sqlx::Execute<'q, D>,
+        mut take: impl FnMut(D::Row) -> Result<bool>,
+    ) -> Result<()> {
+        let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?.unwrap_or_default();
+        let mut reading = self.past.reading.lock().await;
+        let sql = self.past.rewritten(&mut reading, query.sql().as_str()).await?;
+        let query = sqlx::query_with(sqlx::AssertSqlSafe(sql), arguments).persistent(false);
+        let mut rows = query.fetch((self.connection)(&mut reading.session)?);
+        while let Some(row) = rows.try_next().await? {
+            if !take(row)? {
+                break;
+            }
+        }
+        Ok(())
     }
 }

@@ -7,9 +7,7 @@ use afterimage_core::sql::{self, Dialect};
 use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _, ValueRef as _};
 
-use crate::error::Result;
-#[cfg(feature = "postgres")]
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Result};
 use crate::remembered::Remembered;
 
 /// One value of a row.
@@ -136,6 +134,36 @@ impl Session {
             #[cfg(feature = "mysql")]
             Self::MariaDb(_) => Database::MariaDb,
         })
+    }
+
+    /// The PostgreSQL connection.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn postgres(&mut self) -> Result<&mut sqlx::PgConnection> {
+        match self {
+            Self::Postgres(connection) => Ok(connection),
+            #[allow(unreachable_patterns)]
+            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no PostgreSQL database")),
+        }
+    }
+
+    /// The SQLite connection.
+    #[cfg(feature = "sqlite")]
+    pub(crate) fn sqlite(&mut self) -> Result<&mut sqlx::SqliteConnection> {
+        match self {
+            Self::Sqlite(connection) => Ok(connection),
+            #[allow(unreachable_patterns)]
+            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no SQLite database")),
+        }
+    }
+
+    /// The MariaDB connection.
+    #[cfg(feature = "mysql")]
+    pub(crate) fn mariadb(&mut self) -> Result<&mut sqlx::MySqlConnection> {
+        match self {
+            Self::MariaDb(connection) => Ok(connection),
+            #[allow(unreachable_patterns)]
+            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no MariaDB database")),
+        }
     }
 
     /// Runs statements that give no rows and take no parameters.

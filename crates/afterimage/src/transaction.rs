@@ -268,31 +268,19 @@ impl Tx {
     /// The PostgreSQL connection, for queries.
     #[cfg(feature = "postgres")]
     pub fn postgres(&mut self) -> Result<&mut sqlx::PgConnection> {
-        match &mut self.writing()?.session {
-            Session::Postgres(connection) => Ok(connection),
-            #[allow(unreachable_patterns)]
-            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no PostgreSQL transaction")),
-        }
+        self.writing()?.session.postgres()
     }
 
     /// The SQLite connection, for queries.
     #[cfg(feature = "sqlite")]
     pub fn sqlite(&mut self) -> Result<&mut sqlx::SqliteConnection> {
-        match &mut self.writing()?.session {
-            Session::Sqlite(connection) => Ok(connection),
-            #[allow(unreachable_patterns)]
-            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no SQLite transaction")),
-        }
+        self.writing()?.session.sqlite()
     }
 
     /// The MariaDB connection, for queries.
     #[cfg(feature = "mysql")]
     pub fn mariadb(&mut self) -> Result<&mut sqlx::MySqlConnection> {
-        match &mut self.writing()?.session {
-            Session::MariaDb(connection) => Ok(connection),
-            #[allow(unreachable_patterns)]
-            _ => Err(Error::new(ErrorKind::InvalidInput, "this is no MariaDB transaction")),
-        }
+        self.writing()?.session.mariadb()
     }
 
     /// Sets a context inside the present one: what it does not say, the outer one says. Records from here on carry it,

@@ -7,6 +7,8 @@
 mod history;
 #[path = "orm/past.rs"]
 mod past;
+#[path = "orm/registration.rs"]
+mod registration;
 #[path = "orm/shop.rs"]
 mod shop;
 mod support;

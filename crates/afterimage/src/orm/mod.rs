@@ -4,15 +4,18 @@
 
 mod history;
 mod past;
+mod registration;
 mod statement;
 mod tx;
 
 pub use history::{Changed, ColumnOf, History, Tracked, TrackedModel, Version, diff};
+pub use registration::Options;
 
 use afterimage_core::Database;
-use sea_orm::{DbBackend, DbErr};
+use sea_orm::{DatabaseConnection, DbBackend, DbErr};
 
-use crate::error::{Error, ErrorKind};
+use crate::database::Afterimage;
+use crate::error::{Error, ErrorKind, Result};
 
 /// What SeaORM calls a database.
 fn backend(database: Database) -> DbBackend {
@@ -20,6 +23,25 @@ fn backend(database: Database) -> DbBackend {
         Database::Postgres => DbBackend::Postgres,
         Database::Sqlite => DbBackend::Sqlite,
         _ => DbBackend::MySql,
+    }
+}
+
+impl Afterimage {
+    /// Uses the pool of a connection of SeaORM's.
+    pub fn from_sea_orm(db: &DatabaseConnection) -> Result<Self> {
+        match db.get_database_backend() {
+            #[cfg(feature = "postgres")]
+            DbBackend::Postgres => Ok(Self::from_postgres(db.get_postgres_connection_pool().clone())),
+            #[cfg(feature = "sqlite")]
+            DbBackend::Sqlite => Ok(Self::from_sqlite(db.get_sqlite_connection_pool().clone())),
+            #[cfg(feature = "mysql")]
+            DbBackend::MySql => Ok(Self::from_mariadb(db.get_mysql_connection_pool().clone())),
+            #[allow(unreachable_patterns)]
+            other => Err(Error::new(
+                ErrorKind::Connection,
+                format!("this program was built without what tracks {other:?}"),
+            )),
+        }
     }
 }
 

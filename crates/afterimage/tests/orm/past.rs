@@ -1,6 +1,6 @@
 //! The past, as a connection of SeaORM's, and for statements as they are.
 
-use afterimage::{Context, Past, Storage, Tracking};
+use afterimage::{Past, Storage, Tracking};
 use futures_util::TryStreamExt as _;
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, ConnectionTrait as _, DerivePartialModel,
@@ -283,13 +283,67 @@ async fn a_schema_is_named_and_handled() {
     assert_eq!(past.query_all_raw(both).await.unwrap().len(), 4);
 }
 
+/// A line of a query that joins, as a struct of one's own.
+#[derive(Debug, PartialEq, sqlx::FromRow)]
+struct Line {
+    id: i32,
+    name: String,
+    total: i32,
+}
+
+/// A version, its record's columns beside the row's.
+#[derive(Debug, PartialEq, sqlx::FromRow)]
+struct Told {
+    history_type: String,
+    history_user: Option<String>,
+    status: String,
+    total: i32,
+}
+
+const LINES: &str = "SELECT o.id, c.name, o.total FROM orders AS o JOIN customer AS c ON c.id = o.customer_id WHERE o.total > ? ORDER BY o.id";
+
+const VERSIONS: &str = "SELECT * FROM orders WHERE id = ? ORDER BY history_date DESC, history_id DESC";
+
+async fn asked<T>(past: &Past, sql: &'static str, parameter: i32) -> Vec<T>
+where
+    T: for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>
+        + for<'r> sqlx::FromRow<'r, sqlx::postgres::PgRow>
+        + for<'r> sqlx::FromRow<'r, sqlx::mysql::MySqlRow>,
+{
+    match past.get_database_backend() {
+        sea_orm::DbBackend::Postgres => {
+            let sql = sqlx::AssertSqlSafe(sql.replace('?', "$1"));
+            past.postgres().fetch_all(sqlx::query(sql).bind(parameter)).await.unwrap()
+        }
+        sea_orm::DbBackend::MySql => {
+            past.mariadb().fetch_all(sqlx::query(sql).bind(parameter)).await.unwrap()
+        }
+        _ => past.sqlite().fetch_all(sqlx::query(sql).bind(parameter)).await.unwrap(),
+    }
+}
+
 on_every_database! {
-    async fn statements_of_their_own_are_sent_by_whom_they_like(db: &mut TestDb) {
-        let past = shop(db, Storage::Delta).await;
-        let sql = past.sql("SELECT count(*) FROM orders WHERE status = 'packed'").await.unwrap();
-        assert_eq!(db.text(&sql).await.unwrap(), "1");
-        let none = past.sql("SELECT 1 AS one").await.unwrap();
-        assert_eq!(none, "SELECT 1 AS one", "which reads no table");
-        drop(db.audit.begin(&Context::new()).await.unwrap());
+    async fn queries_of_sqlx_see_it_too(db: &mut TestDb) {
+        for storage in STORAGES {
+            let mut db = db.like().await;
+            let past = shop(&mut db, storage).await;
+            let line = |id, name: &str, total| Line { id, name: name.to_owned(), total };
+            assert_eq!(asked::<Line>(&past, LINES, 150).await, [line(2, "Ann", 200), line(3, "Bob", 300)]);
+
+            let versions = db.audit.all_versions().await.unwrap();
+            let told = |sign: &str, status: &str, total| Told {
+                history_type: sign.to_owned(),
+                history_user: None,
+                status: status.to_owned(),
+                total,
+            };
+            assert_eq!(
+                asked::<Told>(&versions, VERSIONS, 1).await,
+                [told("~", "cancelled", 0), told("~", "packed", 111), told("+", "open", 100)]
+            );
+            let sql = past.sql("SELECT count(*) FROM orders WHERE status = 'packed'").await.unwrap();
+            assert!(sql.contains("afterimage_then_0") && sql.contains("WHERE status = 'packed'"));
+            assert_eq!(past.sql("SELECT 1 AS one").await.unwrap(), "SELECT 1 AS one", "which reads no table");
+        }
     }
 }
