@@ -92,10 +92,14 @@ impl Context {
         self.at
     }
 
-    /// This context inside another: what it does not say itself, the outer one says.
+    /// This context inside another: what it does not say itself, the outer one says. Another actor's label is not taken
+    /// over.
     #[must_use]
     pub fn within(&self, outer: &Self) -> Self {
         let mut members = outer.members.clone();
+        if self.get("actor").is_some_and(|actor| Some(actor) != outer.get("actor")) {
+            members.shift_remove("label");
+        }
         members.extend(self.members.clone());
         Self { members, at: self.at.or(outer.at), skip: self.skip || outer.skip }
     }
@@ -165,6 +169,14 @@ mod tests {
         let outer = Context::actor("1").reason("outer").correlation_id("r1");
         let inner = Context::new().reason("inner").within(&outer);
         assert_eq!(inner, Context::actor("1").reason("inner").correlation_id("r1"));
+    }
+
+    #[test]
+    fn nobody_gets_anothers_name() {
+        let ann = Context::actor("1").label("ann").correlation_id("r1");
+        assert_eq!(Context::actor("2").within(&ann), Context::actor("2").correlation_id("r1"));
+        assert_eq!(Context::actor("1").reason("x").within(&ann).get("label"), ann.get("label"));
+        assert_eq!(Context::new().reason("x").within(&ann).get("label"), ann.get("label"));
     }
 
     #[test]

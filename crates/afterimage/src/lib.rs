@@ -46,10 +46,13 @@ mod related;
 mod remembered;
 mod restore;
 mod resync;
+mod scope;
 mod session;
 #[cfg(feature = "sqlite")]
 mod sqlite_text;
 mod status;
+#[cfg(feature = "tower")]
+pub mod tower;
 mod track;
 mod transaction;
 mod untrack;
@@ -79,6 +82,7 @@ pub use registration::Builder;
 pub use related::{Related, RelatedChange};
 pub use restore::{Conflict, Conflicts, Restore, Restored, Revert, RevertTable, RevertTransaction, Stale};
 pub use resync::{Resync, Resynced};
+pub use scope::{current, in_scope, scope};
 pub use status::TableStatus;
 pub use track::{Track, Tracked};
 pub use transaction::Tx;

@@ -11,6 +11,7 @@ use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::introspect;
 use crate::migrate;
+use crate::scope::within_current;
 use crate::session::Session;
 
 /// A request to track a table.
@@ -112,6 +113,7 @@ impl Afterimage {
         context: &Context,
         work: impl AsyncFnOnce(&mut Session) -> Result<T>,
     ) -> Result<T> {
+        let context = &within_current(context);
         self.writing(async |session| {
             catalog::ensure(session).await?;
             let within = enter(session, context).await?;

@@ -9,6 +9,7 @@ use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::database::{Afterimage, not_begun};
 use crate::error::{Error, ErrorKind, Result};
+use crate::scope::within_current;
 use crate::session::{Cell, Lent, Session};
 
 /// A transaction with a context. Dropped without [`commit`](Tx::commit), it rolls back.
@@ -44,6 +45,9 @@ impl Afterimage {
     /// PostgreSQL: `BEGIN; SELECT set_config('afterimage.context', convert_from(decode('…','hex'),'UTF8'), true)`.
     /// SQLite: `BEGIN IMMEDIATE`, then `INSERT INTO afterimage_context …`.
     ///
+    /// Inside a [`scope`](crate::scope), which is where requests run under the layer of the feature `tower`, what this context
+    /// does not say the scope's says.
+    ///
     /// It begins on a task of its own: a caller that is cancelled while it waits leaves no half-open transaction,
     /// and no context, to the pool's next borrower.
     pub async fn begin(&self, context: &Context) -> Result<Tx> {
@@ -52,7 +56,8 @@ impl Afterimage {
 
     /// The same, for the engine itself.
     pub(crate) async fn begin_writing(&self, context: &Context) -> Result<Writing> {
-        Ok(Writing::new(self.begin_session(context).await?, context))
+        let context = within_current(context);
+        Ok(Writing::new(self.begin_session(&context).await?, &context))
     }
 
     async fn begin_session(&self, context: &Context) -> Result<Session> {

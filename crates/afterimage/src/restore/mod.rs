@@ -22,6 +22,7 @@ use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::health::{self, Fault};
 use crate::log::{self, LogEntry, LogQuery};
+use crate::scope::within_current;
 use crate::session::Session;
 use crate::transaction::Writing;
 use crate::{introspect, migrate};
@@ -63,6 +64,7 @@ impl Afterimage {
     /// Begins a transaction that reads and writes one moment: whoever changes a row meanwhile makes it fail, and
     /// nothing is half done.
     async fn begin_restoring(&self, context: &Context) -> Result<Writing> {
+        let context = &within_current(context);
         match self.database() {
             Database::Postgres => {
                 let set = self.dialect().set_context(context, false)?;
