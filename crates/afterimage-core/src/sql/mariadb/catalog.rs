@@ -43,7 +43,10 @@ fn tables() -> Script {
         )
     };
     let own = |columns: &[&str]| columns.iter().map(ToString::to_string).collect::<Vec<_>>();
-    vec![
+    // First: what the server commits after it carries its row to the disk, and the catalogue counts as there only then.
+    let sequences =
+        sequence("afterimage_sequence INCREMENT BY 2").into_iter().chain(sequence("afterimage_scopes"));
+    let tables = vec![
         table("setting", &[format!("name {NAME} PRIMARY KEY"), format!("value {TEXT}")]),
         "INSERT IGNORE INTO afterimage_setting (name, value)
 VALUES ('version', '1'), ('incarnation', REPLACE(UUID(), '-', '')), ('revision', UUID()), ('explicit_time', 'refused'), ('skip', 'refused')"
@@ -131,11 +134,8 @@ VALUES ('version', '1'), ('incarnation', REPLACE(UUID(), '-', '')), ('revision',
                 ]),
             )
         ),
-    ]
-    .into_iter()
-    .chain(sequence("afterimage_sequence INCREMENT BY 2"))
-    .chain(sequence("afterimage_scopes"))
-    .collect()
+    ];
+    sequences.chain(tables).collect()
 }
 
 /// A server that is killed as it creates a sequence leaves one without its row, which gives no numbers. Nothing was
