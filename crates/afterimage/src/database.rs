@@ -6,6 +6,7 @@ use afterimage_core::Database;
 use afterimage_core::sql::{self, Dialect};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Subscribers;
 use crate::remembered::Remembered;
 use crate::session::{Lent, Session};
 
@@ -14,6 +15,7 @@ use crate::session::{Lent, Session};
 pub struct Afterimage {
     pools: Pools,
     remembered: Remembered,
+    pub(crate) subscribers: Subscribers,
 }
 
 #[derive(Debug, Clone)]
@@ -64,7 +66,12 @@ fn own_pool(options: sqlx::mysql::MySqlConnectOptions) -> sqlx::MySqlPool {
 
 impl Afterimage {
     fn over(pools: Pools) -> Self {
-        Self { pools, remembered: Remembered::default() }
+        Self { pools, remembered: Remembered::default(), subscribers: Subscribers::default() }
+    }
+
+    /// The same database, for somebody whom nobody listens to.
+    pub(crate) fn without_subscribers(&self) -> Self {
+        Self { subscribers: Subscribers::default(), ..self.clone() }
     }
 
     /// Uses a PostgreSQL pool. A baseline of a large table takes two connections more, which it opens itself.

@@ -72,6 +72,21 @@ impl Error {
         self
     }
 
+    /// The same, but for what caused it.
+    #[cfg(feature = "sea-orm")]
+    pub(crate) fn again(&self) -> Self {
+        let Body { kind, message, table, sqlstate, done, stale: _, source: _ } = &*self.0;
+        Self(Box::new(Body {
+            kind: *kind,
+            message: message.clone(),
+            table: table.clone(),
+            sqlstate: sqlstate.clone(),
+            done: done.clone(),
+            stale: None,
+            source: None,
+        }))
+    }
+
     #[cfg(feature = "sea-orm")]
     pub(crate) fn with_sqlstate(mut self, sqlstate: Option<String>) -> Self {
         self.0.sqlstate = sqlstate;

@@ -29,6 +29,7 @@ mod database;
 mod diff;
 mod doctor;
 mod error;
+mod events;
 mod follow;
 mod health;
 mod introspect;
@@ -51,6 +52,8 @@ mod session;
 #[cfg(feature = "sqlite")]
 mod sqlite_text;
 mod status;
+#[doc(hidden)]
+pub mod testing;
 #[cfg(feature = "tower")]
 pub mod tower;
 mod track;
@@ -71,6 +74,7 @@ pub use database::{Afterimage, redacted};
 pub use diff::{Diff, Label};
 pub use doctor::{Finding, Severity};
 pub use error::{Error, ErrorKind, Result};
+pub use events::{Failed, HandlerError, ModelAudited, Subscriber};
 pub use follow::Follow;
 pub use health::{Fault, State};
 pub use log::{Cursor, LogEntry, LogPage, LogQuery};

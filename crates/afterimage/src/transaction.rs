@@ -9,6 +9,7 @@ use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::database::{Afterimage, not_begun};
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::Subscribers;
 use crate::scope::within_current;
 use crate::session::{Cell, Lent, Session};
 
@@ -37,6 +38,7 @@ struct Open {
 pub(crate) struct Writing {
     pub(crate) session: Session,
     contexts: Vec<Context>,
+    subscribers: Subscribers,
 }
 
 impl Afterimage {
@@ -57,7 +59,12 @@ impl Afterimage {
     /// The same, for the engine itself.
     pub(crate) async fn begin_writing(&self, context: &Context) -> Result<Writing> {
         let context = within_current(context);
-        Ok(Writing::new(self.begin_session(&context).await?, &context))
+        Ok(self.writing_in(self.begin_session(&context).await?, &context))
+    }
+
+    /// A session that has begun with a context.
+    pub(crate) fn writing_in(&self, session: Session, context: &Context) -> Writing {
+        Writing { session, contexts: vec![context.clone()], subscribers: self.subscribers.clone() }
     }
 
     async fn begin_session(&self, context: &Context) -> Result<Session> {
@@ -129,10 +136,6 @@ fn nothing_tracked(error: sqlx::Error) -> Error {
 }
 
 impl Writing {
-    pub(crate) fn new(session: Session, context: &Context) -> Self {
-        Self { session, contexts: vec![context.clone()] }
-    }
-
     /// The explicit time of the present context.
     pub(crate) fn explicit_time(&self) -> Option<afterimage_core::Moment> {
         self.contexts.last().and_then(Context::explicit_time)
@@ -170,10 +173,20 @@ impl Writing {
     }
 
     pub(crate) async fn commit(mut self) -> Result<()> {
-        if let Some(clear) = self.session.dialect().clear_context() {
+        let dialect = self.session.dialect();
+        let mut written = None;
+        if self.subscribers.any() {
+            let row = self.session.row(dialect.own_transaction_if_any(), &[]).await?;
+            written = row.and_then(|mut row| row.pop()?.text());
+        }
+        if let Some(clear) = dialect.clear_context() {
             self.session.run(clear).await?;
         }
-        self.session.commit().await
+        self.session.commit().await?;
+        if let Some(tx) = written {
+            self.subscribers.committed(tx);
+        }
+        Ok(())
     }
 
     pub(crate) async fn rollback(self) -> Result<()> {

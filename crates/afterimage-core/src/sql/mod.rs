@@ -232,6 +232,11 @@ pub trait Dialect: Debug + Send + Sync {
     /// The number of the open transaction, as text.
     fn own_transaction(&self) -> &'static str;
 
+    /// The same, where it wrote anything by now.
+    fn own_transaction_if_any(&self) -> &'static str {
+        self.own_transaction()
+    }
+
     /// The live row of a key: `fields`, under their present names, typed.
     fn live_row(&self, layout: &Layout, fields: &[Field], key: &[Value]) -> String;
 

@@ -11,11 +11,14 @@ mod tx;
 pub use history::{Changed, ColumnOf, History, Tracked, TrackedModel, Version, diff};
 pub use registration::Options;
 
+use std::sync::Arc;
+
 use afterimage_core::Database;
-use sea_orm::{DatabaseConnection, DbBackend, DbErr};
+use sea_orm::{DatabaseConnection, DbBackend, DbErr, EntityTrait, IdenStatic as _, Iterable as _};
 
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
+use crate::events::{ModelAudited, Subscriber};
 
 /// What SeaORM calls a database.
 fn backend(database: Database) -> DbBackend {
@@ -45,19 +48,42 @@ impl Afterimage {
     }
 }
 
+impl Afterimage {
+    /// Tells a subscriber the changes of an entity: see [`subscribe`](Self::subscribe).
+    pub fn subscribe_to_model<E: EntityTrait>(&self, subscriber: impl Subscriber) {
+        self.subscribe_to(history::table_of::<E>().to_string(), subscriber);
+    }
+}
+
+impl ModelAudited {
+    /// The columns of the entity that changed.
+    pub fn changed_columns<E: EntityTrait>(&self) -> Vec<E::Column> {
+        E::Column::iter().filter(|column| self.changed_fields().any(|name| name == column.as_str())).collect()
+    }
+}
+
+/// It comes back as it was where it is turned into one of ours again.
 impl From<Error> for DbErr {
     fn from(error: Error) -> Self {
-        Self::Custom(error.to_string())
+        Self::TryIntoErr { from: "statement", into: "result", source: Arc::new(error) }
     }
 }
 
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         let sqlstate = match &error {
+            DbErr::TryIntoErr { source, .. } => match source.downcast_ref::<Self>() {
+                Some(ours) => return ours.again(),
+                None => None,
+            },
             DbErr::Conn(inner) | DbErr::Exec(inner) | DbErr::Query(inner) => sqlstate(inner),
             _ => None,
         };
-        Self::new(ErrorKind::Database, error.to_string()).with_sqlstate(sqlstate)
+        let kind = match &error {
+            DbErr::RecordNotFound(_) | DbErr::RecordNotUpdated => ErrorKind::NotFound,
+            _ => ErrorKind::Database,
+        };
+        Self::new(kind, error.to_string()).with_sqlstate(sqlstate)
     }
 }
 

@@ -9,6 +9,7 @@ use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statem
 
 use super::backend;
 use super::statement::Bound;
+use crate::error::{Error, ErrorKind};
 use crate::past::{Past, Reading};
 
 impl Past {
@@ -19,7 +20,7 @@ impl Past {
 }
 
 fn only_read() -> DbErr {
-    DbErr::Custom("the past can only be read".to_owned())
+    Error::new(ErrorKind::InvalidInput, "the past can only be read").into()
 }
 
 #[async_trait::async_trait]

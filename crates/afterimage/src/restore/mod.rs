@@ -71,13 +71,13 @@ impl Afterimage {
                 let begin =
                     "BEGIN ISOLATION LEVEL REPEATABLE READ; SET LOCAL standard_conforming_strings = on";
                 let session = self.open(format!("{begin}; {set}")).await?;
-                Ok(Writing::new(session, context))
+                Ok(self.writing_in(session, context))
             }
             // On a connection whose settings are ours.
             Database::MariaDb => {
                 let mut session = self.open(self.dialect().open(true)).await?;
                 session.run(&self.dialect().set_context(context, false)?).await?;
-                Ok(Writing::new(session, context))
+                Ok(self.writing_in(session, context))
             }
             _ => self.begin_writing(context).await,
         }

@@ -209,6 +209,10 @@ impl Dialect for Postgres {
         "SELECT pg_catalog.pg_current_xact_id()::text"
     }
 
+    fn own_transaction_if_any(&self) -> &'static str {
+        "SELECT pg_catalog.pg_current_xact_id_if_assigned()::text"
+    }
+
     fn live_row(&self, layout: &Layout, fields: &[Field], key: &[Value]) -> String {
         restore::live_row(layout, fields, key)
     }

@@ -1,0 +1,137 @@
+//! How many round trips a transaction with a context takes, counted on the way to the server.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use afterimage::{Afterimage, Context, Tracking};
+use support::*;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Passes everything on, and counts how often the client speaks after the server did.
+#[derive(Clone, Default)]
+struct Counter {
+    trips: Arc<AtomicUsize>,
+    client_spoke_last: Arc<AtomicBool>,
+}
+
+impl Counter {
+    /// Where a client connects instead of to the server at `port`.
+    async fn before(&self, port: u16) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let own = listener.local_addr().unwrap().port();
+        let counter = self.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let server = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+                let (from_client, to_client) = client.into_split();
+                let (from_server, to_server) = server.into_split();
+                tokio::spawn(counter.clone().pass(from_client, to_server, true));
+                tokio::spawn(counter.clone().pass(from_server, to_client, false));
+            }
+        });
+        own
+    }
+
+    async fn pass(self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, client: bool) {
+        let mut buffer = vec![0; 64 * 1024];
+        while let Ok(length @ 1..) = from.read(&mut buffer).await {
+            if !self.client_spoke_last.swap(client, Ordering::SeqCst) && client {
+                self.trips.fetch_add(1, Ordering::SeqCst);
+            }
+            if to.write_all(&buffer[..length]).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// How many trips that took, once everything is quiet again.
+    async fn count(&self, work: impl Future<Output = ()>) -> usize {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        self.trips.store(0, Ordering::SeqCst);
+        work.await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        self.trips.load(Ordering::SeqCst)
+    }
+}
+
+const TRANSACTIONS: usize = 20;
+
+/// The address of the same database behind a port.
+fn behind(url: &str, port: u16) -> String {
+    let (before, after) = url.rsplit_once(':').unwrap();
+    format!("{before}:{port}/{}", after.split_once('/').unwrap().1)
+}
+
+fn port_of(url: &str) -> u16 {
+    url.rsplit_once(':').unwrap().1.split('/').next().unwrap().parse().unwrap()
+}
+
+async fn table(db: &mut TestDb) {
+    db.run("CREATE TABLE t (id INTEGER PRIMARY KEY, n INTEGER); INSERT INTO t VALUES (1, 0)").await;
+    db.track("t", Tracking::new()).await;
+}
+
+const UPDATE: &str = "UPDATE t SET n = n + 1";
+
+#[tokio::test]
+async fn on_postgres_a_context_costs_none() {
+    let mut db = TestDb::postgres().await;
+    table(&mut db).await;
+    let counter = Counter::default();
+    let url = behind(&db.url, counter.before(port_of(&db.url)).await);
+    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
+    let audit = Afterimage::from_postgres(pool.clone());
+    let plain = async || {
+        for _ in 0..TRANSACTIONS {
+            let mut tx = pool.begin().await.unwrap();
+            sqlx::query(UPDATE).execute(&mut *tx).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+    };
+    let with_context = async || {
+        for _ in 0..TRANSACTIONS {
+            let mut tx = audit.begin(&Context::actor("42").reason("counting")).await.unwrap();
+            sqlx::query(UPDATE).execute(tx.postgres().unwrap()).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+    };
+    plain().await;
+    with_context().await;
+    let (plain, ours) = (counter.count(plain()).await, counter.count(with_context()).await);
+    assert!(plain >= 3 * TRANSACTIONS, "begin, update, commit at least: {plain}");
+    assert_eq!(plain, ours);
+}
+
+#[tokio::test]
+async fn on_mariadb_it_costs_two() {
+    let mut db = TestDb::mariadb().await;
+    table(&mut db).await;
+    let counter = Counter::default();
+    let url = behind(&db.url, counter.before(port_of(&db.url)).await);
+    let pool = sqlx::mysql::MySqlPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
+    let audit = Afterimage::from_mariadb(pool.clone());
+    let plain = async || {
+        for _ in 0..TRANSACTIONS {
+            let mut tx = pool.begin().await.unwrap();
+            sqlx::query(UPDATE).execute(&mut *tx).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+    };
+    let with_context = async || {
+        for _ in 0..TRANSACTIONS {
+            let mut tx = audit.begin(&Context::actor("42").reason("counting")).await.unwrap();
+            sqlx::query(UPDATE).execute(tx.mariadb().unwrap()).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+    };
+    plain().await;
+    with_context().await;
+    let (plain, ours) = (counter.count(plain()).await, counter.count(with_context()).await);
+    assert_eq!(plain + 2 * TRANSACTIONS, ours);
+}
