@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::Outcome;
 
-/// Licences that ask for nothing but their own text.
-const ALLOWED: [&str; 11] = [
+/// Licences that ask for nothing, or for nothing but their own text.
+const ALLOWED: [&str; 12] = [
     "MIT",
     "Apache-2.0",
     "Apache-2.0 WITH LLVM-exception",
@@ -16,6 +16,7 @@ const ALLOWED: [&str; 11] = [
     "ISC",
     "Zlib",
     "0BSD",
+    "CC0-1.0",
     "Unicode-3.0",
     "Unlicense",
     "CDLA-Permissive-2.0",

@@ -1,6 +1,72 @@
 //! SeaORM: a transaction with a context, and the past, as connections that its queries run on; and versions as models.
 //!
 //! Models need nothing for it: no macro, no change.
+//!
+//! ```
+//! use afterimage::orm::Tracked as _;
+//! use afterimage::{Afterimage, Context, PointInTime};
+//! use sea_orm::{ActiveModelTrait as _, ConnectionTrait as _, EntityTrait as _, Set};
+//!
+//! mod order {
+//!     use sea_orm::entity::prelude::*;
+//!
+//!     #[sea_orm::model]
+//!     #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+//!     #[sea_orm(table_name = "orders")]
+//!     pub struct Model {
+//!         #[sea_orm(primary_key)]
+//!         pub id: i32,
+//!         pub status: String,
+//!     }
+//!
+//!     impl ActiveModelBehavior for ActiveModel {}
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let mut options = sea_orm::ConnectOptions::new("sqlite::memory:");
+//! # options.max_connections(1);
+//! # let db = sea_orm::Database::connect(options).await?;
+//! # db.execute_unprepared("CREATE TABLE orders (id INTEGER PRIMARY KEY, status TEXT NOT NULL)").await?;
+//! let audit = Afterimage::from_sea_orm(&db)?;
+//! Afterimage::builder().track::<order::Entity>(|t| t.delta()).install(&audit).await?;
+//!
+//! let tx = audit.begin(&Context::actor("42").reason("a call")).await?;
+//! let order = order::ActiveModel { status: Set("open".to_owned()), ..Default::default() }.insert(&tx).await?;
+//! tx.commit().await?;
+//!
+//! let version = order::Entity::history_of(order.id).one(&audit).await?.unwrap();
+//! assert_eq!((version.model, version.header.user.as_deref()), (order, Some("42")));
+//!
+//! let past = audit.at(PointInTime::At(version.header.date)).await?;
+//! assert_eq!(order::Entity::find().all(&past).await?.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What does not fit is an error of the compiler: a column of another entity, a key of another type.
+//!
+//! ```compile_fail,E0308
+//! # mod order { use sea_orm::entity::prelude::*;
+//! #   #[sea_orm::model] #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)] #[sea_orm(table_name = "orders")]
+//! #   pub struct Model { #[sea_orm(primary_key)] pub id: i32, pub status: String }
+//! #   impl ActiveModelBehavior for ActiveModel {} }
+//! # mod item { use sea_orm::entity::prelude::*;
+//! #   #[sea_orm::model] #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)] #[sea_orm(table_name = "item")]
+//! #   pub struct Model { #[sea_orm(primary_key)] pub id: i32, pub name: String }
+//! #   impl ActiveModelBehavior for ActiveModel {} }
+//! use afterimage::Afterimage;
+//! Afterimage::builder().track::<order::Entity>(|t| t.exclude(item::Column::Name));
+//! ```
+//!
+//! ```compile_fail,E0308
+//! # mod order { use sea_orm::entity::prelude::*;
+//! #   #[sea_orm::model] #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)] #[sea_orm(table_name = "orders")]
+//! #   pub struct Model { #[sea_orm(primary_key)] pub id: i32, pub status: String }
+//! #   impl ActiveModelBehavior for ActiveModel {} }
+//! use afterimage::orm::Tracked as _;
+//! order::Entity::history_of("1");
+//! ```
 
 mod history;
 mod past;
