@@ -22,6 +22,16 @@
 //! # }
 //! ```
 
+#![cfg_attr(
+    not(all(feature = "sqlite", feature = "postgres", feature = "mysql")),
+    allow(
+        irrefutable_let_patterns,
+        unused_imports,
+        unused_variables,
+        reason = "a build for one database leaves out what the others need"
+    )
+)]
+
 mod as_of;
 mod baseline;
 mod catalog;
