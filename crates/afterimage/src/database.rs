@@ -264,18 +264,18 @@ impl Afterimage {
         Ok(match self.pools.clone() {
             #[cfg(feature = "postgres")]
             Pools::Postgres(pool) => {
-                let begun = tokio::spawn(async move { pool.begin_with(begin).await }).await;
-                Session::Postgres(Lent::in_transaction(begun.map_err(not_begun)??, remembered))
+                let begun = tokio::spawn(async move { Lent::begin(&pool, begin, remembered).await }).await;
+                Session::Postgres(begun.map_err(not_begun)??)
             }
             #[cfg(feature = "sqlite")]
             Pools::Sqlite(pool) => {
-                let begun = tokio::spawn(async move { pool.begin_with(begin).await }).await;
-                Session::Sqlite(Lent::in_transaction(begun.map_err(not_begun)??, remembered))
+                let begun = tokio::spawn(async move { Lent::begin(&pool, begin, remembered).await }).await;
+                Session::Sqlite(begun.map_err(not_begun)??)
             }
             #[cfg(feature = "mysql")]
             Pools::MariaDb { own, .. } => {
-                let begun = tokio::spawn(async move { own.begin_with(begin).await }).await;
-                Session::MariaDb(Lent::in_transaction(begun.map_err(not_begun)??, remembered))
+                let begun = tokio::spawn(async move { Lent::begin(&own, begin, remembered).await }).await;
+                Session::MariaDb(begun.map_err(not_begun)??)
             }
         })
     }

@@ -6,6 +6,7 @@ use afterimage_core::Database;
 use afterimage_core::sql::{self, Dialect};
 use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx_core::transaction::TransactionManager as _;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::remembered::Remembered;
@@ -55,40 +56,59 @@ macro_rules! bound {
     };
 }
 
-/// A connection: lent by a pool, or inside a transaction.
-#[derive(Debug)]
-enum Held<D: sqlx::Database> {
-    Pooled(sqlx::pool::PoolConnection<D>),
-    InTransaction(sqlx::Transaction<'static, D>),
-}
-
-/// A connection, and what is known of the catalogue that it leads to.
+/// A pool's connection, whether a transaction is open on it, and what is known of the catalogue that it leads to.
 #[derive(Debug)]
 pub(crate) struct Lent<D: sqlx::Database> {
-    held: Held<D>,
+    connection: sqlx::pool::PoolConnection<D>,
+    open: bool,
     remembered: Remembered,
 }
 
 impl<D: sqlx::Database> Lent<D> {
     pub(crate) fn pooled(connection: sqlx::pool::PoolConnection<D>, remembered: Remembered) -> Self {
-        Self { held: Held::Pooled(connection), remembered }
+        Self { connection, open: false, remembered }
     }
 
-    pub(crate) fn in_transaction(tx: sqlx::Transaction<'static, D>, remembered: Remembered) -> Self {
-        Self { held: Held::InTransaction(tx), remembered }
+    /// Begins a transaction by a statement.
+    pub(crate) async fn begin(
+        pool: &sqlx::Pool<D>,
+        begin: impl sqlx::SqlSafeStr,
+        remembered: Remembered,
+    ) -> Result<Self> {
+        // Where it fails, it may have begun all the same.
+        let mut lent = Self { connection: pool.acquire().await?, open: true, remembered };
+        D::TransactionManager::begin(&mut lent.connection, Some(begin.into_sql_str())).await?;
+        Ok(lent)
     }
 
-    async fn commit(self) -> Result<()> {
-        match self.held {
-            Held::InTransaction(transaction) => Ok(transaction.commit().await?),
-            Held::Pooled(_) => Ok(()),
+    async fn commit(mut self) -> Result<()> {
+        if self.open {
+            D::TransactionManager::commit(&mut self.connection).await?;
+            self.open = false;
         }
+        Ok(())
     }
 
-    async fn rollback(self) -> Result<()> {
-        match self.held {
-            Held::InTransaction(transaction) => Ok(transaction.rollback().await?),
-            Held::Pooled(_) => Ok(()),
+    async fn rollback(mut self) -> Result<()> {
+        if self.open {
+            D::TransactionManager::rollback(&mut self.connection).await?;
+            self.open = false;
+        }
+        Ok(())
+    }
+}
+
+impl<D: sqlx::Database> Drop for Lent<D> {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        if D::NAME == "MySQL" {
+            // Its driver loses count of the answers where somebody stopped waiting for one, as when a statement is prepared:
+            // the connection would never come back to the pool. The server rolls back what was open on it.
+            self.connection.close_on_drop();
+        } else {
+            D::TransactionManager::start_rollback(&mut self.connection);
         }
     }
 }
@@ -97,19 +117,13 @@ impl<D: sqlx::Database> Deref for Lent<D> {
     type Target = D::Connection;
 
     fn deref(&self) -> &D::Connection {
-        match &self.held {
-            Held::Pooled(connection) => connection,
-            Held::InTransaction(transaction) => transaction,
-        }
+        &self.connection
     }
 }
 
 impl<D: sqlx::Database> DerefMut for Lent<D> {
     fn deref_mut(&mut self) -> &mut D::Connection {
-        match &mut self.held {
-            Held::Pooled(connection) => connection,
-            Held::InTransaction(transaction) => transaction,
-        }
+        &mut self.connection
     }
 }
 
@@ -361,7 +375,7 @@ impl Session {
 /// The driver's own savepoints.
 mod manager {
     use sqlx::Database;
-    use sqlx_core::transaction::TransactionManager;
+    use sqlx_core::transaction::TransactionManager as _;
 
     use super::Lent;
     use crate::error::Result;

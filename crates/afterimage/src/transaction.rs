@@ -10,6 +10,7 @@ use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 use crate::database::{Afterimage, not_begun};
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Subscribers;
+use crate::remembered::Remembered;
 use crate::scope::within_current;
 use crate::session::{Cell, Lent, Session};
 
@@ -72,13 +73,13 @@ impl Afterimage {
         let set = self.dialect().set_context(context, false)?;
         #[cfg(feature = "sqlite")]
         if let Some(pool) = self.sqlite_pool() {
-            let begun = tokio::spawn(begin_sqlite(pool, begin, set)).await;
-            return Ok(Session::Sqlite(Lent::in_transaction(begun.map_err(not_begun)??, self.remembered())));
+            let begun = tokio::spawn(begin_sqlite(pool, begin, set, self.remembered())).await;
+            return Ok(Session::Sqlite(begun.map_err(not_begun)??));
         }
         #[cfg(feature = "mysql")]
         if let Some(pool) = self.users_mariadb_pool() {
-            let begun = tokio::spawn(begin_mariadb(pool, begin, set)).await;
-            return Ok(Session::MariaDb(Lent::in_transaction(begun.map_err(not_begun)??, self.remembered())));
+            let begun = tokio::spawn(begin_mariadb(pool, begin, set, self.remembered())).await;
+            return Ok(Session::MariaDb(begun.map_err(not_begun)??));
         }
         self.open(format!("{begin}; {set}")).await
     }
@@ -90,8 +91,9 @@ async fn begin_sqlite(
     pool: sqlx::SqlitePool,
     begin: &'static str,
     set: String,
-) -> Result<sqlx::Transaction<'static, sqlx::Sqlite>> {
-    let mut tx = pool.begin_with(begin).await?;
+    remembered: Remembered,
+) -> Result<Lent<sqlx::Sqlite>> {
+    let mut tx = Lent::begin(&pool, begin, remembered).await?;
     let left_behind: i64 = sqlx::query_scalar("SELECT count(*) FROM afterimage_context")
         .fetch_one(&mut *tx)
         .await
@@ -113,8 +115,9 @@ async fn begin_mariadb(
     pool: sqlx::MySqlPool,
     begin: &'static str,
     set: String,
-) -> Result<sqlx::Transaction<'static, sqlx::MySql>> {
-    let mut tx = pool.begin_with(begin).await?;
+    remembered: Remembered,
+) -> Result<Lent<sqlx::MySql>> {
+    let mut tx = Lent::begin(&pool, begin, remembered).await?;
     sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *tx).await.map_err(nothing_tracked)?;
     Ok(tx)
 }

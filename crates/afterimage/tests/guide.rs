@@ -22,18 +22,20 @@ use support::*;
 
 const GUIDE: &str = include_str!("../../../docs/library.md");
 
-fn without_space(text: &str) -> String {
-    text.split_whitespace().collect()
+/// Without what the formatter may set otherwise.
+fn bare(text: &str) -> String {
+    let text: String = text.split_whitespace().collect();
+    text.replace(",)", ")").replace(",}", "}").replace(",]", "]")
 }
 
 #[test]
 fn every_block_of_rust_is_one_of_these() {
-    let this = without_space(include_str!("guide.rs"));
+    let this = bare(include_str!("guide.rs"));
     let blocks: Vec<&str> =
         GUIDE.split("```rust\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
     assert!(blocks.len() > 10);
     for block in blocks {
-        assert!(this.contains(&without_space(block)), "this is not tested:\n{block}");
+        assert!(this.contains(&bare(block)), "this is not tested:\n{block}");
     }
 }
 

@@ -3,6 +3,8 @@
 #![cfg(feature = "sea-orm")]
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, unreachable_pub)]
 
+#[path = "orm/cases.rs"]
+mod cases;
 #[path = "orm/history.rs"]
 mod history;
 #[path = "orm/past.rs"]
@@ -11,6 +13,8 @@ mod past;
 mod registration;
 #[path = "orm/shop.rs"]
 mod shop;
+#[path = "orm/soft_delete.rs"]
+mod soft_delete;
 mod support;
 #[path = "orm/tx.rs"]
 mod tx;

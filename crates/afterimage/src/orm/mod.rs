@@ -71,11 +71,13 @@
 mod history;
 mod past;
 mod registration;
+mod soft_delete;
 mod statement;
 mod tx;
 
 pub use history::{Changed, ColumnOf, History, Tracked, TrackedModel, Version, diff};
 pub use registration::Options;
+pub use soft_delete::{KeyOf, SoftDelete};
 
 use std::sync::Arc;
 
