@@ -59,7 +59,7 @@ pub(super) trait Spelling {
 
     /// The records as alias `h`, with their contexts where those stand elsewhere; `previous` joins the record before
     /// each as alias `p`, and the one from which it departed as `d`.
-    fn from(&self, part: &Part<'_>, previous: bool) -> String;
+    fn from(&self, source: &Source<'_>, previous: bool) -> String;
 
     /// Whether a record belongs to one of these transactions.
     fn of_transaction(&self, transactions: &[&str]) -> String;
@@ -131,17 +131,10 @@ pub(super) fn versions(spelling: &dyn Spelling, source: &Source<'_>, head: &[Str
         };
         format!("{value} AS {}", then::version_column(field))
     }));
-    let part = Part {
-        source: *source,
-        keys: Vec::new(),
-        not_keys: Vec::new(),
-        changed: Vec::new(),
-        refers: Vec::new(),
-    };
     format!(
         "SELECT {}\nFROM {}\nWHERE NOT {}",
         columns.join(", "),
-        spelling.from(&part, false),
+        spelling.from(source, false),
         spelling.departs(layout)
     )
 }
@@ -372,7 +365,7 @@ pub(super) fn positions(
   FROM {}
   WHERE {condition}
   ORDER BY h.history_date DESC, h.history_id DESC LIMIT {limit}) AS part_{n}",
-                spelling.from(part, previous)
+                spelling.from(&part.source, previous)
             )
         })
         .collect();

@@ -76,6 +76,27 @@ pub(super) fn key_columns(layout: &Layout, alias: &str) -> String {
     layout.key_fields().map(|field| col(alias, &field.history)).collect::<Vec<_>>().join(", ")
 }
 
+/// The columns of the header of an alias' records but for the mask; the context is alias `c`. `text` is the type of text.
+pub(super) fn head(alias: &str, text: &str) -> [String; 8] {
+    let own = |column: &str| format!("{alias}.{column}");
+    [
+        own("history_id"),
+        own("history_date"),
+        own("history_type"),
+        "c.actor".to_owned(),
+        "c.reason".to_owned(),
+        "c.context".to_owned(),
+        format!("CAST(c.tx AS {text})"),
+        own("history_old_key"),
+    ]
+}
+
+/// The same with the words of the mask.
+pub(super) fn header(alias: &str, layout: &Layout, text: &str) -> String {
+    let words: Vec<String> = layout.word_columns().map(|word| format!("{alias}.{word}")).collect();
+    format!("{}, {}", head(alias, text).join(", "), words.join(", "))
+}
+
 pub(super) fn newest_of_each(layout: &Layout, deleted: bool, limit: Option<u64>) -> String {
     let history = layout.history.quoted();
     format!(

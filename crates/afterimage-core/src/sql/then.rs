@@ -106,9 +106,8 @@ fn typed(dialect: &dyn Dialect, column: &Column, value: &str) -> String {
 /// Whether any text may stand in a column of that type.
 fn is_text(sql_type: &str) -> bool {
     let sql_type = sql_type.to_lowercase();
-    ["text", "char", "clob", "varchar", "character"].iter().any(|text| {
-        sql_type == *text
-            || sql_type.starts_with(&format!("{text}("))
-            || sql_type.starts_with(&format!("{text} "))
-    }) || ["tinytext", "mediumtext", "longtext", "citext"].contains(&sql_type.as_str())
+    let first = sql_type.split(['(', ' ']).next().unwrap_or_default();
+    let texts =
+        ["text", "char", "clob", "varchar", "character", "tinytext", "mediumtext", "longtext", "citext"];
+    texts.contains(&first) && !sql_type.ends_with(']')
 }

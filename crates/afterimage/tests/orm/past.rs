@@ -283,6 +283,17 @@ async fn a_schema_is_named_and_handled() {
     assert_eq!(past.query_all_raw(both).await.unwrap().len(), 4);
 }
 
+#[tokio::test]
+async fn masked_texts_in_an_array_are_null() {
+    let mut db = TestDb::postgres().await;
+    db.run("CREATE TABLE card (id int PRIMARY KEY, numbers varchar(20)[]); INSERT INTO card VALUES (1, '{4111,5555}')").await;
+    db.track("card", Tracking::new().mask(["numbers"])).await;
+    let past = db.audit.at(now()).await.unwrap();
+    let rows: Vec<(i32, Option<Vec<String>>)> =
+        past.postgres().fetch_all(sqlx::query("SELECT id, numbers FROM card")).await.unwrap();
+    assert_eq!(rows, [(1, None)]);
+}
+
 /// A line of a query that joins, as a struct of one's own.
 #[derive(Debug, PartialEq, sqlx::FromRow)]
 struct Line {

@@ -8,7 +8,7 @@ use crate::layout::{Field, Layout};
 use crate::name::Quoted;
 use crate::sql::expression::{balanced, col, mask_names};
 use crate::sql::scoped::{beyond, key_columns, within};
-use crate::sql::{AsOf, Bound, Rows};
+use crate::sql::{AsOf, Bound, Rows, scoped};
 use crate::value::Value;
 
 /// The records of a transaction.
@@ -21,24 +21,13 @@ pub(super) fn of_tx(alias: &str, tx: &str) -> String {
     )
 }
 
-pub(super) fn header(alias: &str, layout: &Layout) -> String {
-    let words: Vec<String> = layout.word_columns().map(|word| format!("{alias}.{word}")).collect();
-    format!("{}, {}", head(alias).join(", "), words.join(", "))
+/// The columns of a record's header but for the mask; the context is alias `c`.
+pub(super) fn head(alias: &str) -> [String; 8] {
+    scoped::head(alias, "CHAR")
 }
 
-/// The header's columns but for the mask; the context is alias `c`.
-pub(super) fn head(alias: &str) -> [String; 8] {
-    let own = |column: &str| format!("{alias}.{column}");
-    [
-        own("history_id"),
-        own("history_date"),
-        own("history_type"),
-        "c.actor".to_owned(),
-        "c.reason".to_owned(),
-        "c.context".to_owned(),
-        "CAST(c.tx AS CHAR)".to_owned(),
-        own("history_old_key"),
-    ]
+pub(super) fn header(alias: &str, layout: &Layout) -> String {
+    scoped::header(alias, layout, "CHAR")
 }
 
 pub(super) fn records_of_key(layout: &Layout, fields: &[Field], bound: Bound) -> String {

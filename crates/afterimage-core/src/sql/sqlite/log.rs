@@ -30,9 +30,9 @@ impl Spelling for Sqlite {
         format!("json_extract(c.context, {})", literal(&format!("$.{member}")))
     }
 
-    fn from(&self, part: &Part<'_>, previous: bool) -> String {
-        let history = part.source.layout.history.quoted();
-        let joins = if previous { joined(&part.source) } else { String::new() };
+    fn from(&self, source: &Source<'_>, previous: bool) -> String {
+        let history = source.layout.history.quoted();
+        let joins = if previous { joined(source) } else { String::new() };
         format!("{history} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope{joins}")
     }
 
