@@ -7,8 +7,9 @@ use afterimage_core::sql::{self, Dialect};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::events::Subscribers;
+use crate::lent::Lent;
 use crate::remembered::Remembered;
-use crate::session::{Lent, Session};
+use crate::session::Session;
 
 /// A database whose tables are, or will be, tracked. Cheap to clone: it holds a pool.
 #[derive(Debug, Clone)]

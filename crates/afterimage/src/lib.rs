@@ -44,6 +44,7 @@ mod follow;
 mod health;
 mod introspect;
 mod key;
+mod lent;
 mod log;
 mod lost;
 mod migrate;
@@ -71,6 +72,7 @@ mod transaction;
 mod untrack;
 mod verify;
 mod versions;
+mod writing;
 
 pub use afterimage_core::diff::{DiffOptions, FieldDiff, PathDiff};
 pub use afterimage_core::drift::Change;

@@ -1,14 +1,12 @@
 //! One connection, of either database, with rows that have no static type: what the engine itself talks through.
 
-use std::ops::{Deref, DerefMut};
-
 use afterimage_core::Database;
 use afterimage_core::sql::{self, Dialect};
 use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _, ValueRef as _};
-use sqlx_core::transaction::TransactionManager as _;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::lent::Lent;
 use crate::remembered::Remembered;
 
 /// One value of a row.
@@ -56,78 +54,23 @@ macro_rules! bound {
     };
 }
 
-/// A pool's connection, whether a transaction is open on it, and what is known of the catalogue that it leads to.
-#[derive(Debug)]
-pub(crate) struct Lent<D: sqlx::Database> {
-    connection: sqlx::pool::PoolConnection<D>,
-    open: bool,
-    remembered: Remembered,
-}
-
-impl<D: sqlx::Database> Lent<D> {
-    pub(crate) fn pooled(connection: sqlx::pool::PoolConnection<D>, remembered: Remembered) -> Self {
-        Self { connection, open: false, remembered }
-    }
-
-    /// Begins a transaction by a statement.
-    pub(crate) async fn begin(
-        pool: &sqlx::Pool<D>,
-        begin: impl sqlx::SqlSafeStr,
-        remembered: Remembered,
-    ) -> Result<Self> {
-        // Where it fails, it may have begun all the same.
-        let mut lent = Self { connection: pool.acquire().await?, open: true, remembered };
-        D::TransactionManager::begin(&mut lent.connection, Some(begin.into_sql_str())).await?;
-        Ok(lent)
-    }
-
-    async fn commit(mut self) -> Result<()> {
-        if self.open {
-            D::TransactionManager::commit(&mut self.connection).await?;
-            self.open = false;
+/// The same for a connection of whichever database.
+macro_rules! whichever {
+    ($session:expr, $connection:ident => $work:expr) => {
+        match $session {
+            #[cfg(feature = "postgres")]
+            $crate::session::Session::Postgres($connection) => $work,
+            #[cfg(feature = "sqlite")]
+            $crate::session::Session::Sqlite($connection) => $work,
+            #[cfg(feature = "mysql")]
+            $crate::session::Session::MariaDb($connection) => $work,
         }
-        Ok(())
-    }
-
-    async fn rollback(mut self) -> Result<()> {
-        if self.open {
-            D::TransactionManager::rollback(&mut self.connection).await?;
-            self.open = false;
-        }
-        Ok(())
-    }
+    };
 }
+#[cfg(feature = "sea-orm")]
+pub(crate) use whichever;
 
-impl<D: sqlx::Database> Drop for Lent<D> {
-    fn drop(&mut self) {
-        if !self.open {
-            return;
-        }
-        if D::NAME == "MySQL" {
-            // Its driver loses count of the answers where somebody stopped waiting for one, as when a statement is prepared:
-            // the connection would never come back to the pool. The server rolls back what was open on it.
-            self.connection.close_on_drop();
-        } else {
-            D::TransactionManager::start_rollback(&mut self.connection);
-        }
-    }
-}
-
-impl<D: sqlx::Database> Deref for Lent<D> {
-    type Target = D::Connection;
-
-    fn deref(&self) -> &D::Connection {
-        &self.connection
-    }
-}
-
-impl<D: sqlx::Database> DerefMut for Lent<D> {
-    fn deref_mut(&mut self) -> &mut D::Connection {
-        &mut self.connection
-    }
-}
-
-/// A connection of either database.
+/// A connection of any of the databases.
 #[derive(Debug)]
 pub(crate) enum Session {
     #[cfg(feature = "postgres")]
@@ -183,14 +126,7 @@ impl Session {
     /// Runs statements that give no rows and take no parameters.
     pub(crate) async fn run(&mut self, sql: &str) -> Result<u64> {
         let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-        Ok(match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => (&mut **connection).execute(sql).await?.rows_affected(),
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => (&mut **connection).execute(sql).await?.rows_affected(),
-            #[cfg(feature = "mysql")]
-            Self::MariaDb(connection) => (&mut **connection).execute(sql).await?.rows_affected(),
-        })
+        whichever!(self, connection => Ok((&mut **connection).execute(sql).await?.rows_affected()))
     }
 
     /// Runs the statements of a script, one after the other; the error names the one that failed.
@@ -204,19 +140,8 @@ impl Session {
     /// Runs a statement with parameters.
     pub(crate) async fn execute(&mut self, sql: &str, parameters: &[Cell]) -> Result<u64> {
         let sql = AssertSqlSafe(sql.to_owned());
-        Ok(match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => {
-                bound!(sql, parameters).execute(&mut **connection).await?.rows_affected()
-            }
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => {
-                bound!(sql, parameters).execute(&mut **connection).await?.rows_affected()
-            }
-            #[cfg(feature = "mysql")]
-            Self::MariaDb(connection) => {
-                bound!(sql, parameters).execute(&mut **connection).await?.rows_affected()
-            }
+        whichever!(self, connection => {
+            Ok(bound!(sql, parameters).execute(&mut **connection).await?.rows_affected())
         })
     }
 
@@ -289,111 +214,37 @@ impl Session {
 
     /// Commits the transaction it is in.
     pub(crate) async fn commit(self) -> Result<()> {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => connection.commit().await,
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => connection.commit().await,
-            #[cfg(feature = "mysql")]
-            Self::MariaDb(connection) => connection.commit().await,
-        }
+        whichever!(self, connection => connection.commit().await)
     }
 
     /// Rolls the transaction back that it is in.
     pub(crate) async fn rollback(self) -> Result<()> {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => connection.rollback().await,
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => connection.rollback().await,
-            #[cfg(feature = "mysql")]
-            Self::MariaDb(connection) => connection.rollback().await,
-        }
+        whichever!(self, connection => connection.rollback().await)
     }
 
     /// Begins a transaction inside the present one.
     pub(crate) async fn nest(&mut self) -> Result<()> {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => manager::begin::<sqlx::Postgres>(connection).await,
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => manager::begin::<sqlx::Sqlite>(connection).await,
-            #[cfg(feature = "mysql")]
-            Self::MariaDb(connection) => manager::begin::<sqlx::MySql>(connection).await,
-        }
+        whichever!(self, connection => connection.nest().await)
     }
 
     /// Commits the innermost transaction.
     pub(crate) async fn commit_nested(&mut self) -> Result<()> {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => manager::commit::<sqlx::Postgres>(connection).await,
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => manager::commit::<sqlx::Sqlite>(connection).await,
-            #[cfg(feature = "mysql")]
-            Self::MariaDb(connection) => manager::commit::<sqlx::MySql>(connection).await,
-        }
+        whichever!(self, connection => connection.commit_innermost().await)
     }
 
     /// Rolls the innermost transaction back.
     pub(crate) async fn rollback_nested(&mut self) -> Result<()> {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => manager::rollback::<sqlx::Postgres>(connection).await,
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => manager::rollback::<sqlx::Sqlite>(connection).await,
-            #[cfg(feature = "mysql")]
-            Self::MariaDb(connection) => manager::rollback::<sqlx::MySql>(connection).await,
-        }
+        whichever!(self, connection => connection.rollback_innermost().await)
     }
 
     /// Rolls the innermost transaction back before anything else is sent.
     pub(crate) fn start_rollback(&mut self) {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => manager::start_rollback::<sqlx::Postgres>(connection),
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => manager::start_rollback::<sqlx::Sqlite>(connection),
-            #[cfg(feature = "mysql")]
-            Self::MariaDb(connection) => manager::start_rollback::<sqlx::MySql>(connection),
-        }
+        whichever!(self, connection => connection.start_rollback());
     }
 
     /// What is known of the catalogue.
     pub(crate) fn remembered(&mut self) -> &mut Remembered {
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => &mut connection.remembered,
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => &mut connection.remembered,
-            #[cfg(feature = "mysql")]
-            Self::MariaDb(connection) => &mut connection.remembered,
-        }
-    }
-}
-
-/// The driver's own savepoints.
-mod manager {
-    use sqlx::Database;
-    use sqlx_core::transaction::TransactionManager as _;
-
-    use super::Lent;
-    use crate::error::Result;
-
-    pub(super) async fn begin<D: Database>(connection: &mut Lent<D>) -> Result<()> {
-        Ok(D::TransactionManager::begin(connection, None).await?)
-    }
-
-    pub(super) async fn commit<D: Database>(connection: &mut Lent<D>) -> Result<()> {
-        Ok(D::TransactionManager::commit(connection).await?)
-    }
-
-    pub(super) async fn rollback<D: Database>(connection: &mut Lent<D>) -> Result<()> {
-        Ok(D::TransactionManager::rollback(connection).await?)
-    }
-
-    pub(super) fn start_rollback<D: Database>(connection: &mut Lent<D>) {
-        D::TransactionManager::start_rollback(connection);
+        whichever!(self, connection => connection.remembered())
     }
 }
 

@@ -1,18 +1,15 @@
 //! `begin(context)`: one transaction, and who and why for it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use afterimage_core::{Context, Database};
 use sqlx::AssertSqlSafe;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
-use crate::database::{Afterimage, not_begun};
+use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::events::Subscribers;
-use crate::remembered::Remembered;
-use crate::scope::within_current;
-use crate::session::{Cell, Lent, Session};
+use crate::session::Cell;
+use crate::writing::Writing;
 
 /// A transaction with a context. Dropped without [`commit`](Tx::commit), it rolls back.
 #[derive(Debug)]
@@ -20,8 +17,9 @@ pub struct Tx {
     database: Database,
     open: Arc<Mutex<Open>>,
     /// Nested ones that were dropped without an end, and still have to be rolled back.
-    dropped: Arc<AtomicUsize>,
-    nested: bool,
+    dropped: Dropped,
+    /// Its number, where it is a nested one.
+    nested: Option<u64>,
     over: bool,
 }
 
@@ -30,17 +28,21 @@ pub struct Tx {
 struct Open {
     /// Nothing once it is over.
     writing: Option<Writing>,
-    /// For each nested one, how many contexts there were when it began.
-    nested: Vec<usize>,
+    /// Those that are nested in it, the innermost last.
+    nested: Vec<Nested>,
+    /// The number of the next.
+    next: u64,
 }
 
-/// A session in a transaction, and the contexts entered in it.
+/// A nested transaction.
 #[derive(Debug)]
-pub(crate) struct Writing {
-    pub(crate) session: Session,
-    contexts: Vec<Context>,
-    subscribers: Subscribers,
+struct Nested {
+    number: u64,
+    /// How many contexts there were when it began.
+    contexts: usize,
 }
+
+type Dropped = Arc<std::sync::Mutex<Vec<u64>>>;
 
 impl Afterimage {
     /// Begins a transaction whose records carry this context. The context travels in the same message as `BEGIN`.
@@ -56,174 +58,35 @@ impl Afterimage {
     pub async fn begin(&self, context: &Context) -> Result<Tx> {
         Ok(Tx::over(self.begin_writing(context).await?))
     }
-
-    /// The same, for the engine itself.
-    pub(crate) async fn begin_writing(&self, context: &Context) -> Result<Writing> {
-        let context = within_current(context);
-        Ok(self.writing_in(self.begin_session(&context).await?, &context))
-    }
-
-    /// A session that has begun with a context.
-    pub(crate) fn writing_in(&self, session: Session, context: &Context) -> Writing {
-        Writing { session, contexts: vec![context.clone()], subscribers: self.subscribers.clone() }
-    }
-
-    async fn begin_session(&self, context: &Context) -> Result<Session> {
-        let begin = self.dialect().begin();
-        let set = self.dialect().set_context(context, false)?;
-        #[cfg(feature = "sqlite")]
-        if let Some(pool) = self.sqlite_pool() {
-            let begun = tokio::spawn(begin_sqlite(pool, begin, set, self.remembered())).await;
-            return Ok(Session::Sqlite(begun.map_err(not_begun)??));
-        }
-        #[cfg(feature = "mysql")]
-        if let Some(pool) = self.users_mariadb_pool() {
-            let begun = tokio::spawn(begin_mariadb(pool, begin, set, self.remembered())).await;
-            return Ok(Session::MariaDb(begun.map_err(not_begun)??));
-        }
-        self.open(format!("{begin}; {set}")).await
-    }
-}
-
-/// SQLite runs in this process, so that each statement may fail by itself and still leave nothing open.
-#[cfg(feature = "sqlite")]
-async fn begin_sqlite(
-    pool: sqlx::SqlitePool,
-    begin: &'static str,
-    set: String,
-    remembered: Remembered,
-) -> Result<Lent<sqlx::Sqlite>> {
-    let mut tx = Lent::begin(&pool, begin, remembered).await?;
-    let left_behind: i64 = sqlx::query_scalar("SELECT count(*) FROM afterimage_context")
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(nothing_tracked)?;
-    if left_behind > 0 {
-        tracing::warn!(
-            "a client committed without deleting its context from afterimage_context; it is cleared now"
-        );
-        sqlx::query("DELETE FROM afterimage_context").execute(&mut *tx).await?;
-    }
-    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *tx).await?;
-    Ok(tx)
-}
-
-/// What may fail stands in a message of its own: a failed one that began a transaction would leave it to the pool's next
-/// borrower.
-#[cfg(feature = "mysql")]
-async fn begin_mariadb(
-    pool: sqlx::MySqlPool,
-    begin: &'static str,
-    set: String,
-    remembered: Remembered,
-) -> Result<Lent<sqlx::MySql>> {
-    let mut tx = Lent::begin(&pool, begin, remembered).await?;
-    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *tx).await.map_err(nothing_tracked)?;
-    Ok(tx)
-}
-
-#[cfg(any(feature = "sqlite", feature = "mysql"))]
-fn nothing_tracked(error: sqlx::Error) -> Error {
-    match &error {
-        sqlx::Error::Database(database)
-            if database.message().contains("no such table")
-                || database.code().as_deref() == Some("42S02") =>
-        {
-            Error::new(
-                ErrorKind::NotFound,
-                "nothing is tracked in this database yet, so a context has no place",
-            )
-        }
-        _ => error.into(),
-    }
-}
-
-impl Writing {
-    /// The explicit time of the present context.
-    pub(crate) fn explicit_time(&self) -> Option<afterimage_core::Moment> {
-        self.contexts.last().and_then(Context::explicit_time)
-    }
-
-    pub(crate) async fn enter(&mut self, context: &Context) -> Result<()> {
-        let nested = self.contexts.last().map_or_else(|| context.clone(), |outer| context.within(outer));
-        self.set(&nested).await?;
-        self.contexts.push(nested);
-        Ok(())
-    }
-
-    async fn leave(&mut self) -> Result<()> {
-        if self.contexts.len() < 2 {
-            return Err(Error::new(ErrorKind::InvalidInput, "there is no outer context to go back to"));
-        }
-        self.leave_to(self.contexts.len() - 1).await
-    }
-
-    /// Leaves contexts until only so many are left.
-    async fn leave_to(&mut self, count: usize) -> Result<()> {
-        if count >= self.contexts.len() {
-            return Ok(());
-        }
-        self.contexts.truncate(count);
-        match self.contexts.last().cloned() {
-            Some(outer) => self.set(&outer).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn set(&mut self, context: &Context) -> Result<()> {
-        let set = self.session.dialect().set_context(context, true)?;
-        self.session.run(&set).await.map(drop)
-    }
-
-    pub(crate) async fn commit(mut self) -> Result<()> {
-        let dialect = self.session.dialect();
-        let mut written = None;
-        if self.subscribers.any() {
-            let row = self.session.row(dialect.own_transaction_if_any(), &[]).await?;
-            written = row.and_then(|mut row| row.pop()?.text());
-        }
-        if let Some(clear) = dialect.clear_context() {
-            self.session.run(clear).await?;
-        }
-        self.session.commit().await?;
-        if let Some(tx) = written {
-            self.subscribers.committed(tx);
-        }
-        Ok(())
-    }
-
-    pub(crate) async fn rollback(self) -> Result<()> {
-        self.session.rollback().await
-    }
 }
 
 impl Open {
-    /// Rolls back, before anything else is sent, what nested ones left behind.
-    fn settle(&mut self, dropped: &AtomicUsize) {
-        for _ in 0..dropped.swap(0, Ordering::AcqRel) {
-            if let (Some(contexts), Some(writing)) = (self.nested.pop(), &mut self.writing) {
-                writing.session.start_rollback();
-                writing.contexts.truncate(contexts);
+    /// Rolls back, before anything else is sent, what nested ones left behind, and what is nested in those.
+    fn settle(&mut self, dropped: &Dropped) {
+        let dropped = std::mem::take(&mut *dropped.lock().unwrap_or_else(PoisonError::into_inner));
+        for number in dropped {
+            let Ok(depth) = self.depth(Some(number)) else { continue };
+            for nested in self.nested.drain(depth - 1..).rev() {
+                if let Some(writing) = &mut self.writing {
+                    writing.session.start_rollback();
+                    writing.contexts.truncate(nested.contexts);
+                }
             }
         }
     }
-}
 
-impl Drop for Open {
-    fn drop(&mut self) {
-        // The driver rolls back one level where a transaction is dropped.
-        if let Some(writing) = &mut self.writing {
-            for _ in &self.nested {
-                writing.session.start_rollback();
-            }
-        }
+    /// How deep a transaction lies, the outermost at 0.
+    fn depth(&self, number: Option<u64>) -> Result<usize> {
+        let Some(number) = number else { return Ok(0) };
+        let place = self.nested.iter().position(|nested| nested.number == number);
+        place.map(|place| place + 1).ok_or_else(is_over)
     }
 }
 
 impl Drop for Tx {
     fn drop(&mut self) {
-        if self.nested && !self.over {
-            self.dropped.fetch_add(1, Ordering::AcqRel);
+        if let (Some(number), false) = (self.nested, self.over) {
+            self.dropped.lock().unwrap_or_else(PoisonError::into_inner).push(number);
             // Where somebody is using it, whoever comes next settles it.
             if let Ok(mut open) = self.open.try_lock() {
                 open.settle(&self.dropped);
@@ -236,9 +99,9 @@ impl Tx {
     fn over(writing: Writing) -> Self {
         Self {
             database: writing.session.dialect().database(),
-            open: Arc::new(Mutex::new(Open { writing: Some(writing), nested: Vec::new() })),
-            dropped: Arc::default(),
-            nested: false,
+            open: Arc::new(Mutex::new(Open { writing: Some(writing), nested: Vec::new(), next: 0 })),
+            dropped: Dropped::default(),
+            nested: None,
             over: false,
         }
     }
@@ -265,6 +128,7 @@ impl Tx {
     pub(crate) async fn shared(&self) -> Result<MappedMutexGuard<'_, Writing>> {
         let mut open = self.open.lock().await;
         open.settle(&self.dropped);
+        open.depth(self.nested)?;
         MutexGuard::try_map(open, |open| open.writing.as_mut()).map_err(|_| is_over())
     }
 
@@ -272,16 +136,19 @@ impl Tx {
     pub async fn nest(&self) -> Result<Self> {
         let mut open = self.open.lock().await;
         open.settle(&self.dropped);
+        open.depth(self.nested)?;
         let writing = open.writing.as_mut().ok_or_else(is_over)?;
         writing.session.nest().await?;
         let contexts = writing.contexts.len();
-        open.nested.push(contexts);
+        let number = open.next;
+        open.next += 1;
+        open.nested.push(Nested { number, contexts });
         drop(open);
         Ok(Self {
             database: self.database,
             open: Arc::clone(&self.open),
             dropped: Arc::clone(&self.dropped),
-            nested: true,
+            nested: Some(number),
             over: false,
         })
     }
@@ -319,17 +186,18 @@ impl Tx {
     /// nothing is committed.
     pub async fn commit(mut self) -> Result<()> {
         let mut open = self.end().await?;
-        if self.nested {
-            let contexts = open.nested.len() - 1;
-            let contexts = open.nested[contexts];
-            let writing = open.writing.as_mut().ok_or_else(is_over)?;
-            writing.session.commit_nested().await?;
-            writing.leave_to(contexts).await?;
-            open.nested.pop();
-        } else {
-            let writing = open.writing.take().ok_or_else(is_over)?;
-            drop(open);
-            writing.commit().await?;
+        match open.nested.last().map(|nested| nested.contexts) {
+            Some(contexts) => {
+                let writing = open.writing.as_mut().ok_or_else(is_over)?;
+                writing.session.commit_nested().await?;
+                writing.leave_to(contexts).await?;
+                open.nested.pop();
+            }
+            None => {
+                let writing = open.writing.take().ok_or_else(is_over)?;
+                drop(open);
+                writing.commit().await?;
+            }
         }
         self.over = true;
         Ok(())
@@ -338,15 +206,18 @@ impl Tx {
     /// Rolls back.
     pub async fn rollback(mut self) -> Result<()> {
         let mut open = self.end().await?;
-        if self.nested {
-            open.writing.as_mut().ok_or_else(is_over)?.session.rollback_nested().await?;
-            if let (Some(contexts), Some(writing)) = (open.nested.pop(), &mut open.writing) {
+        match open.nested.last().map(|nested| nested.contexts) {
+            Some(contexts) => {
+                let writing = open.writing.as_mut().ok_or_else(is_over)?;
+                writing.session.rollback_nested().await?;
                 writing.contexts.truncate(contexts);
+                open.nested.pop();
             }
-        } else {
-            let writing = open.writing.take().ok_or_else(is_over)?;
-            drop(open);
-            writing.rollback().await?;
+            None => {
+                let writing = open.writing.take().ok_or_else(is_over)?;
+                drop(open);
+                writing.rollback().await?;
+            }
         }
         self.over = true;
         Ok(())
@@ -356,7 +227,7 @@ impl Tx {
     async fn end(&self) -> Result<tokio::sync::OwnedMutexGuard<Open>> {
         let mut open = Arc::clone(&self.open).lock_owned().await;
         open.settle(&self.dropped);
-        if !self.nested && !open.nested.is_empty() {
+        if open.nested.len() > open.depth(self.nested)? {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
                 "a transaction nested in this one is not over: nothing was committed",

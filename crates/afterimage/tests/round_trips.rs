@@ -79,31 +79,38 @@ async fn table(db: &mut TestDb) {
 
 const UPDATE: &str = "UPDATE t SET n = n + 1";
 
+/// How many trips transactions take without a context, and with one.
+macro_rules! trips {
+    ($db:expr, $options:ty, $from:ident, $connection:ident) => {{
+        table(&mut $db).await;
+        let counter = Counter::default();
+        let url = behind(&$db.url, counter.before(port_of(&$db.url)).await);
+        let pool = <$options>::new().max_connections(1).connect(&url).await.unwrap();
+        let audit = Afterimage::$from(pool.clone());
+        let plain = async || {
+            for _ in 0..TRANSACTIONS {
+                let mut tx = pool.begin().await.unwrap();
+                sqlx::query(UPDATE).execute(&mut *tx).await.unwrap();
+                tx.commit().await.unwrap();
+            }
+        };
+        let with_context = async || {
+            for _ in 0..TRANSACTIONS {
+                let mut tx = audit.begin(&Context::actor("42").reason("counting")).await.unwrap();
+                sqlx::query(UPDATE).execute(tx.$connection().unwrap()).await.unwrap();
+                tx.commit().await.unwrap();
+            }
+        };
+        plain().await;
+        with_context().await;
+        (counter.count(plain()).await, counter.count(with_context()).await)
+    }};
+}
+
 #[tokio::test]
 async fn on_postgres_a_context_costs_none() {
     let mut db = TestDb::postgres().await;
-    table(&mut db).await;
-    let counter = Counter::default();
-    let url = behind(&db.url, counter.before(port_of(&db.url)).await);
-    let pool = sqlx::postgres::PgPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
-    let audit = Afterimage::from_postgres(pool.clone());
-    let plain = async || {
-        for _ in 0..TRANSACTIONS {
-            let mut tx = pool.begin().await.unwrap();
-            sqlx::query(UPDATE).execute(&mut *tx).await.unwrap();
-            tx.commit().await.unwrap();
-        }
-    };
-    let with_context = async || {
-        for _ in 0..TRANSACTIONS {
-            let mut tx = audit.begin(&Context::actor("42").reason("counting")).await.unwrap();
-            sqlx::query(UPDATE).execute(tx.postgres().unwrap()).await.unwrap();
-            tx.commit().await.unwrap();
-        }
-    };
-    plain().await;
-    with_context().await;
-    let (plain, ours) = (counter.count(plain()).await, counter.count(with_context()).await);
+    let (plain, ours) = trips!(db, sqlx::postgres::PgPoolOptions, from_postgres, postgres);
     assert!(plain >= 3 * TRANSACTIONS, "begin, update, commit at least: {plain}");
     assert_eq!(plain, ours);
 }
@@ -111,27 +118,6 @@ async fn on_postgres_a_context_costs_none() {
 #[tokio::test]
 async fn on_mariadb_it_costs_two() {
     let mut db = TestDb::mariadb().await;
-    table(&mut db).await;
-    let counter = Counter::default();
-    let url = behind(&db.url, counter.before(port_of(&db.url)).await);
-    let pool = sqlx::mysql::MySqlPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
-    let audit = Afterimage::from_mariadb(pool.clone());
-    let plain = async || {
-        for _ in 0..TRANSACTIONS {
-            let mut tx = pool.begin().await.unwrap();
-            sqlx::query(UPDATE).execute(&mut *tx).await.unwrap();
-            tx.commit().await.unwrap();
-        }
-    };
-    let with_context = async || {
-        for _ in 0..TRANSACTIONS {
-            let mut tx = audit.begin(&Context::actor("42").reason("counting")).await.unwrap();
-            sqlx::query(UPDATE).execute(tx.mariadb().unwrap()).await.unwrap();
-            tx.commit().await.unwrap();
-        }
-    };
-    plain().await;
-    with_context().await;
-    let (plain, ours) = (counter.count(plain()).await, counter.count(with_context()).await);
+    let (plain, ours) = trips!(db, sqlx::mysql::MySqlPoolOptions, from_mariadb, mariadb);
     assert_eq!(plain + 2 * TRANSACTIONS, ours);
 }

@@ -12,12 +12,13 @@ use sea_orm::sea_query::value::sea_value_to_json_value as to_json;
 use sea_orm::sea_query::{Alias, Expr, ExprTrait as _, IntoIden as _, Order, SelectStatement};
 use sea_orm::{
     ColumnTrait, DbErr, EntityTrait, FromQueryResult as _, IdenStatic as _, Iterable as _, ModelTrait,
-    PrimaryKeyToColumn as _, PrimaryKeyTrait, QueryFilter, QueryOrder, QueryResult, QuerySelect,
-    QueryTrait as _, Select, Value,
+    PrimaryKeyToColumn as _, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait as _, Select,
+    Value,
 };
 
 use super::backend;
-use super::statement::Bound;
+use super::soft_delete::KeyOf;
+use super::statement::Call;
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::past::Past;
@@ -128,7 +129,7 @@ pub trait Tracked: EntityTrait {
     }
 
     /// All versions that ever had this key.
-    fn history_of(key: <Self::PrimaryKey as PrimaryKeyTrait>::ValueType) -> History<Self> {
+    fn history_of(key: KeyOf<Self>) -> History<Self> {
         History::new(Self::find_by_id(key))
     }
 }
@@ -252,7 +253,7 @@ impl<E: EntityTrait> History<E> {
         let past = audit.all_versions().await?;
         let mut reading = past.reading.lock().await;
         let asked = self.asked(&past, &mut reading).await?;
-        let rows = asked.bound.all(&mut reading.session).await?;
+        let rows = asked.call.all(&mut reading.session).await?;
         rows.iter().map(|row| asked.known.version(row)).collect()
     }
 
@@ -273,7 +274,7 @@ impl<E: EntityTrait> History<E> {
             .from_subquery(query, "counted")
             .to_owned();
         let statement = backend(past.database).build(&count);
-        let row = past.bound(&mut reading, statement).await?.one(&mut reading.session).await?;
+        let row = past.call(&mut reading, statement).await?.one(&mut reading.session).await?;
         let count: i64 = row.map_or(Ok(0), |row| row.try_get("", "versions"))?;
         Ok(u64::try_from(count).unwrap_or_default())
     }
@@ -286,9 +287,9 @@ impl<E: EntityTrait> History<E> {
     {
         let past = audit.all_versions().await?;
         let mut reading = std::sync::Arc::clone(&past.reading).lock_owned().await;
-        let Asked { bound, known } = self.asked(&past, &mut reading).await?;
+        let Asked { call, known } = self.asked(&past, &mut reading).await?;
         Ok(Box::pin(async_stream::try_stream! {
-            let mut rows = bound.rows(&mut reading.session);
+            let mut rows = call.rows(&mut reading.session);
             while let Some(row) = rows.try_next().await? {
                 yield known.version(&row)?;
             }
@@ -306,8 +307,8 @@ impl<E: EntityTrait> History<E> {
             QueryFilter::query(&mut select).order_by_expr(column::<E>(name), order.clone());
         }
         let statement = select.build(backend(past.database));
-        let bound = past.bound(reading, statement).await?;
-        Ok(Asked { bound, known })
+        let call = past.call(reading, statement).await?;
+        Ok(Asked { call, known })
     }
 
     /// With the condition on what a record changed.
@@ -343,7 +344,7 @@ fn column<E: EntityTrait>(name: &str) -> Expr {
 
 /// A question, and how its answer is read.
 struct Asked<E: EntityTrait> {
-    bound: Bound,
+    call: Call,
     known: Known<E>,
 }
 

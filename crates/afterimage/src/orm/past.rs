@@ -8,14 +8,14 @@ use futures_util::stream::BoxStream;
 use sea_orm::{ConnectionTrait, DbBackend, DbErr, ExecResult, QueryResult, Statement, StreamTrait};
 
 use super::backend;
-use super::statement::Bound;
+use super::statement::Call;
 use crate::error::{Error, ErrorKind};
 use crate::past::{Past, Reading};
 
 impl Past {
-    pub(super) async fn bound(&self, reading: &mut Reading, stmt: Statement) -> Result<Bound, DbErr> {
+    pub(super) async fn call(&self, reading: &mut Reading, stmt: Statement) -> Result<Call, DbErr> {
         let sql = self.rewritten(reading, &stmt.sql).await?;
-        Ok(Bound::new(sql, stmt.values, false))
+        Ok(Call::new(sql, stmt.values, false))
     }
 }
 
@@ -41,12 +41,12 @@ impl ConnectionTrait for Past {
 
     async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
         let mut reading = self.reading.lock().await;
-        self.bound(&mut reading, stmt).await?.one(&mut reading.session).await
+        self.call(&mut reading, stmt).await?.one(&mut reading.session).await
     }
 
     async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let mut reading = self.reading.lock().await;
-        self.bound(&mut reading, stmt).await?.all(&mut reading.session).await
+        self.call(&mut reading, stmt).await?.all(&mut reading.session).await
     }
 }
 
@@ -64,9 +64,9 @@ impl StreamTrait for Past {
     ) -> Pin<Box<dyn Future<Output = Result<Self::Stream<'a>, DbErr>> + 'a + Send>> {
         Box::pin(async move {
             let mut reading = self.reading.lock().await;
-            let bound = self.bound(&mut reading, stmt).await?;
+            let call = self.call(&mut reading, stmt).await?;
             let stream: Self::Stream<'a> = Box::pin(async_stream::try_stream! {
-                let mut rows = bound.rows(&mut reading.session);
+                let mut rows = call.rows(&mut reading.session);
                 while let Some(row) = rows.try_next().await? {
                     yield row;
                 }

@@ -9,65 +9,37 @@ use sea_orm::{DbErr, ExecResult, QueryResult, RuntimeErr};
 use sea_query_sqlx::SqlxValues;
 use sqlx::AssertSqlSafe;
 
-use crate::session::Session;
+use crate::session::{Session, whichever};
 
 /// SQL and the values of its parameters.
 #[derive(Debug)]
-pub(super) struct Bound {
+pub(super) struct Call {
     sql: String,
     values: SqlxValues,
     /// Whether it is worth keeping prepared.
     kept: bool,
 }
 
-impl Bound {
+impl Call {
     pub(super) fn new(sql: String, values: Option<Values>, kept: bool) -> Self {
         Self { sql, values: SqlxValues(values.unwrap_or(Values(Vec::new()))), kept }
     }
 
     pub(super) async fn execute(self, session: &mut Session) -> Result<ExecResult, DbErr> {
         let Self { sql, values, kept } = self;
-        let sql = AssertSqlSafe(sql);
-        match session {
-            #[cfg(feature = "postgres")]
-            Session::Postgres(connection) => {
-                let query = sqlx::query_with::<sqlx::Postgres, _>(sql, values).persistent(kept);
-                query.execute(&mut **connection).await.map(Into::into).map_err(not_executed)
-            }
-            #[cfg(feature = "sqlite")]
-            Session::Sqlite(connection) => {
-                let query = sqlx::query_with::<sqlx::Sqlite, _>(sql, values).persistent(kept);
-                query.execute(&mut **connection).await.map(Into::into).map_err(not_executed)
-            }
-            #[cfg(feature = "mysql")]
-            Session::MariaDb(connection) => {
-                let query = sqlx::query_with::<sqlx::MySql, _>(sql, values).persistent(kept);
-                query.execute(&mut **connection).await.map(Into::into).map_err(not_executed)
-            }
-        }
+        whichever!(session, connection => {
+            let query = sqlx::query_with(AssertSqlSafe(sql), values).persistent(kept);
+            query.execute(&mut **connection).await.map(Into::into).map_err(not_executed)
+        })
     }
 
     /// The rows, as they come.
     pub(super) fn rows(self, session: &mut Session) -> BoxStream<'_, Result<QueryResult, DbErr>> {
         let Self { sql, values, kept } = self;
-        let sql = AssertSqlSafe(sql);
-        match session {
-            #[cfg(feature = "postgres")]
-            Session::Postgres(connection) => {
-                let query = sqlx::query_with::<sqlx::Postgres, _>(sql, values).persistent(kept);
-                Box::pin(query.fetch(&mut **connection).map_ok(Into::into).map_err(not_read))
-            }
-            #[cfg(feature = "sqlite")]
-            Session::Sqlite(connection) => {
-                let query = sqlx::query_with::<sqlx::Sqlite, _>(sql, values).persistent(kept);
-                Box::pin(query.fetch(&mut **connection).map_ok(Into::into).map_err(not_read))
-            }
-            #[cfg(feature = "mysql")]
-            Session::MariaDb(connection) => {
-                let query = sqlx::query_with::<sqlx::MySql, _>(sql, values).persistent(kept);
-                Box::pin(query.fetch(&mut **connection).map_ok(Into::into).map_err(not_read))
-            }
-        }
+        whichever!(session, connection => {
+            let query = sqlx::query_with(AssertSqlSafe(sql), values).persistent(kept);
+            Box::pin(query.fetch(&mut **connection).map_ok(Into::into).map_err(not_read))
+        })
     }
 
     pub(super) async fn one(self, session: &mut Session) -> Result<Option<QueryResult>, DbErr> {
@@ -83,20 +55,9 @@ impl Bound {
 pub(super) async fn unprepared(session: &mut Session, sql: &str) -> Result<ExecResult, DbErr> {
     use sqlx::Executor as _;
     let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
-    match session {
-        #[cfg(feature = "postgres")]
-        Session::Postgres(connection) => {
-            (&mut **connection).execute(sql).await.map(Into::into).map_err(not_executed)
-        }
-        #[cfg(feature = "sqlite")]
-        Session::Sqlite(connection) => {
-            (&mut **connection).execute(sql).await.map(Into::into).map_err(not_executed)
-        }
-        #[cfg(feature = "mysql")]
-        Session::MariaDb(connection) => {
-            (&mut **connection).execute(sql).await.map(Into::into).map_err(not_executed)
-        }
-    }
+    whichever!(session, connection => {
+        (&mut **connection).execute(sql).await.map(Into::into).map_err(not_executed)
+    })
 }
 
 fn not_executed(error: sqlx::Error) -> DbErr {

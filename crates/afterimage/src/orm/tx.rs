@@ -11,7 +11,7 @@ use sea_orm::{
 };
 
 use super::backend;
-use super::statement::{Bound, unprepared};
+use super::statement::{Call, unprepared};
 use crate::transaction::Tx;
 
 #[async_trait::async_trait]
@@ -21,7 +21,7 @@ impl ConnectionTrait for Tx {
     }
 
     async fn execute_raw(&self, stmt: Statement) -> Result<ExecResult, DbErr> {
-        Bound::new(stmt.sql, stmt.values, true).execute(&mut self.shared().await?.session).await
+        Call::new(stmt.sql, stmt.values, true).execute(&mut self.shared().await?.session).await
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
@@ -29,11 +29,11 @@ impl ConnectionTrait for Tx {
     }
 
     async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
-        Bound::new(stmt.sql, stmt.values, true).one(&mut self.shared().await?.session).await
+        Call::new(stmt.sql, stmt.values, true).one(&mut self.shared().await?.session).await
     }
 
     async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        Bound::new(stmt.sql, stmt.values, true).all(&mut self.shared().await?.session).await
+        Call::new(stmt.sql, stmt.values, true).all(&mut self.shared().await?.session).await
     }
 }
 
@@ -52,7 +52,7 @@ impl StreamTrait for Tx {
         Box::pin(async move {
             let mut writing = self.shared().await?;
             let stream: Self::Stream<'a> = Box::pin(async_stream::try_stream! {
-                let mut rows = Bound::new(stmt.sql, stmt.values, true).rows(&mut writing.session);
+                let mut rows = Call::new(stmt.sql, stmt.values, true).rows(&mut writing.session);
                 while let Some(row) = rows.try_next().await? {
                     yield row;
                 }

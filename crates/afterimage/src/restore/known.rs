@@ -11,8 +11,8 @@ use super::{columns, reading, stage, writable};
 use crate::catalog::{self, Entry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
-use crate::transaction::Writing;
 use crate::versions::{self, Selector};
+use crate::writing::Writing;
 use crate::{introspect, key};
 
 /// A row, and all that is known of it.

@@ -24,7 +24,7 @@ use crate::health::{self, Fault};
 use crate::log::{self, LogEntry, LogQuery};
 use crate::scope::within_current;
 use crate::session::Session;
-use crate::transaction::Writing;
+use crate::writing::Writing;
 use crate::{introspect, migrate};
 
 pub use row::{Restore, Revert, Stale};

@@ -8,7 +8,7 @@ use super::{columns, own_transaction, stage, writable};
 use crate::catalog::{self, Entry, Stage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::introspect;
-use crate::transaction::Writing;
+use crate::writing::Writing;
 
 /// Brings back the rows that referred to a row and were deleted in the same transaction, and those that referred to
 /// them, and so on.

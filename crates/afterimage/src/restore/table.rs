@@ -115,7 +115,7 @@ impl RevertTable {
             .await
     }
 
-    async fn run(&self, tx: &mut crate::transaction::Writing) -> Result<Restored> {
+    async fn run(&self, tx: &mut crate::writing::Writing) -> Result<Restored> {
         let session = &mut tx.session;
         let (entry, table, point, conflicts) = reading(session, async |session| {
             let entry = catalog::find(session, &self.table).await?;

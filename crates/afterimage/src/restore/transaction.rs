@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key;
 use crate::log::{self, LogEntry, LogQuery};
 use crate::session::{Cell, Session};
-use crate::transaction::Writing;
+use crate::writing::Writing;
 
 /// What to do with rows that somebody changed again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

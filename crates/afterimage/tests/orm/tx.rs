@@ -163,3 +163,32 @@ on_every_database! {
         assert_eq!(log(db, "user:42").await.len(), 1);
     }
 }
+
+on_every_database! {
+    async fn one_ends_only_with_those_nested_in_it(db: &mut TestDb) {
+        shop(db).await;
+        let tx = db.audit.begin(&Context::actor("42")).await.unwrap();
+        new_order(10, 1).insert(&tx).await.unwrap();
+        // Committed while a deeper one is open: nothing of either is.
+        let outer = tx.begin().await.unwrap();
+        new_order(11, 1).insert(&outer).await.unwrap();
+        let inner = outer.begin().await.unwrap();
+        new_order(12, 1).insert(&inner).await.unwrap();
+        let refused = outer.commit().await.unwrap_err();
+        assert!(refused.to_string().contains("nested in this one is not over"), "{refused}");
+        // Its place is taken by others; it writes into none of them, and takes none of them along.
+        let other = tx.begin().await.unwrap();
+        let deeper = other.begin().await.unwrap();
+        new_order(13, 1).insert(&deeper).await.unwrap();
+        let refused = new_order(14, 1).insert(&inner).await.unwrap_err();
+        assert!(refused.to_string().contains("the transaction is over"), "{refused}");
+        drop(inner);
+        deeper.commit().await.unwrap();
+        other.commit().await.unwrap();
+        tx.commit().await.unwrap();
+        let mut ids: Vec<String> = log(db, "user:42").await.iter().map(|one| one.key[0].1.to_string()).collect();
+        ids.sort();
+        assert_eq!(ids, ["10", "13"]);
+        db.verify().await;
+    }
+}
