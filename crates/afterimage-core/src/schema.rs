@@ -124,6 +124,8 @@ pub struct PostgresShape {
     /// Whether a trigger `AFTER … FOR EACH ROW` of somebody else's, on it or on a table its cascades reach,
     /// may write it again inside one statement.
     pub written_again: bool,
+    /// Whether a trigger `AFTER` of somebody's may write a row that a foreign key has changed, before its own triggers fire.
+    pub overtaken: bool,
     /// Whether its key is checked only when the statement or the transaction ends.
     pub deferrable_key: bool,
     /// Its size on disk in bytes, without indexes.

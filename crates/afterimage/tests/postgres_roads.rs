@@ -396,3 +396,59 @@ async fn doctor_and_verify_find_a_trigger_that_writes_before_the_row() {
     db.run("INSERT INTO item VALUES (3, true), (4, true)").await;
     assert!(!db.audit.verify(&[]).await.unwrap()[0].is_whole());
 }
+
+/// What a foreign key does to a row fires the row's triggers only when the statement that caused it ends. By then a
+/// trigger of somebody's may have written the row again, and have its record.
+#[tokio::test]
+async fn what_a_foreign_key_did_is_recorded_after_what_came_of_it() {
+    let writes = [
+        ("UPDATE child SET total = 9 WHERE id = 1", "a column more"),
+        ("UPDATE child SET parent = 2 WHERE id = 1", "the same column again"),
+        ("DELETE FROM child WHERE id = 1", "gone"),
+        ("UPDATE child SET id = 7 WHERE id = 1", "under another key"),
+        ("DELETE FROM child WHERE id = 1; INSERT INTO child VALUES (1, 2, 30)", "another row"),
+    ];
+    let actions = ["DELETE SET NULL", "DELETE SET DEFAULT", "UPDATE CASCADE"];
+    for storage in STORAGES {
+        for partition in ["", "PARTITION BY RANGE (id)"] {
+            for action in actions {
+                for (write, what) in writes {
+                    let mut db = TestDb::postgres().await;
+                    db.run("CREATE TABLE parent (id int PRIMARY KEY)").await;
+                    db.run(&format!(
+                        "CREATE TABLE child (id int PRIMARY KEY, parent int DEFAULT 3 REFERENCES parent ON {action}, total int) {partition}"
+                    ))
+                    .await;
+                    if !partition.is_empty() {
+                        db.run("CREATE TABLE child_0 PARTITION OF child DEFAULT").await;
+                        // Row by row.
+                        db.run("CREATE FUNCTION quiet() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$;
+                                CREATE TRIGGER quiet AFTER UPDATE ON child FOR EACH ROW EXECUTE FUNCTION quiet()").await;
+                    }
+                    db.run(&format!(
+                        "CREATE FUNCTION more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {write}; RETURN NULL; END $$;
+                         CREATE TRIGGER more AFTER UPDATE OR DELETE ON parent FOR EACH ROW EXECUTE FUNCTION more()"
+                    ))
+                    .await;
+                    db.run("INSERT INTO parent VALUES (1), (2), (3); INSERT INTO child VALUES (1, 1, 10), (2, 1, 20), (3, 2, 30)").await;
+                    db.track("child", Tracking::new().storage(storage)).await;
+                    let cause = if action.starts_with("UPDATE") {
+                        "UPDATE parent SET id = 8 WHERE id = 1"
+                    } else {
+                        "DELETE FROM parent WHERE id = 1"
+                    };
+                    db.run(cause).await;
+                    for verdict in db.audit.verify(&[]).await.unwrap() {
+                        assert!(
+                            verdict.is_whole(),
+                            "{action}, {what}, {storage:?} {partition}\n{:#?} {:?}\n{:#?}",
+                            verdict.differences,
+                            verdict.faults,
+                            db.lines("SELECT h::text FROM child_history AS h ORDER BY history_id").await,
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

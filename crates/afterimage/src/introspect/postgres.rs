@@ -100,6 +100,7 @@ async fn describe(session: &mut Session, row: Row) -> Result<Found> {
         partitioned: kind == "p",
         inherits: session.int(INHERITS, &id).await?.unwrap_or_default() > 0,
         written_again: session.int(WRITTEN_AGAIN, &id).await?.unwrap_or_default() > 0,
+        overtaken: session.int(OVERTAKEN, &id).await?.unwrap_or_default() > 0,
         deferrable_key,
         bytes,
     };
@@ -154,6 +155,24 @@ const WRITTEN_AGAIN: &str = "WITH RECURSIVE reached AS ( \
   WHERE NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname NOT LIKE '!afterimage%' AND NOT t.tginitdeferred \
   AND ((t.tgrelid IN (SELECT oid FROM self) AND t.tgtype & 1 = 1 AND t.tgtype & 66 = 0) \
     OR (t.tgrelid IN (SELECT oid FROM reached) AND t.tgrelid NOT IN (SELECT oid FROM self)))";
+
+/// How many triggers there are that can write a row of the table between what a foreign key does to it and the row's own
+/// triggers: those on any table of the cascades in which it takes part, itself included.
+const OVERTAKEN: &str = "WITH RECURSIVE acts AS ( \
+    SELECT f.conrelid, f.confrelid FROM pg_catalog.pg_constraint AS f \
+    WHERE f.contype = 'f' AND (f.confdeltype IN ('c', 'n', 'd') OR f.confupdtype IN ('c', 'n', 'd')) \
+  ), causes AS ( \
+    SELECT a.confrelid AS oid FROM acts AS a WHERE a.conrelid = $1::bigint::oid \
+  UNION \
+    SELECT a.confrelid FROM causes AS c JOIN acts AS a ON a.conrelid = c.oid \
+  ), reached AS ( \
+    SELECT oid FROM causes \
+  UNION \
+    SELECT a.conrelid FROM reached AS r JOIN acts AS a ON a.confrelid = r.oid \
+  ) \
+  SELECT count(*) FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid IN (SELECT oid FROM reached) \
+  AND NOT t.tgisinternal AND t.tgenabled <> 'D' AND t.tgname NOT LIKE '!afterimage%' AND NOT t.tginitdeferred \
+  AND t.tgtype & 66 = 0";
 
 fn column(row: Row) -> Column {
     let flag = |cell: &Cell| cell.int() == Some(1);

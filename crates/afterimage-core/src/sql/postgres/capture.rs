@@ -12,7 +12,7 @@ use super::header::{VARIABLES, context, date, header, insert_into};
 use super::history::{full_row, kept};
 use super::image::{if_same, key_is_same, mask, stored_mask, updated_values};
 use super::trigger::{Level, level};
-use super::{live, message_name, read};
+use super::{live, message_name, overtaken, read};
 use crate::layout::{Field, Layout};
 use crate::name::{Quoted, fingerprint};
 use crate::schema::Table;
@@ -69,13 +69,13 @@ pub fn functions(layout: &Layout, table: &Table) -> Vec<Function> {
     let level = level(table);
     let function = |what: &str, body: String| Function::new(name(layout.id, what), "", &body);
     let mut functions = match level {
-        Level::EachRow => vec![function("row", each_row(layout))],
+        Level::EachRow => vec![function("row", each_row(layout, table))],
         Level::Statement | Level::FirstRow => {
             let first = level == Level::FirstRow;
             vec![
                 function("insert", created(layout, first)),
-                function("update", update(layout, first)),
-                function("delete", deleted(layout, first)),
+                function("update", update(layout, table, first)),
+                function("delete", deleted(layout, table, first)),
             ]
         }
     };
@@ -89,7 +89,7 @@ pub fn functions(layout: &Layout, table: &Table) -> Vec<Function> {
 
 /// The rows of a transition table, numbered. (A column may be called like a variable: so they are qualified. What we
 /// add begins with `history_`, as no column of a tracked table does.)
-fn numbered(layout: &Layout, rows: &str) -> String {
+pub(super) fn numbered(layout: &Layout, rows: &str) -> String {
     let columns: Vec<String> = layout.fields.iter().map(|field| col("r", &field.name)).collect();
     format!(
         "(SELECT pg_catalog.row_number() OVER () AS history_position, {} FROM {rows} AS r)",
@@ -129,7 +129,7 @@ fn first_row_only(rows: &[(&str, &str)], first: bool) -> String {
 }
 
 /// A full record of each row that `from` gives under the name `row`.
-fn whole(layout: &Layout, sign: &str, row: &str, old_key: &str, from: &str) -> String {
+pub(super) fn whole(layout: &Layout, sign: &str, row: &str, old_key: &str, from: &str) -> String {
     format!(
         "{}\n  SELECT {}, {}, {}\n  FROM {from};",
         insert_into(layout),
@@ -163,8 +163,9 @@ fn created(layout: &Layout, first: bool) -> String {
     whole_rows(layout, "+", ("new_rows", "NEW"), first, "")
 }
 
-fn deleted(layout: &Layout, first: bool) -> String {
-    let then = still_there(layout, "old_rows AS o WHERE true", None);
+fn deleted(layout: &Layout, table: &Table, first: bool) -> String {
+    let mut then = still_there(layout, "old_rows AS o WHERE true", None);
+    then.push_str(&overtaken::back(layout, table, "old_rows"));
     whole_rows(layout, "-", ("old_rows", "OLD"), first, &then)
 }
 
@@ -195,7 +196,7 @@ END",
     )
 }
 
-fn one_update(layout: &Layout) -> String {
+fn one_update(layout: &Layout, table: &Table) -> String {
     let sparse = |field: &Field, value: &str| if_same(field, "o", "n", "NULL", value);
     let changed = if layout.record_unchanged {
         String::new()
@@ -208,12 +209,13 @@ fn one_update(layout: &Layout) -> String {
         "{}
   SELECT {}, {}, {}
   FROM (SELECT * FROM old_rows LIMIT 1) AS o, (SELECT * FROM new_rows LIMIT 1) AS n
-  WHERE NOT EXISTS (SELECT FROM new_rows OFFSET 1) AND {}{changed};",
+  WHERE NOT EXISTS (SELECT FROM new_rows OFFSET 1) AND {}{changed}{};",
         insert_into(layout),
         header(layout, "~", "NULL"),
         stored_mask(layout, mask(layout, "o", "n")),
         updated_values(layout, |field| kept(field, "n"), sparse),
         key_is_same(layout, "o", "n"),
+        overtaken::unless_gone(layout, table, "n"),
     )
 }
 
@@ -226,7 +228,7 @@ fn pairs(layout: &Layout) -> String {
     )
 }
 
-fn many_updates(layout: &Layout) -> String {
+fn many_updates(layout: &Layout, table: &Table) -> String {
     let words: Vec<String> = (0..layout.words()).map(|word| format!("p.history_mask{word}")).collect();
     let sparse = |field: &Field, value: &str| {
         let (word, bit) = field.word_and_bit();
@@ -257,7 +259,7 @@ fn many_updates(layout: &Layout) -> String {
   SELECT {}, {}, {}
   FROM (SELECT {}, {}
     FROM {}
-    WHERE {}
+    WHERE {}{}
     ORDER BY n.history_position OFFSET 0) AS p{changed};",
         insert_into(layout),
         header(layout, "~", "NULL"),
@@ -267,6 +269,7 @@ fn many_updates(layout: &Layout) -> String {
         values.join(", "),
         indented(&pairs(layout), 0),
         key_is_same(layout, "o", "n"),
+        overtaken::unless_gone(layout, table, "n"),
     )
 }
 
@@ -274,13 +277,15 @@ fn old_key(layout: &Layout, row: &str) -> String {
     format!("pg_catalog.{}", read::key_json(layout, row, false))
 }
 
-fn update(layout: &Layout, first: bool) -> String {
+fn update(layout: &Layout, table: &Table, first: bool) -> String {
     // Of the rows whose key changed, all departures, then all arrivals, so that a swap is exact.
     let moved = format!("{}\n  WHERE NOT {}", pairs(layout), key_is_same(layout, "o", "n"));
     let ordered = format!("{moved}\n  ORDER BY o.history_position");
     let departures = whole(layout, "-", "o", "NULL", &ordered);
     let arrivals = whole(layout, "+", "n", &old_key(layout, "o"), &ordered);
-    let others = still_there(layout, &moved, Some(&moved));
+    let mut others = still_there(layout, &moved, Some(&moved));
+    others.push_str(&overtaken::moved(layout, table, &moved, "new_rows"));
+    let last_word = overtaken::otherwise(layout, table, &overtaken::last_of_each(layout, "new_rows"));
     // One row touched twice by one statement (two cascades), of which one changes its key: no order of ours is right.
     let tangled = format!(
         "SELECT FROM {p}
@@ -311,7 +316,7 @@ BEGIN
 {guard}{context}
   {one}
   GET DIAGNOSTICS recorded = ROW_COUNT;
-  IF recorded OPERATOR(pg_catalog.=) 1 THEN
+  IF recorded OPERATOR(pg_catalog.=) 1 THEN{last_word}
     RETURN NULL;
   END IF;
   olds := (SELECT pg_catalog.count(*) FROM old_rows);
@@ -334,23 +339,26 @@ BEGIN
   {departures}
   {arrivals}{others}
   END IF;
-{RESTORED}
+{RESTORED}{last_word}
   RETURN NULL;
 END",
         guard = first_row_only(&[("old_rows", "OLD"), ("new_rows", "NEW")], first),
         context = context(layout, &["old_rows", "new_rows"]),
-        one = one_update(layout),
-        many = many_updates(layout),
+        one = one_update(layout, table),
+        many = many_updates(layout, table),
     )
 }
 
 /// Where statement triggers cannot see all (inheritance), or cannot see in order (partitions with row triggers of
 /// somebody else's): row by row.
-fn each_row(layout: &Layout) -> String {
+fn each_row(layout: &Layout, table: &Table) -> String {
     let record = |sign: &str, old_key: &str, mask: &str, values: &str| {
-        format!("{}\n    SELECT {}, {mask}, {values};", insert_into(layout), header(layout, sign, old_key))
+        format!("{}\n    SELECT {}, {mask}, {values}", insert_into(layout), header(layout, sign, old_key))
     };
     let others = still_there(layout, "(SELECT OLD.*) AS o WHERE true", None);
+    let deleted_others = format!("{others}{}", overtaken::back(layout, table, "(SELECT OLD.*)"));
+    let moved = overtaken::moved(layout, table, "(SELECT OLD.*) AS o, (SELECT NEW.*) AS n", "(SELECT NEW.*)");
+    let last_word = overtaken::otherwise(layout, table, "(SELECT NEW.*)");
     let full = full_mask(layout).join(", ");
     let of = |row: &str| format!("(SELECT {row}.*)");
     let sparse = |field: &Field, value: &str| if_same(field, "OLD", "NEW", "NULL", value);
@@ -373,18 +381,18 @@ fn each_row(layout: &Layout) -> String {
 BEGIN
   IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' THEN
 {context_new}
-    {inserted}
+    {inserted};
   ELSIF TG_OP OPERATOR(pg_catalog.=) 'DELETE' THEN
 {context_old}
-    {deleted}{others}
+    {deleted};{deleted_others}
   ELSE
 {skip}{context_both}
     IF {same_key} THEN
-    {updated}
+    {updated}{unless_gone};
     ELSE
-    {departed}{others}
-    {arrived}
-    END IF;
+    {departed};{others}
+    {arrived};{moved}
+    END IF;{last_word}
   END IF;
   RETURN NULL;
 END",
@@ -400,6 +408,7 @@ END",
             &stored_mask(layout, mask(layout, "OLD", "NEW")),
             &updated_values(layout, |field| kept(field, "NEW"), sparse),
         ),
+        unless_gone = overtaken::unless_gone(layout, table, "NEW").replacen(" AND", "\n    WHERE", 1),
         departed = record("-", "NULL", &full, &full_row(layout, "OLD")),
         arrived = record("+", &old_key(layout, "OLD"), &full, &full_row(layout, "NEW")),
     )

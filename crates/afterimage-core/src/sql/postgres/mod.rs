@@ -10,6 +10,7 @@ mod header;
 mod history;
 mod image;
 mod log;
+mod overtaken;
 mod read;
 mod restore;
 mod trigger;
