@@ -62,6 +62,8 @@ pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
                 }),
             ),
         ];
+        let keys: Vec<String> = (1..=50).map(|n| (n * size.rows / 50).to_string()).collect();
+        let keys = keys.join(", ");
         let mut times: Vec<(&'static str, Vec<f64>)> = Vec::new();
         for round in 0..size.rounds + 1 {
             let mut note = |name: &'static str, begun: Instant| {
@@ -100,6 +102,24 @@ pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
                     query.limit = Some(50);
                     bench.audit.as_of(&query).await?;
                     note("as of, filtered, 50 rows", begun);
+                }
+            }
+            let then = bench.audit.at(PointInTime::At(day)).await?;
+            for (name, rows, rest) in [
+                ("by the past connection, one row by its key", 1, format!("WHERE id = {key}")),
+                ("by the past connection, 50 rows by their keys", 50, format!("WHERE id IN ({keys})")),
+                (
+                    "by the past connection, a page of 50, filtered",
+                    50,
+                    "WHERE qty > 3 ORDER BY id LIMIT 50".to_owned(),
+                ),
+                ("by the past connection, all rows", size.rows as usize, String::new()),
+            ] {
+                let begun = Instant::now();
+                let found = bench.rows_of_then(&then, &format!("SELECT * FROM {table} {rest}")).await?;
+                note(name, begun);
+                if found != rows {
+                    return Err(format!("{side}, {name}: {found} rows instead of {rows}").into());
                 }
             }
         }

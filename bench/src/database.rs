@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use afterimage::{Afterimage, Storage, Tracking};
+use afterimage::{Afterimage, Past, Storage, Tracking};
 use afterimage_core::Layout;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tempfile::TempDir;
@@ -149,6 +149,26 @@ impl Bench {
         let begun = Instant::now();
         let rows = by_driver!(self, c => sqlx::query(sql).persistent(false).fetch_all(c).await?.len());
         Ok((rows, begun.elapsed().as_secs_f64()))
+    }
+
+    /// Fetches all rows of a query asked of the past; gives how many.
+    pub(crate) async fn rows_of_then(&self, past: &Past, sql: &str) -> Outcome<usize> {
+        let mut rows = 0;
+        let sql = AssertSqlSafe(sql.to_owned());
+        macro_rules! count {
+            ($driver:ident) => {
+                past.$driver().each(sqlx::query(sql), |_| {
+                    rows += 1;
+                    Ok(true)
+                })
+            };
+        }
+        match self.kind {
+            Kind::Postgres => count!(postgres).await?,
+            Kind::Sqlite => count!(sqlite).await?,
+            Kind::MariaDb => count!(mariadb).await?,
+        }
+        Ok(rows)
     }
 
     /// Fetches by one key given as text; gives how long it took.
