@@ -5,6 +5,8 @@
 //! time under its columns of today. The statement's own text stays as it is, character by character, but for these names.
 //! What cannot be understood for certain is refused: nothing is read of today by mistake.
 
+mod first;
+
 use std::ops::{ControlFlow, Range};
 
 use sqlparser::ast::{
@@ -27,6 +29,8 @@ pub struct Question<'s> {
     own: Vec<String>,
     /// Where its list of common table expressions begins, if it has one.
     list: Option<usize>,
+    /// By what it orders the rows of which it takes the first.
+    first: Option<Vec<String>>,
 }
 
 /// A place where a statement names a table.
@@ -76,9 +80,11 @@ impl<'s> Question<'s> {
             Some(first) => Some(reader.lines.range(&first.alias.name)?.start),
             None => None,
         };
+        let first = first::ordered_by(query)
+            .map(|columns| columns.into_iter().map(|column| reader.folded(column)).collect());
         let mut relations = reader.relations;
         relations.sort_by_key(|relation| relation.at.start);
-        Ok(Self { sql, database, relations, own: reader.own, list })
+        Ok(Self { sql, database, relations, own: reader.own, list, first })
     }
 
     /// The tables that it reads, each once; a name that is one of its own common table expressions is none.
@@ -96,6 +102,16 @@ impl<'s> Question<'s> {
     /// stands, it may mean either.
     pub fn own_names(&self) -> &[String] {
         &self.own
+    }
+
+    /// Whether it takes the first rows of the one table that it reads, in the order of that table's key or in any: then it
+    /// is worth stopping early.
+    pub fn takes_the_first_by(&self, key: &[String]) -> bool {
+        let one = self.relations.len() == 1;
+        one && self
+            .first
+            .as_ref()
+            .is_some_and(|order| order.iter().zip(key).all(|(column, part)| self.is_same(column, part)))
     }
 
     fn is_own(&self, table: &TableName) -> bool {
@@ -388,6 +404,37 @@ mod tests {
                 assert_eq!(found.join(" "), tables, "{database}: {sql}");
             }
         }
+    }
+
+    #[test]
+    fn a_page_in_the_order_of_the_key_stops_early() {
+        let key = ["Id".to_owned(), "no".to_owned()];
+        for (sql, first) in [
+            ("SELECT * FROM a LIMIT 1", true),
+            (
+                "SELECT a.x, 1 AS one, CAST(y AS CHAR) FROM a WHERE x > 3 ORDER BY \"Id\" DESC LIMIT 5 OFFSET 10",
+                true,
+            ),
+            ("SELECT \"Id\" FROM a AS b ORDER BY b.\"Id\", b.no, b.x LIMIT 5", true),
+            ("SELECT * FROM a", false),
+            ("SELECT * FROM a ORDER BY \"Id\"", false),
+            ("SELECT * FROM a ORDER BY x LIMIT 5", false),
+            ("SELECT * FROM a ORDER BY \"Id\" DESC, no LIMIT 5", false),
+            ("SELECT count(*) FROM a LIMIT 1", false),
+            ("SELECT DISTINCT x FROM a LIMIT 1", false),
+            ("SELECT x FROM a GROUP BY x LIMIT 1", false),
+            ("SELECT * FROM a JOIN b ON b.x = a.x LIMIT 1", false),
+            ("SELECT * FROM a WHERE x IN (SELECT x FROM b) LIMIT 1", false),
+            ("SELECT x FROM a UNION SELECT x FROM a LIMIT 1", false),
+        ] {
+            for database in ALL {
+                let sql = if database == Database::MariaDb { sql.replace('"', "`") } else { sql.to_owned() };
+                let question = Question::read(database, &sql).unwrap();
+                assert_eq!(question.takes_the_first_by(&key), first, "{database}: {sql}");
+            }
+        }
+        let question = Question::read(Database::Sqlite, "SELECT * FROM a ORDER BY ID LIMIT 1").unwrap();
+        assert!(question.takes_the_first_by(&key));
     }
 
     #[test]

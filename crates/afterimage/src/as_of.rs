@@ -172,7 +172,8 @@ async fn as_of_sql(
     // somebody typed by other rules than in the table.
     let whole = limit.is_none() && (filter.is_none() || dialect.database() == Database::Postgres);
     let from_live = whole && starts_from_live(session, entry, point, query.start).await?;
-    let (sql, layout) = state_sql(dialect, entry, point, filter, limit, from_live)?;
+    let wanted = Wanted { filter, limit, from_live, ..Wanted::default() };
+    let (sql, layout) = state_sql(dialect, entry, point, &wanted)?;
     let fields: Vec<&Field> = layout.fields.iter().collect();
     Ok((dialect.shown(layout, &sql, &fields), layout.fields.clone()))
 }
@@ -216,14 +217,30 @@ async fn few_are_beyond(session: &mut Session, layout: &Layout, bound: Bound) ->
     Ok(beyond <= i64::from(FEW) && within >= 4 * beyond + i64::from(HARDLY_ANY))
 }
 
+/// Which rows of a state are wanted, and how they are best found.
+#[derive(Debug, Default)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) filter: Option<&'a str>,
+    pub(crate) limit: Option<u64>,
+    /// Only the first ones will be fetched.
+    pub(crate) first: bool,
+    /// From the live rows, with what was written since undone.
+    pub(crate) from_live: bool,
+}
+
+impl<'a> Wanted<'a> {
+    /// Those of which a condition is true.
+    pub(crate) fn filtered(filter: Option<&'a str>) -> Self {
+        Self { filter, ..Self::default() }
+    }
+}
+
 /// The state of a table at a point, typed, in key order; and the layout of that time.
 pub(crate) fn state_sql<'e>(
     dialect: &dyn Dialect,
     entry: &'e Entry,
     point: &Point,
-    filter: Option<&str>,
-    limit: Option<u64>,
-    from_live: bool,
+    wanted: &Wanted<'_>,
 ) -> Result<(String, &'e Layout)> {
     let layout = layout_at(entry, point.bound)?;
     let as_of = AsOf {
@@ -233,17 +250,17 @@ pub(crate) fn state_sql<'e>(
         bound: point.bound,
         unfinished: &point.unfinished,
         rows: Rows::All,
-        first: limit.is_some(),
+        first: wanted.first || wanted.limit.is_some(),
     };
-    let recent = if from_live { live::as_of(dialect, &as_of) } else { None };
+    let recent = if wanted.from_live { live::as_of(dialect, &as_of) } else { None };
     let mut sql = recent.unwrap_or_else(|| dialect.as_of(&as_of));
     let alias = afterimage_core::Quoted::new(&entry.table.name);
-    if let Some(filter) = filter {
+    if let Some(filter) = wanted.filter {
         check_filter(dialect.database(), filter)?;
         let order = afterimage_core::Quoted::list(layout.key.iter().map(String::as_str));
         sql = format!("SELECT * FROM (\n{sql}\n) AS {alias}\nWHERE ({filter}\n)\nORDER BY {order}");
     }
-    if let Some(limit) = limit {
+    if let Some(limit) = wanted.limit {
         sql.push_str(&format!("\nLIMIT {limit}"));
     }
     Ok((sql, layout))

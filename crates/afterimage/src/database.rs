@@ -17,6 +17,8 @@ pub struct Afterimage {
     pools: Pools,
     remembered: Remembered,
     pub(crate) subscribers: Subscribers,
+    /// Whether transactions begun here are recorded.
+    pub(crate) records: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -67,7 +69,17 @@ fn own_pool(options: sqlx::mysql::MySqlConnectOptions) -> sqlx::MySqlPool {
 
 impl Afterimage {
     fn over(pools: Pools) -> Self {
-        Self { pools, remembered: Remembered::default(), subscribers: Subscribers::default() }
+        Self { pools, remembered: Remembered::default(), subscribers: Subscribers::default(), records: true }
+    }
+
+    /// Switches recording off, or on again, for all transactions that begin through this handle: with `false` each is as if
+    /// its context said [`skip`](afterimage_core::Context::skip), with the right that it needs and the gap that it leaves.
+    ///
+    /// It is a switch of this handle and its later clones, not of the database: what other programs write, and what
+    /// runs outside [`begin`](Self::begin), is recorded as ever.
+    #[must_use]
+    pub fn recording(self, on: bool) -> Self {
+        Self { records: on, ..self }
     }
 
     /// The same database, for somebody whom nobody listens to.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use afterimage_core::past::Question;
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::log::Source;
-use afterimage_core::sql::then;
-use afterimage_core::{Database, TableName};
+use afterimage_core::sql::{self, then};
+use afterimage_core::{Database, Table, TableName};
 use futures_util::TryStreamExt as _;
 use tokio::sync::Mutex;
 
-use crate::as_of::{answerable, resolve, state_sql};
+use crate::as_of::{Point, Wanted, answerable, resolve, state_sql};
 use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
@@ -33,14 +33,34 @@ pub struct Past {
 #[derive(Debug, Clone)]
 enum What {
     AsOf(PointInTime),
-    Versions,
+    /// All versions, or only the latest of each row.
+    Versions {
+        latest: bool,
+    },
 }
 
 /// The transaction, and what was found out in it.
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) session: Session,
-    tables: Vec<(TableName, Option<String>)>,
+    tables: Vec<(TableName, Found)>,
+}
+
+/// What a table that is read was found to be.
+#[derive(Debug, Clone)]
+enum Found {
+    /// To be read as it is today.
+    Today,
+    Tracked(Arc<Tracked>),
+}
+
+/// What is known of a tracked table that is read.
+#[derive(Debug)]
+struct Tracked {
+    entry: Arc<Entry>,
+    today: Table,
+    /// As of when; nothing for its versions.
+    point: Option<Point>,
 }
 
 impl Afterimage {
@@ -62,7 +82,12 @@ impl Afterimage {
     ///
     /// It is a [`Past`] like that of [`at`](Self::at) in everything else.
     pub async fn all_versions(&self) -> Result<Past> {
-        self.past(What::Versions).await
+        self.past(What::Versions { latest: false }).await
+    }
+
+    /// The same with one version of each row alone, the latest: of a row that is deleted, its deletion.
+    pub async fn latest_versions(&self) -> Result<Past> {
+        self.past(What::Versions { latest: true }).await
     }
 
     async fn past(&self, what: What) -> Result<Past> {
@@ -107,21 +132,21 @@ impl Past {
         }
         let mut instead = Vec::new();
         for table in question.tables() {
-            if let Some(query) = self.table(reading, table).await? {
-                instead.push((table.clone(), query));
+            if let Found::Tracked(tracked) = self.find(reading, table).await? {
+                let first = question.takes_the_first_by(&tracked.entry.layout()?.key);
+                instead.push((table.clone(), self.query(&tracked, first)?));
             }
         }
         Ok(question.instead(&instead))
     }
 
-    /// What stands in for a table; nothing for one that is read as it is today.
-    async fn table(&self, reading: &mut Reading, table: &TableName) -> Result<Option<String>> {
-        if let Some((_, query)) = reading.tables.iter().find(|(known, _)| known == table) {
-            return Ok(query.clone());
+    async fn find(&self, reading: &mut Reading, table: &TableName) -> Result<Found> {
+        if let Some((_, found)) = reading.tables.iter().find(|(known, _)| known == table) {
+            return Ok(found.clone());
         }
-        let query = self.query(&mut reading.session, table).await?;
-        reading.tables.push((table.clone(), query.clone()));
-        Ok(query)
+        let found = self.find_anew(&mut reading.session, table).await?;
+        reading.tables.push((table.clone(), found.clone()));
+        Ok(found)
     }
 
     /// The tracked table that a name means; nothing for another one.
@@ -136,11 +161,11 @@ impl Past {
         }
     }
 
-    async fn query(&self, session: &mut Session, name: &TableName) -> Result<Option<String>> {
+    async fn find_anew(&self, session: &mut Session, name: &TableName) -> Result<Found> {
         let Some(entry) = self.tracked(session, name).await? else {
             let seen = name.to_string();
             if self.today.iter().any(|table| *table == seen || *table == name.name) {
-                return Ok(None);
+                return Ok(Found::Today);
             }
             return Err(Error::new(
                 ErrorKind::Unknowable,
@@ -149,34 +174,50 @@ impl Past {
                 ),
             ));
         };
-        let Some(today) = introspect::exact(session, &entry.table).await? else {
-            return Err(Error::new(ErrorKind::Drifted, "the table is gone").on(&entry.table));
-        };
-        let now = entry.layout()?;
-        let unknown = today.columns.iter().find(|column| {
-            now.field(&column.name).is_none() && !now.left_out.iter().any(|left| left.name == column.name)
-        });
-        if let Some(column) = unknown {
-            return Err(Error::new(
-                ErrorKind::Drifted,
-                format!("its column {:?} is not known to the history: migrate", column.name),
-            )
-            .on(&entry.table));
-        }
-        let dialect = session.dialect();
-        Ok(Some(match &self.what {
+        let today = of_today(session, &entry).await?;
+        let point = match &self.what {
             What::AsOf(at) => {
                 let point = resolve(session, &entry, at).await?;
                 answerable(&entry, point.bound, None)?;
-                let (state, then) = state_sql(dialect, &entry, &point, None, None, false)?;
-                then::relation(dialect, &today, now, then, &state)
+                Some(point)
             }
-            What::Versions => {
-                let fields = all_fields(&entry.epochs);
-                let source = Source { layout: now, fields: &fields, sparse: entry.sparse() };
-                then::versions(dialect, &today, &source)
-            }
-        }))
+            What::Versions { .. } => None,
+        };
+        Ok(Found::Tracked(Arc::new(Tracked { entry, today, point })))
+    }
+
+    /// What stands in for a table; `first` where only its first rows will be read.
+    fn query(&self, Tracked { entry, today, point }: &Tracked, first: bool) -> Result<String> {
+        let dialect = sql::dialect(self.database);
+        let now = entry.layout()?;
+        let Some(point) = point else {
+            let fields = all_fields(&entry.epochs);
+            let source = Source { layout: now, fields: &fields, sparse: entry.sparse() };
+            let latest = matches!(self.what, What::Versions { latest: true });
+            return Ok(then::versions(dialect, today, &source, latest));
+        };
+        let wanted = Wanted { first, ..Wanted::default() };
+        let (state, then) = state_sql(dialect, entry, point, &wanted)?;
+        Ok(then::relation(dialect, today, now, then, &state))
+    }
+}
+
+/// A tracked table as it is today, whose columns the history must all know.
+async fn of_today(session: &mut Session, entry: &Entry) -> Result<Table> {
+    let Some(today) = introspect::exact(session, &entry.table).await? else {
+        return Err(Error::new(ErrorKind::Drifted, "the table is gone").on(&entry.table));
+    };
+    let now = entry.layout()?;
+    let unknown = today.columns.iter().find(|column| {
+        now.field(&column.name).is_none() && !now.left_out.iter().any(|left| left.name == column.name)
+    });
+    match unknown {
+        Some(column) => Err(Error::new(
+            ErrorKind::Drifted,
+            format!("its column {:?} is not known to the history: migrate", column.name),
+        )
+        .on(&entry.table)),
+        None => Ok(today),
     }
 }
 

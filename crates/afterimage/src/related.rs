@@ -8,7 +8,7 @@ use std::sync::Arc;
 use afterimage_core::name::literal;
 use afterimage_core::{Action, Quoted, TableName, Value, Version};
 
-use crate::as_of::{self, TableState};
+use crate::as_of::{self, TableState, Wanted};
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
@@ -218,7 +218,8 @@ async fn related(
                 .collect();
             let filter = condition.join(" AND ");
             let dialect = session.dialect();
-            let (sql, layout) = as_of::state_sql(dialect, &child.entry, &point, Some(&filter), None, false)?;
+            let (sql, layout) =
+                as_of::state_sql(dialect, &child.entry, &point, &Wanted::filtered(Some(&filter)))?;
             let fields: Vec<_> = layout.fields.iter().collect();
             rows.columns = fields.iter().map(|field| field.name.clone()).collect();
             for row in session.rows(&dialect.shown(layout, &sql, &fields), &[]).await? {

@@ -22,7 +22,10 @@ pub(crate) struct Writing {
 impl Afterimage {
     /// Begins a transaction under a context, and under that of the scope.
     pub(crate) async fn begin_writing(&self, context: &Context) -> Result<Writing> {
-        let context = within_current(context);
+        let mut context = within_current(context);
+        if !self.records {
+            context = context.skip();
+        }
         Ok(self.writing_in(self.begin_session(&context).await?, &context))
     }
 

@@ -33,6 +33,15 @@ pub(super) fn mask_names(alias: &str, field: &Field) -> String {
     )
 }
 
+/// Whether a record's row is gone after it, where that matters.
+pub(super) fn is_gone(alias: &str, gone: Option<bool>) -> String {
+    match gone {
+        Some(true) => format!("{alias}.history_type = '-'"),
+        Some(false) => format!("{alias}.history_type <> '-'"),
+        None => "1 = 1".to_owned(),
+    }
+}
+
 /// The fields of each word of the mask.
 pub(super) fn fields_by_word(layout: &Layout) -> Vec<Vec<&Field>> {
     let mut words = vec![Vec::new(); layout.words()];

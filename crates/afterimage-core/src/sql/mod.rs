@@ -180,8 +180,9 @@ pub trait Dialect: Debug + Send + Sync {
     /// source's fields as it was after the record, typed, under [`then::version_column`]. A departure is told by its arrival.
     fn versions(&self, source: &Source<'_>) -> String;
 
-    /// The position of each row's newest record, in the order of the keys: only of rows that are deleted, or that are not.
-    fn newest_of_each(&self, layout: &Layout, deleted: bool, limit: Option<u64>) -> String;
+    /// The position of each row's newest record, in the order of the keys: where it matters, only of rows that are deleted,
+    /// or that are not. Its second column is called `history_id`.
+    fn newest_of_each(&self, layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String;
 
     /// One row: the values of `fields` that a row had right before one of its records.
     fn state_before(&self, source: &Source<'_>, position: Position) -> String;

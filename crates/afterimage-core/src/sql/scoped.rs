@@ -2,7 +2,7 @@
 //! along a row numbers rise with dates; an arrival has the number after its departure's.
 
 use super::Bound;
-use super::expression::col;
+use super::expression::{col, is_gone};
 use crate::layout::Layout;
 use crate::{Context, Result};
 
@@ -97,12 +97,12 @@ pub(super) fn header(alias: &str, layout: &Layout, text: &str) -> String {
     format!("{}, {}", head(alias, text).join(", "), words.join(", "))
 }
 
-pub(super) fn newest_of_each(layout: &Layout, deleted: bool, limit: Option<u64>) -> String {
+pub(super) fn newest_of_each(layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String {
     let history = layout.history.quoted();
     format!(
-        "SELECT n.history_date, n.history_id FROM (SELECT max(h.history_id) AS last FROM {history} AS h GROUP BY {}) AS k JOIN {history} AS n ON n.history_id = k.last WHERE n.history_type {} '-' ORDER BY {}{}",
+        "SELECT n.history_date, n.history_id FROM (SELECT max(h.history_id) AS last FROM {history} AS h GROUP BY {}) AS k JOIN {history} AS n ON n.history_id = k.last WHERE {} ORDER BY {}{}",
         key_columns(layout, "h"),
-        if deleted { "=" } else { "<>" },
+        is_gone("n", deleted),
         key_columns(layout, "n"),
         limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default()
     )

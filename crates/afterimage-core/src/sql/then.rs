@@ -23,14 +23,22 @@ pub fn relation(dialect: &dyn Dialect, today: &Table, now: &Layout, then: &Layou
     rows(dialect, today, now, &held, state, "")
 }
 
-/// The same of all versions that the table's rows ever had, after the columns of their header and their mask.
-pub fn versions(dialect: &dyn Dialect, today: &Table, source: &Source<'_>) -> String {
+/// The same of all versions that the table's rows ever had, or only of the latest of each row, after the columns of their
+/// header and their mask.
+pub fn versions(dialect: &dyn Dialect, today: &Table, source: &Source<'_>, latest: bool) -> String {
     let held: Vec<Held<'_>> =
         source.fields.iter().map(|field| Held { field, column: version_column(field) }).collect();
-    let header: Vec<String> =
-        HEAD.into_iter().map(ToOwned::to_owned).chain(source.layout.word_columns()).collect();
-    let header: String = header.iter().map(|column| format!("s.{column} AS {column}, ")).collect();
-    rows(dialect, today, source.layout, &held, &dialect.versions(source), &header)
+    let header: String =
+        header(source.layout).iter().map(|column| format!("s.{column} AS {column}, ")).collect();
+    let mut versions = dialect.versions(source);
+    if latest {
+        let newest = indented(&dialect.newest_of_each(source.layout, None, None), 2);
+        versions = format!(
+            "SELECT v.* FROM (\n  {}\n) AS v\nWHERE v.history_id IN (SELECT k.history_id FROM (\n  {newest}\n) AS k)",
+            indented(&versions, 2)
+        );
+    }
+    rows(dialect, today, source.layout, &held, &versions, &header)
 }
 
 /// The columns of the header and the mask, which versions have before those of the table.

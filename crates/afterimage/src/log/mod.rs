@@ -210,7 +210,7 @@ impl Afterimage {
     async fn newest(&self, table: &str, deleted: bool, limit: Option<u64>) -> Result<Vec<LogEntry>> {
         self.reading(async |session| {
             let entry = catalog::find(session, table).await?;
-            let sql = session.dialect().newest_of_each(entry.layout()?, deleted, limit);
+            let sql = session.dialect().newest_of_each(entry.layout()?, Some(deleted), limit);
             let mut positions = Vec::new();
             for row in session.rows(&sql, &[]).await? {
                 let int = |at: usize| row.get(at).and_then(crate::session::Cell::int).unwrap_or_default();

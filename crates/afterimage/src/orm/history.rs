@@ -132,6 +132,12 @@ pub trait Tracked: EntityTrait {
     fn history_of(key: KeyOf<Self>) -> History<Self> {
         History::new(Self::find_by_id(key))
     }
+
+    /// One version of each row, the latest: of a row that is deleted, its deletion. So
+    /// `latest_of_each().action(Action::Delete)` are the rows that can be restored.
+    fn latest_of_each() -> History<Self> {
+        History { latest: true, ..History::new(Self::find()) }
+    }
 }
 
 impl<E: EntityTrait> Tracked for E {}
@@ -157,6 +163,7 @@ pub struct History<E: EntityTrait> {
     select: Select<E>,
     changed: Vec<E::Column>,
     oldest_first: bool,
+    latest: bool,
 }
 
 impl<E: EntityTrait> QueryFilter for History<E> {
@@ -185,7 +192,12 @@ impl<E: EntityTrait> QuerySelect for History<E> {
 
 impl<E: EntityTrait> History<E> {
     fn new(select: Select<E>) -> Self {
-        Self { select, changed: Vec::new(), oldest_first: false }
+        Self { select, changed: Vec::new(), oldest_first: false, latest: false }
+    }
+
+    /// The versions that it asks of.
+    async fn versions(&self, audit: &Afterimage) -> Result<Past> {
+        if self.latest { audit.latest_versions().await } else { audit.all_versions().await }
     }
 
     /// Oldest first.
@@ -250,7 +262,7 @@ impl<E: EntityTrait> History<E> {
 
     /// All of them.
     pub async fn all(self, audit: &Afterimage) -> Result<Vec<Version<E::Model>>> {
-        let past = audit.all_versions().await?;
+        let past = self.versions(audit).await?;
         let mut reading = past.reading.lock().await;
         let asked = self.asked(&past, &mut reading).await?;
         let rows = asked.call.all(&mut reading.session).await?;
@@ -264,7 +276,7 @@ impl<E: EntityTrait> History<E> {
 
     /// How many there are.
     pub async fn count(self, audit: &Afterimage) -> Result<u64> {
-        let past = audit.all_versions().await?;
+        let past = self.versions(audit).await?;
         let mut reading = past.reading.lock().await;
         let known = Known::<E>::find(&past, &mut reading).await?;
         let mut query = self.narrowed(&known)?.into_query();
@@ -285,7 +297,7 @@ impl<E: EntityTrait> History<E> {
         E::Model: Send,
         E::Column: Send,
     {
-        let past = audit.all_versions().await?;
+        let past = self.versions(audit).await?;
         let mut reading = std::sync::Arc::clone(&past.reading).lock_owned().await;
         let Asked { call, known } = self.asked(&past, &mut reading).await?;
         Ok(Box::pin(async_stream::try_stream! {

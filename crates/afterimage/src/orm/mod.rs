@@ -70,12 +70,14 @@
 
 mod history;
 mod past;
+mod referred;
 mod registration;
 mod soft_delete;
 mod statement;
 mod tx;
 
 pub use history::{Changed, ColumnOf, History, Tracked, TrackedModel, Version, diff};
+pub use referred::Referred;
 pub use registration::Options;
 pub use soft_delete::{KeyOf, SoftDelete};
 

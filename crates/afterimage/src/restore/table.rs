@@ -9,7 +9,7 @@ use super::transaction::{newest, refused, without_collateral};
 use super::{
     Conflicts, Restored, columns, defer_constraints, naming, own_transaction, reading, stage, text, writable,
 };
-use crate::as_of::{self, Point};
+use crate::as_of::{self, Point, Wanted};
 use crate::catalog;
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
@@ -108,7 +108,7 @@ impl RevertTable {
                 let point = as_of::resolve(session, &entry, &self.to).await?;
                 as_of::answerable(&entry, point.bound, None)?;
                 let (state, _) =
-                    as_of::state_sql(session.dialect(), &entry, &point, Some(filter), None, false)?;
+                    as_of::state_sql(session.dialect(), &entry, &point, &Wanted::filtered(Some(filter)))?;
                 let sql = format!("SELECT count(*) FROM (\n{state}\n) AS s");
                 session.rows(&sql, &[]).await.map(drop).map_err(|error| error.on(&entry.table))
             })
@@ -164,7 +164,8 @@ impl RevertTable {
         let own = own_transaction(session).await?;
         let dialect = session.dialect();
         let today = entry.layout()?;
-        let (state, then) = as_of::state_sql(dialect, &entry, &point, self.filter.as_deref(), None, false)?;
+        let wanted = Wanted::filtered(self.filter.as_deref());
+        let (state, then) = as_of::state_sql(dialect, &entry, &point, &wanted)?;
         let mut all = columns::common(today, &table, then);
         if !self.fields.is_empty() {
             all = columns::chosen(all, today, &table, &self.fields)?;

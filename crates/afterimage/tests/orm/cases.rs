@@ -1,7 +1,7 @@
 //! The cases of the well-known history packages that are about models, through the typed library: each test is named after
 //! its case, and those that begin with `t` after a trap.
 
-use afterimage::orm::{Tracked as _, TrackedModel as _, Version, diff};
+use afterimage::orm::{Changed, Referred, Tracked as _, TrackedModel as _, Version, diff};
 use afterimage::{Action, Context, Moment, PointInTime, Tracking};
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
@@ -64,6 +64,17 @@ on_every_database! {
         commit!(db, "a", async |tx| total(1, 6).update(tx).await);
         let versions = order::Entity::history_of(1).oldest_first().all(&db.audit).await.unwrap();
         assert_eq!(signs(&versions), ["+3", "~6"]);
+
+        // The switch of a whole handle: off, and on again.
+        let off = db.audit.clone().recording(false);
+        let tx = off.begin(&Context::actor("a")).await.unwrap();
+        total(1, 7).update(&tx).await.unwrap();
+        tx.commit().await.unwrap();
+        let tx = off.recording(true).begin(&Context::actor("a")).await.unwrap();
+        total(1, 8).update(&tx).await.unwrap();
+        tx.commit().await.unwrap();
+        let versions = order::Entity::history_of(1).oldest_first().all(&db.audit).await.unwrap();
+        assert_eq!(signs(&versions), ["+3", "~6", "~8"]);
     }
 }
 
@@ -131,6 +142,18 @@ on_every_database! {
         assert_eq!(whose.name, "Ann");
         let gone = customer::Entity::history_of(1).one(&db.audit).await.unwrap().unwrap();
         assert_eq!((gone.header.action, gone.model.name.as_str()), (Action::Delete, "Ann"));
+
+        // A difference as numbers, or as the rows that these name: one that is gone says so, and by whom.
+        let second = order::Entity::history_of(1).one(&db.audit).await.unwrap().unwrap();
+        let changes = first.diff(&second);
+        assert_eq!((&changes[0].old, &changes[0].new), (&Some(1).into(), &Some(2).into()));
+        let referred = changes[0].referred(customer::Column::Id, &db.audit).await.unwrap();
+        let (Referred::Gone(ann), Referred::Present(bob)) = referred else { panic!("{referred:?}") };
+        assert_eq!((ann.header.action, ann.model.name.as_str(), ann.header.user.as_deref()), (Action::Delete, "Ann", Some("a")));
+        assert_eq!(bob.name, "Bob");
+        let strange = Changed { column: order::Column::CustomerId, old: None::<i32>.into(), new: 77.into() };
+        let referred = strange.referred(customer::Column::Id, &db.audit).await.unwrap();
+        assert!(matches!(referred, (Referred::Nothing, Referred::Unknown(_))), "{referred:?}");
     }
 }
 

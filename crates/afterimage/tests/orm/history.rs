@@ -89,6 +89,13 @@ on_every_database! {
             let audit = &db.audit;
             assert_eq!(order_tag::Entity::history_of((1, 7)).all(audit).await.unwrap().len(), 1);
 
+            // The latest of each row; those of rows that are gone.
+            let latest = order::Entity::latest_of_each;
+            assert_eq!(told(&latest().all(audit).await.unwrap()), [ALL[0], ALL[1]]);
+            assert_eq!(told(&latest().action(Action::Delete).all(audit).await.unwrap()), [ALL[0]]);
+            let paid = latest().filter(order::Column::Status.eq("paid"));
+            assert_eq!(paid.count(audit).await.unwrap(), 0, "it is not any more");
+
             // By what a record says, by what the model says, and by both.
             let history = order::Entity::history;
             assert_eq!(told(&history().by("bob").all(audit).await.unwrap()), [ALL[2]]);

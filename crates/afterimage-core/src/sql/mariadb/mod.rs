@@ -147,7 +147,7 @@ impl Dialect for MariaDb {
         log::records_at(source, positions)
     }
 
-    fn newest_of_each(&self, layout: &Layout, deleted: bool, limit: Option<u64>) -> String {
+    fn newest_of_each(&self, layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String {
         scoped::newest_of_each(layout, deleted, limit)
     }
 

@@ -153,8 +153,11 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
     }
     let history = layout.history.quoted();
     let rest: Vec<&Field> = fields.iter().filter(|field| !layout.is_key(field)).collect();
+    // A condition of an outer query on the key reaches into `n` only by way of its own columns, which hold any of equal keys.
+    let key = key_columns(layout, "h");
+    let of_key = |field: &Field| col(if field.plain_equality { "n" } else { "l" }, &field.history);
     let mut columns: Vec<String> =
-        layout.key_fields().map(|field| named(layout, field, &col("l", &field.history))).collect();
+        layout.key_fields().map(|field| named(layout, field, &of_key(field))).collect();
     let mut newest = String::new();
     let mut joins = String::new();
     // A look-up in the list of columns would be the same, but where a condition of an outer query is merged with it,
@@ -182,14 +185,13 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
     }
     format!(
         "SELECT {}
-FROM (SELECT MAX(h.history_id) AS last{newest}
-  FROM {history} AS h WHERE {} GROUP BY {}) AS n
+FROM (SELECT {key}, MAX(h.history_id) AS last{newest}
+  FROM {history} AS h WHERE {} GROUP BY {key}) AS n
 JOIN {history} AS l ON l.history_id = n.last{joins}
 WHERE l.history_type <> '-'
 ORDER BY {}{}",
         columns.join(", "),
         condition(as_of),
-        key_columns(layout, "h"),
         key_columns(layout, "l"),
         if joined || !sparse { "" } else { WORKED_OUT_ONCE },
     )

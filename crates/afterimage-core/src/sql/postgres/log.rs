@@ -5,7 +5,7 @@ use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
 use crate::query::Query;
 use crate::search::Needle;
-use crate::sql::expression::{col, mask_names};
+use crate::sql::expression::{col, is_gone, mask_names};
 use crate::sql::log::{Part, Position, Source, Spelling, pattern, says_changed};
 use crate::sql::{Dialect as _, log};
 use crate::time::Moment;
@@ -223,14 +223,14 @@ pub(super) fn state_before(source: &Source<'_>, position: Position) -> String {
     )
 }
 
-pub(super) fn newest_of_each(layout: &Layout, deleted: bool, limit: Option<u64>) -> String {
+pub(super) fn newest_of_each(layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String {
     let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
     let key = key.join(", ");
     format!(
-        "SELECT {}, n.history_id FROM (SELECT DISTINCT ON ({key}) {key}, h.history_date, h.history_id, h.history_type FROM {} AS h ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS n WHERE n.history_type {} '-'{}",
+        "SELECT {}, n.history_id FROM (SELECT DISTINCT ON ({key}) {key}, h.history_date, h.history_id, h.history_type FROM {} AS h ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS n WHERE {}{}",
         super::Postgres.micros("n.history_date"),
         layout.history.quoted(),
-        if deleted { "=" } else { "<>" },
+        is_gone("n", deleted),
         limit.map(|limit| format!(" LIMIT {limit}")).unwrap_or_default()
     )
 }

@@ -18,6 +18,12 @@ pub(super) fn header(alias: &str, layout: &Layout) -> String {
     scoped::header(alias, layout, "TEXT")
 }
 
+/// Whether a column has no type that values take on: 1 and 1.0 are equal there, and differ.
+fn takes_values_as_they_are(field: &Field) -> bool {
+    let declared = field.sql_type.to_ascii_uppercase();
+    declared.is_empty() || declared.contains("BLOB")
+}
+
 /// A key given as text, against the history's key columns: a column without a type of its own also matches a number.
 pub(super) fn key_is(
     layout: &Layout,
@@ -30,8 +36,7 @@ pub(super) fn key_is(
         .map(|(n, field)| {
             let column = column(field);
             let parameter = value(n);
-            let declared = field.sql_type.to_ascii_uppercase();
-            if declared.is_empty() || declared.contains("BLOB") {
+            if takes_values_as_they_are(field) {
                 let number = format!("CAST({parameter} AS NUMERIC)");
                 format!("({column} = {parameter} OR ({column} = {number} AND CAST({number} AS TEXT) = {parameter}))")
             } else {
@@ -138,11 +143,15 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
         return first_as_of(as_of);
     }
     let rest = fields.iter().filter(|field| !layout.is_key(field));
+    // A condition of an outer query on the key reaches into `n` only by way of its own columns, which hold any of equal keys.
+    let mut columns = named(layout.key_fields(), |field| {
+        col(if takes_values_as_they_are(field) { "l" } else { "n" }, &field.history)
+    });
     if !sparse {
-        let columns: Vec<String> = named(layout.key_fields().chain(rest), |field| col("l", &field.history));
+        columns.extend(named(rest, |field| col("l", &field.history)));
         return format!(
             "SELECT {}
-FROM (SELECT max(h.history_id) AS last FROM {history} AS h WHERE {condition} GROUP BY {key}) AS n
+FROM (SELECT {key}, max(h.history_id) AS last FROM {history} AS h WHERE {condition} GROUP BY {key}) AS n
 JOIN {history} AS l ON l.history_id = n.last
 WHERE l.history_type <> '-'
 ORDER BY {order}",
@@ -160,7 +169,6 @@ ORDER BY {order}",
             )
         })
         .collect();
-    let mut columns = named(layout.key_fields(), |field| col("l", &field.history));
     columns.extend(named(rest.into_iter(), |field| {
         format!(
             "(SELECT {} FROM {history} AS h WHERE h.history_id = n.f{})",
@@ -170,7 +178,7 @@ ORDER BY {order}",
     }));
     format!(
         "SELECT {}
-FROM (SELECT max(h.history_id) AS last{newest}
+FROM (SELECT {key}, max(h.history_id) AS last{newest}
   FROM {history} AS h WHERE {condition} GROUP BY {key}) AS n
 JOIN {history} AS l ON l.history_id = n.last
 WHERE l.history_type <> '-'
