@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::output::Format;
 use crate::terminal::Colour;
 
-/// Audit trail and version history for any table of PostgreSQL or SQLite.
+/// Audit trail and version history for any table of PostgreSQL, MariaDB or SQLite.
 ///
 /// Every write is captured inside the writer's transaction, whoever writes: an application, a bulk statement, raw SQL,
 /// a shell, another program. No code needed.
@@ -158,6 +158,11 @@ pub(crate) enum Command {
         #[arg(long)]
         limit: Option<u64>,
     },
+    /// Print the SQL of views that show tables as of a time, under their own names, for any client
+    #[command(
+        after_help = "In the session that runs it, or in a schema (on MariaDB a database) that it makes:\n\n  afterimage views 2026-07-01 orders customers > then.sql      # and in psql: \\i then.sql\n  afterimage views 2026-07-01 --schema july | psql shop        # and then: SET search_path = july"
+    )]
+    Views(Views),
     /// Replay the records and compare with the live tables; ends with 3 where they differ
     Verify {
         /// The tables; all, where none is named
@@ -173,6 +178,17 @@ pub(crate) enum Command {
         #[arg(long)]
         no_serve: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Views {
+    /// As of when: a date or time, "2h ago", or tx:ID for right after a transaction
+    pub(crate) time: String,
+    /// The tables; all, where none is named
+    pub(crate) tables: Vec<String>,
+    /// Make this schema, and the views in it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schema: Option<String>,
 }
 
 /// Which changes; several of an option mean any of them.

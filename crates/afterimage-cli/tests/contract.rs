@@ -55,6 +55,21 @@ fn a_plan_is_sql_that_another_tool_can_run() {
 }
 
 #[test]
+fn views_of_the_past_are_sql_that_another_tool_can_run() {
+    let desk = Desk::shop();
+    let views = desk.says(&["views", "tx:1"]);
+    assert_eq!(desk.sqlite3(&format!("{views} SELECT * FROM orders")), "1|open|1149|•••\n2|open|80.5|\n");
+    assert_eq!(desk.sqlite3("SELECT * FROM orders"), "1|open|1149|5555\n", "of that session alone");
+    let time = desk.says(&["views", "0s ago", "orders"]);
+    assert!(
+        time.starts_with("-- As of 20") && time.contains("CREATE TEMPORARY VIEW \"orders\" AS"),
+        "{time}"
+    );
+    let refused = desk.run(&["views", "tx:1", "--schema", "july"]);
+    assert!(stderr(&refused).contains("SQLite has no schemas"));
+}
+
+#[test]
 fn exit_codes_tell_wrong_usage_from_errors_from_findings() {
     let desk = Desk::shop();
     assert_eq!(desk.run(&["status", "--check"]).status.code(), Some(0));

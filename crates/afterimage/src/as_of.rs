@@ -57,7 +57,7 @@ pub struct TableState {
 }
 
 /// A point in time, settled.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Point {
     pub(crate) bound: Bound,
     pub(crate) unfinished: Vec<String>,

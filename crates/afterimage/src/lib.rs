@@ -92,7 +92,7 @@ pub use health::{Fault, State};
 pub use log::{Cursor, LogEntry, LogPage, LogQuery};
 pub use migrate::Migrated;
 #[cfg(feature = "past")]
-pub use past::{Past, PastOn};
+pub use past::{Past, PastOn, ViewsIn};
 pub use plan::{Plan, PlannedTable};
 pub use registration::Builder;
 pub use related::{Related, RelatedChange};

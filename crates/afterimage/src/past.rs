@@ -1,5 +1,7 @@
 //! The past connection: statements written for today, asked of the tables as they were.
 
+mod views;
+
 use std::sync::Arc;
 
 use afterimage_core::past::Question;
@@ -17,6 +19,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::introspect;
 use crate::session::Session;
 use crate::versions::PointInTime;
+
+pub use views::ViewsIn;
 
 /// A connection on which every query sees the tracked tables as of one time. Cheap to clone.
 ///

@@ -12,6 +12,7 @@ mod restore;
 mod status;
 mod track;
 mod verify;
+mod views;
 
 use afterimage::Afterimage;
 
@@ -96,6 +97,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::AsOf { table, time, filter, limit } => {
             as_of::run(&audit, &config, &table, &time, filter, limit).await
         }
+        Command::Views(request) => views::run(&audit, &config, request).await,
         Command::Verify { tables } => verify::run(&audit, &config, &tables).await,
         Command::Demo { .. } | Command::Completions { .. } | Command::Man { .. } => Ok(Outcome::Done),
     }

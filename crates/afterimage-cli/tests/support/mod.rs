@@ -49,10 +49,11 @@ impl Desk {
     }
 
     /// Another program writes.
-    pub fn sqlite3(&self, sql: &str) {
+    pub fn sqlite3(&self, sql: &str) -> String {
         let output =
             Command::new("sqlite3").arg("-bail").arg(self.path().join("shop.db")).arg(sql).output().unwrap();
         assert!(output.status.success(), "{sql}: {}", stderr(&output));
+        stdout(&output)
     }
 
     /// A shop with two orders, tracked, and a price changed for a reason.

@@ -231,7 +231,9 @@ impl TestDb {
         match &mut self.writer {
             Writer::Sqlite(c) => query_lines_sqlite(c, sql).await,
             Writer::MariaDb(c) => {
-                let rows = sqlx::query(AssertSqlSafe(sql.to_owned())).fetch_all(c).await.unwrap();
+                // A statement that is kept prepared would go on in the database that it was prepared in.
+                let query = sqlx::query(AssertSqlSafe(sql.to_owned())).persistent(false);
+                let rows = query.fetch_all(c).await.unwrap();
                 rows.iter().map(|row| row.get(row.len() - 1)).collect()
             }
             Writer::Postgres(c) => {
