@@ -1,10 +1,6 @@
 //! The licence check: every dependency may be used under one of a few licences. It needs no network.
 
-use std::process::Command;
-
-use serde_json::Value;
-
-use crate::Outcome;
+use crate::{Outcome, metadata};
 
 /// Licences that ask for nothing, or for nothing but their own text.
 const ALLOWED: [&str; 12] = [
@@ -23,13 +19,7 @@ const ALLOWED: [&str; 12] = [
 ];
 
 pub(crate) fn check() -> Outcome {
-    let output = Command::new("cargo")
-        .args(["metadata", "--format-version", "1", "--all-features", "--locked"])
-        .output()?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
-    }
-    let metadata: Value = serde_json::from_slice(&output.stdout)?;
+    let metadata = metadata(&["--all-features"])?;
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let refused: Vec<String> = packages
         .iter()

@@ -1,14 +1,17 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask bench`.
 
+mod features;
 mod licences;
 
 use std::process::{Command, ExitCode};
 
 use afterimage_throwaway::{self as server, Outcome, quiet, run};
+use serde_json::Value;
 
 const HELP: &str = "\
 cargo xtask test [ARGS…]    runs all tests against throwaway servers; ARGS go to cargo nextest (or cargo test)
 cargo xtask bench [ARGS…]   measures what capture costs, against the plain table, and prints ratios
+cargo xtask features        checks that each feature of the library compiles alone
 cargo xtask licences        checks that every dependency's licence is one we may use
 cargo xtask shell           starts a throwaway PostgreSQL, prints its address, and stops it when you press Enter";
 
@@ -19,6 +22,7 @@ fn main() -> ExitCode {
     let outcome = match command.as_str() {
         "test" => test(&rest),
         "bench" => bench(&rest),
+        "features" => features::check(),
         "licences" => licences::check(),
         "shell" => shell(),
         _ => {
@@ -65,6 +69,16 @@ fn bench(rest: &[String]) -> Outcome {
     cargo.args(["run", "--quiet", "--release", "--package", "afterimage-bench", "--"]).args(rest);
     cargo.env("AFTERIMAGE_BENCH_POSTGRES", postgres.url());
     run(cargo.env("AFTERIMAGE_BENCH_MARIADB", mariadb.url()))
+}
+
+/// What cargo knows of this workspace.
+fn metadata(arguments: &[&str]) -> Result<Value, Box<dyn std::error::Error>> {
+    let mut cargo = Command::new("cargo");
+    let output = cargo.args(["metadata", "--format-version", "1", "--locked"]).args(arguments).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
+    }
+    Ok(serde_json::from_slice(&output.stdout)?)
 }
 
 fn shell() -> Outcome {

@@ -58,8 +58,11 @@ fn a_plan_is_sql_that_another_tool_can_run() {
 fn views_of_the_past_are_sql_that_another_tool_can_run() {
     let desk = Desk::shop();
     let views = desk.says(&["views", "tx:1"]);
-    assert_eq!(desk.sqlite3(&format!("{views} SELECT * FROM orders")), "1|open|1149|•••\n2|open|80.5|\n");
-    assert_eq!(desk.sqlite3("SELECT * FROM orders"), "1|open|1149|5555\n", "of that session alone");
+    assert_eq!(
+        desk.sqlite3_says(&format!("{views} SELECT * FROM orders")),
+        "1|open|1149|•••\n2|open|80.5|\n"
+    );
+    assert_eq!(desk.sqlite3_says("SELECT * FROM orders"), "1|open|1149|5555\n", "of that session alone");
     let time = desk.says(&["views", "0s ago", "orders"]);
     assert!(
         time.starts_with("-- As of 20") && time.contains("CREATE TEMPORARY VIEW \"orders\" AS"),

@@ -32,6 +32,9 @@
     )
 )]
 
+#[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
+compile_error!("which database? Choose one feature at least of sqlite, postgres and mysql");
+
 mod as_of;
 mod baseline;
 mod catalog;

@@ -84,12 +84,9 @@ const ALL: [&[Case]; 6] =
 const ELSEWHERE: [(&str, &str); 8] = [
     ("16", "cleaning up duplicates and old records: comes with retention"),
     ("23", "how a long value is shown: comes with the web interface; what is kept is never cut"),
-    ("24", "who makes a request: comes with the middleware"),
+    ("24", "who makes a request, and from where: `web.rs`, with the middleware"),
     ("25", "accesses, and flushing entries: come with the web interface and with retention"),
-    (
-        "T12",
-        "two requests at once: `context.rs` and `mariadb_context.rs` here, the middleware's part comes with it",
-    ),
+    ("T12", "two requests at once: `context.rs` and `mariadb_context.rs`, and `web.rs` with the middleware"),
     ("T13", "what cleaning up must keep: comes with retention"),
     ("T14", "a row's last record stays: comes with retention"),
     ("T21", "who may revert in the web interface: comes with it"),

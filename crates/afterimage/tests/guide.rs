@@ -10,9 +10,11 @@ mod support;
 
 use std::sync::Arc;
 
-use afterimage::orm::{Tracked, TrackedModel, diff};
+use afterimage::orm::{Changed, Referred, Tracked, TrackedModel, diff};
 use afterimage::tower::AuditLayer;
-use afterimage::{Afterimage, Context, Error, LogQuery, ModelAudited, Moment, PointInTime, assert_recorded};
+use afterimage::{
+    Afterimage, Context, Error, LogQuery, ModelAudited, Moment, PointInTime, ViewsIn, assert_recorded,
+};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, DatabaseConnection, EntityTrait, PaginatorTrait, QueryFilter, QuerySelect,
     Set,
@@ -79,6 +81,13 @@ async fn import(audit: &Afterimage) -> Result<(), Error> {
     tx.commit().await
 }
 
+async fn unrecorded(audit: &Afterimage) -> Result<(), Error> {
+    let quiet = audit.clone().recording(false);
+    let tx = quiet.begin(&Context::actor("import")).await?;
+    tag::ActiveModel { id: Set(5000), name: Set("passing".to_owned()) }.insert(&tx).await?;
+    tx.commit().await
+}
+
 async fn history(audit: &Afterimage, model: &order::Model) -> Result<(), Error> {
     for version in order::Entity::history_of(1).all(audit).await? {
         println!("{} {:?} {}", version.header.date, version.header.user, version.model.status);
@@ -99,12 +108,21 @@ async fn history(audit: &Afterimage, model: &order::Model) -> Result<(), Error> 
     Ok(())
 }
 
+async fn referred(audit: &Afterimage, change: &Changed<order::Column>) -> Result<(), Error> {
+    let (old, _) = change.referred(customer::Column::Id, audit).await?;
+    if let Referred::Gone(last) = old {
+        println!("from {}, deleted by {:?}", last.model.name, last.header.user);
+    }
+    Ok(())
+}
+
 async fn the_past(audit: &Afterimage) -> Result<(), Error> {
     let past = audit.at(PointInTime::parse("2 seconds ago", "Europe/Berlin")?).await?;
     let order = order::Entity::find_by_id(1).one(&past).await?;
     let with_items = order::Entity::find().find_with_related(item::Entity).all(&past).await?;
     let open = order::Entity::find().filter(order::Column::Status.eq("open")).count(&past).await?;
-    let _ = (order, with_items, open);
+    let statements = past.views(&["orders", "item"], ViewsIn::Session).await?;
+    let _ = (order, with_items, open, statements);
     Ok(())
 }
 
@@ -176,6 +194,11 @@ async fn it_does_what_it_says() {
     the_past(&audit).await.unwrap();
     audit.events_told().await;
     assert!(audit.verify(&[]).await.unwrap().iter().all(afterimage::Verdict::is_whole));
+    let change = Changed { column: order::Column::CustomerId, old: Some(1).into(), new: None::<i32>.into() };
+    referred(&audit, &change).await.unwrap();
+    audit.allow_skip(true).await.unwrap();
+    unrecorded(&audit).await.unwrap();
+    assert_eq!(tag::Entity::history_of(5000).count(&audit).await.unwrap(), 0);
 }
 
 #[tokio::test]

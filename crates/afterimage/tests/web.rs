@@ -203,6 +203,82 @@ async fn handler(State(audit): State<Afterimage>, Path((id, who)): Path<(i64, St
     }
 }
 
+/// Writes, and then fails: `after` says how.
+async fn failing(State(audit): State<Afterimage>, Path((id, after)): Path<(i64, String)>) -> StatusCode {
+    let mut tx = audit.begin(&Context::new()).await.unwrap();
+    tx.execute(&format!("INSERT INTO note (id, who) VALUES ({id}, 'nobody')"), &[]).await.unwrap();
+    assert_ne!(after, "panic");
+    StatusCode::IM_A_TEAPOT
+}
+
+on_every_database! {
+    async fn case_24_who_asks_and_from_where(db: &mut TestDb) {
+        db.run("CREATE TABLE note (id BIGINT PRIMARY KEY, who VARCHAR(20))").await;
+        db.track("note", Tracking::new()).await;
+        let routes = |audit: &Afterimage| {
+            let router = Router::new().route("/{id}/{who}", post(handler)).route("/fail/{id}/{after}", post(failing));
+            app(router).with_state(audit.clone())
+        };
+        let ask = async |app: &Router, path: &str, headers: &[(&str, &str)]| {
+            let mut request = request(path, "10.0.0.1:4711", headers);
+            *request.method_mut() = axum::http::Method::POST;
+            // In a task of its own, as a server does: a panic is the task's.
+            let answer = tokio::spawn(app.clone().oneshot(request)).await;
+            assert_eq!(current(), None, "nothing is left of it");
+            answer.map(|answer| answer.unwrap().status())
+        };
+        let app = routes(&db.audit);
+        let asked = [
+            ("ann", "127.0.0.3:1234", Some("ann"), "127.0.0.3"),
+            ("anonymous", "[2606:4700:4700::1001]:1234", None, "2606:4700:4700::1001"),
+            ("1234", "2606:4700:4700::1111", Some("1234"), "2606:4700:4700::1111"),
+            ("nobody", "203.0.113.5", None, "203.0.113.5"),
+        ];
+        for (id, (who, forwarded, actor, _)) in asked.iter().enumerate() {
+            let token = actor.map(|actor| format!("Bearer {actor}"));
+            let mut headers = vec![("x-forwarded-for", *forwarded)];
+            headers.extend(token.as_deref().map(|token| ("authorization", token)));
+            assert_eq!(ask(&app, &format!("/{id}/{who}"), &headers).await.unwrap(), StatusCode::OK);
+        }
+        // What fails, by an answer or by a panic, leaves neither a row nor a record.
+        assert_eq!(ask(&app, "/fail/8/answer", &[]).await.unwrap(), StatusCode::IM_A_TEAPOT);
+        assert!(ask(&app, "/fail/9/panic", &[]).await.unwrap_err().is_panic());
+        // Nobody's record is of whoever came before.
+        db.audit.execute("INSERT INTO note (id, who) VALUES (10, 'no request')").await.unwrap();
+        // What is switched off is written and not recorded.
+        if !db.is_postgres() {
+            db.audit.allow_skip(true).await.unwrap();
+        }
+        let off = routes(&db.audit.clone().recording(false));
+        assert_eq!(ask(&off, "/11/ann", &[("authorization", "Bearer ann")]).await.unwrap(), StatusCode::OK);
+
+        let mut entries = db.audit.log(&LogQuery::parse("table:note").unwrap()).await.unwrap().entries;
+        entries.reverse();
+        let told: Vec<(String, Option<&str>, Option<String>)> = entries
+            .iter()
+            .map(|entry| {
+                let address = entry.header.context_member("remote_addr");
+                (entry.key[0].1.to_string(), entry.header.user.as_deref(), address)
+            })
+            .collect();
+        let mut expected: Vec<(String, Option<&str>, Option<String>)> = asked
+            .iter()
+            .enumerate()
+            .map(|(id, (_, _, actor, address))| (id.to_string(), *actor, Some((*address).to_owned())))
+            .collect();
+        expected.push(("10".to_owned(), None, None));
+        assert_eq!(told, expected);
+        let rows = db.lines(&format!("SELECT CAST(id AS {}) FROM note ORDER BY note.id", db.by3("TEXT", "TEXT", "CHAR"))).await;
+        assert_eq!(rows, ["0", "1", "2", "3", "10", "11"]);
+
+        // What cannot be recorded is not written.
+        db.run("DROP TABLE note_history").await;
+        let refused = ask(&app, "/12/ann", &[("authorization", "Bearer ann")]).await.unwrap();
+        assert_eq!(refused, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(db.text("SELECT count(*) FROM note WHERE id = 12").await.as_deref(), Some("0"));
+    }
+}
+
 const REQUESTS: i64 = 12_000;
 
 /// How long a caller waits at most before it hangs up, in microseconds.

@@ -49,7 +49,12 @@ impl Desk {
     }
 
     /// Another program writes.
-    pub fn sqlite3(&self, sql: &str) -> String {
+    pub fn sqlite3(&self, sql: &str) {
+        self.sqlite3_says(sql);
+    }
+
+    /// The same, and what it prints.
+    pub fn sqlite3_says(&self, sql: &str) -> String {
         let output =
             Command::new("sqlite3").arg("-bail").arg(self.path().join("shop.db")).arg(sql).output().unwrap();
         assert!(output.status.success(), "{sql}: {}", stderr(&output));

@@ -1,0 +1,30 @@
+//! The feature check: each feature of the published crates compiles alone, or with one database where it needs one.
+
+use std::process::Command;
+
+use afterimage_throwaway::run;
+
+use crate::{Outcome, metadata};
+
+/// The published crates, with the features of which at least one is needed.
+const PUBLISHED: [(&str, &[&str]); 2] =
+    [("afterimage-core", &[]), ("afterimage", &["sqlite", "postgres", "mysql"])];
+
+pub(crate) fn check() -> Outcome {
+    let metadata = metadata(&["--no-deps"])?;
+    let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (package, needed) in PUBLISHED {
+        let Some(known) = packages.iter().find(|known| known["name"] == package) else {
+            return Err(format!("there is no package {package}").into());
+        };
+        let features = known["features"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
+        for feature in features.filter(|name| *name != "default").chain([""]) {
+            let with = needed.first().filter(|_| !needed.contains(&feature)).copied().unwrap_or_default();
+            println!("{package} with {}", [feature, with].join(" "));
+            let mut cargo = Command::new("cargo");
+            cargo.args(["clippy", "--quiet", "--locked", "--package", package, "--no-default-features"]);
+            run(cargo.args(["--features", &[feature, with].join(" "), "--", "-D", "warnings"]))?;
+        }
+    }
+    Ok(())
+}
