@@ -136,7 +136,7 @@ on_every_database! {
     async fn columns_that_are_called_like_what_our_own_sql_uses(db: &mut TestDb) {
         let names: Vec<&str> = OURS.split(' ').collect();
         let columns: Vec<String> = names.iter().map(|name| format!("\"{name}\" int")).collect();
-        for key in ["id", "position", "tx", "before", "history", "old", "r", "f2"] {
+        for key in ["id", "position", "tx", "before", "history", "old", "r", "f2", "last"] {
             for storage in [Storage::Snapshot, Storage::Delta] {
                 for heir in ["", "CREATE TABLE heir () INHERITS (item)"] {
                     if !db.is_postgres() && !heir.is_empty() {

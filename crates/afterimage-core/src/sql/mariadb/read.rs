@@ -166,12 +166,12 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
     for field in rest {
         let value = if *sparse {
             newest.push_str(&format!(
-                ",\n    MAX(CASE WHEN {} THEN h.history_id END) AS f{}",
+                ",\n    MAX(CASE WHEN {} THEN h.history_id END) AS history_f{}",
                 mask_names("h", field),
                 field.bit
             ));
             let alias = format!("v{}", field.bit);
-            let on = format!("{alias}.history_id = n.f{}", field.bit);
+            let on = format!("{alias}.history_id = n.history_f{}", field.bit);
             if joined {
                 joins.push_str(&format!("\nLEFT JOIN {history} AS {alias} ON {on}"));
                 col(&alias, &field.history)
@@ -185,9 +185,9 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
     }
     format!(
         "SELECT {}
-FROM (SELECT {key}, MAX(h.history_id) AS last{newest}
+FROM (SELECT {key}, MAX(h.history_id) AS history_last{newest}
   FROM {history} AS h WHERE {} GROUP BY {key}) AS n
-JOIN {history} AS l ON l.history_id = n.last{joins}
+JOIN {history} AS l ON l.history_id = n.history_last{joins}
 WHERE l.history_type <> '-'
 ORDER BY {}{}",
         columns.join(", "),

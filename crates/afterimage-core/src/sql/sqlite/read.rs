@@ -151,8 +151,8 @@ pub(super) fn as_of(as_of: &AsOf<'_>) -> String {
         columns.extend(named(rest, |field| col("l", &field.history)));
         return format!(
             "SELECT {}
-FROM (SELECT {key}, max(h.history_id) AS last FROM {history} AS h WHERE {condition} GROUP BY {key}) AS n
-JOIN {history} AS l ON l.history_id = n.last
+FROM (SELECT {key}, max(h.history_id) AS history_last FROM {history} AS h WHERE {condition} GROUP BY {key}) AS n
+JOIN {history} AS l ON l.history_id = n.history_last
 WHERE l.history_type <> '-'
 ORDER BY {order}",
             columns.join(", ")
@@ -163,7 +163,7 @@ ORDER BY {order}",
         .iter()
         .map(|field| {
             format!(
-                ",\n    max(CASE WHEN {} THEN h.history_id END) AS f{}",
+                ",\n    max(CASE WHEN {} THEN h.history_id END) AS history_f{}",
                 mask_names("h", field),
                 field.bit
             )
@@ -171,16 +171,16 @@ ORDER BY {order}",
         .collect();
     columns.extend(named(rest.into_iter(), |field| {
         format!(
-            "(SELECT {} FROM {history} AS h WHERE h.history_id = n.f{})",
+            "(SELECT {} FROM {history} AS h WHERE h.history_id = n.history_f{})",
             col("h", &field.history),
             field.bit
         )
     }));
     format!(
         "SELECT {}
-FROM (SELECT {key}, max(h.history_id) AS last{newest}
+FROM (SELECT {key}, max(h.history_id) AS history_last{newest}
   FROM {history} AS h WHERE {condition} GROUP BY {key}) AS n
-JOIN {history} AS l ON l.history_id = n.last
+JOIN {history} AS l ON l.history_id = n.history_last
 WHERE l.history_type <> '-'
 ORDER BY {order}",
         columns.join(", ")
