@@ -3,14 +3,17 @@
 use std::time::Instant;
 
 use afterimage::{Afterimage, Past, Storage, Tracking};
-use afterimage_core::Layout;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
 use tempfile::TempDir;
 
 use crate::Outcome;
+use crate::orders;
 
-/// The sides that are compared, and the tables they write.
-pub(crate) const SIDES: [(&str, &str); 3] =
+/// What an application sets on SQLite.
+pub(crate) const PRAGMAS: [&str; 2] = ["PRAGMA journal_mode = WAL", "PRAGMA cache_size = -400000"];
+
+/// The tables that are compared: without an audit trail, and with one in either storage.
+pub(crate) const TABLES: [(&str, &str); 3] =
     [("plain", "orders_plain"), ("snapshot", "orders_snapshot"), ("delta", "orders_delta")];
 
 /// What is measured, as `--database` calls it.
@@ -30,12 +33,14 @@ pub(crate) enum Kind {
 pub(crate) struct Bench {
     pub(crate) kind: Kind,
     pub(crate) audit: Afterimage,
+    url: String,
     connection: Connection,
     _folder: TempDir,
 }
 
+/// A connection of one of the drivers.
 #[derive(Debug)]
-enum Connection {
+pub(crate) enum Connection {
     Postgres(sqlx::PgConnection),
     Sqlite(sqlx::SqliteConnection),
     MariaDb(sqlx::MySqlConnection),
@@ -68,11 +73,9 @@ impl Bench {
             Kind::Sqlite => {
                 let url = format!("sqlite://{}?mode=rwc", folder.path().join("bench.db").display());
                 let mut connection = sqlx::SqliteConnection::connect(&url).await?;
-                connection
-                    .execute(
-                        "PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA cache_size = -400000",
-                    )
-                    .await?;
+                for pragma in PRAGMAS {
+                    connection.execute(pragma).await?;
+                }
                 (url, Connection::Sqlite(connection))
             }
             Kind::MariaDb => {
@@ -85,20 +88,43 @@ impl Bench {
             }
         };
         let audit = Afterimage::connect(&url).await?;
-        Ok(Self { kind, audit, connection, _folder: folder })
+        Ok(Self { kind, audit, url, connection, _folder: folder })
     }
 
-    pub(crate) fn name(&self) -> &'static str {
-        match self.kind {
-            Kind::Postgres => "PostgreSQL (fsync off)",
-            Kind::Sqlite => "SQLite (WAL, synchronous NORMAL)",
-            Kind::MariaDb => "MariaDB (innodb_flush_log_at_trx_commit = 2, no binary log)",
+    pub(crate) fn connection(&mut self) -> &mut Connection {
+        &mut self.connection
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its name and version.
+    pub(crate) async fn describe(&mut self) -> Outcome<String> {
+        Ok(match self.kind {
+            Kind::Postgres => {
+                format!("PostgreSQL {}", self.text("SELECT current_setting('server_version')").await?)
+            }
+            Kind::Sqlite => format!("SQLite {} (WAL)", self.text("SELECT sqlite_version()").await?),
+            Kind::MariaDb => self.text("SELECT concat('MariaDB ', version())").await?,
+        })
+    }
+
+    /// What makes a session wait for the disk at each commit, or not.
+    pub(crate) fn durability(&self, durable: bool) -> &'static str {
+        match (self.kind, durable) {
+            (Kind::Postgres, true) => "SET synchronous_commit = on",
+            (Kind::Postgres, false) => "SET synchronous_commit = off",
+            (Kind::Sqlite, true) => "PRAGMA synchronous = FULL",
+            (Kind::Sqlite, false) => "PRAGMA synchronous = NORMAL",
+            (Kind::MariaDb, true) => "SET GLOBAL innodb_flush_log_at_trx_commit = 1",
+            (Kind::MariaDb, false) => "SET GLOBAL innodb_flush_log_at_trx_commit = 2",
         }
     }
 
-    /// How a statement's one parameter is written.
-    pub(crate) fn parameter(&self) -> &'static str {
-        if self.kind == Kind::Postgres { "$1" } else { "?" }
+    pub(crate) async fn set_durable(&mut self, durable: bool) -> Outcome {
+        self.run(self.durability(durable)).await
     }
 
     /// Runs statements.
@@ -112,7 +138,7 @@ impl Bench {
     pub(crate) async fn settle(&mut self) -> Outcome {
         match self.kind {
             Kind::Postgres => self.run("CHECKPOINT").await,
-            Kind::Sqlite => Ok(()),
+            Kind::Sqlite => self.run("PRAGMA wal_checkpoint(TRUNCATE)").await,
             Kind::MariaDb => self.run("SET GLOBAL innodb_max_purge_lag_wait = 0").await,
         }
     }
@@ -134,13 +160,6 @@ impl Bench {
         let begun = Instant::now();
         self.run(sql).await?;
         Ok(begun.elapsed().as_secs_f64())
-    }
-
-    /// Runs a prepared statement with one integer.
-    pub(crate) async fn prepared(&mut self, sql: &str, id: i64) -> Outcome {
-        let sql = AssertSqlSafe(sql.to_owned());
-        by_driver!(self, c => sqlx::query(sql).bind(id).execute(c).await.map(drop)?);
-        Ok(())
     }
 
     /// Fetches all rows of a query; gives how many, and how long it took.
@@ -171,11 +190,12 @@ impl Bench {
         Ok(rows)
     }
 
-    /// Fetches by one key given as text; gives how long it took.
-    pub(crate) async fn fetch_row(&mut self, sql: &str, key: &str) -> Outcome<f64> {
-        let sql = AssertSqlSafe(sql.to_owned());
+    /// Fetches one row; gives how long it took.
+    pub(crate) async fn fetch_row(&mut self, table: &str, id: i64) -> Outcome<f64> {
+        let parameter = if self.kind == Kind::Postgres { "$1" } else { "?" };
+        let sql = AssertSqlSafe(format!("SELECT * FROM {table} WHERE id = {parameter}"));
         let begun = Instant::now();
-        by_driver!(self, c => sqlx::query(sql).bind(key).fetch_all(c).await.map(drop)?);
+        by_driver!(self, c => sqlx::query(sql).bind(id).fetch_all(c).await.map(drop)?);
         Ok(begun.elapsed().as_secs_f64())
     }
 
@@ -188,18 +208,8 @@ impl Bench {
 
     /// Creates the three tables anew, the last two tracked.
     pub(crate) async fn fresh_tables(&mut self) -> Outcome {
-        let columns = match self.kind {
-            Kind::Postgres => {
-                "id bigint PRIMARY KEY, customer text, status text, total numeric(12,2), note text, created_at timestamptz, qty int"
-            }
-            Kind::Sqlite => {
-                "id INTEGER PRIMARY KEY, customer TEXT, status TEXT, total NUMERIC, note TEXT, created_at TEXT, qty INTEGER"
-            }
-            Kind::MariaDb => {
-                "id bigint PRIMARY KEY, customer varchar(100), status varchar(20), total decimal(12,2), note text, created_at datetime(6), qty int"
-            }
-        };
-        for (side, table) in SIDES {
+        let columns = orders::columns(self.kind);
+        for (side, table) in TABLES {
             if self.audit.tracking(table).await?.is_some() {
                 self.audit.untrack(table, true).await?;
             }
@@ -210,180 +220,5 @@ impl Bench {
             }
         }
         Ok(())
-    }
-
-    /// The numbers from 1 on, to read from: a row each, with the one column `s`.
-    fn numbers(&self, last: i64) -> String {
-        match self.kind {
-            Kind::Postgres => {
-                format!("(SELECT s FROM generate_series(1::bigint, {last}::bigint) AS s) AS numbers")
-            }
-            Kind::Sqlite => format!(
-                "(WITH RECURSIVE g(s) AS (SELECT 1 UNION ALL SELECT s + 1 FROM g WHERE s < {last}) SELECT s FROM g) AS numbers"
-            ),
-            Kind::MariaDb => format!("(SELECT seq AS s FROM seq_1_to_{last}) AS numbers"),
-        }
-    }
-
-    /// The columns of the order `id` in its version `k`, in order.
-    fn order(&self) -> [&'static str; 7] {
-        match self.kind {
-            Kind::Postgres => [
-                "id",
-                "'customer ' || id % 5000",
-                "'v' || k || '-' || id % 1000",
-                "(id % 100000) * 1.25",
-                "repeat('n', 120)",
-                "'2026-01-01'::timestamptz",
-                "(id + k) % 7",
-            ],
-            Kind::Sqlite => [
-                "id",
-                "'customer ' || id % 5000",
-                "'v' || k || '-' || id % 1000",
-                "(id % 100000) * 1.25",
-                "printf('%.*c', 120, 'n')",
-                "'2026-01-01 00:00:00'",
-                "(id + k) % 7",
-            ],
-            Kind::MariaDb => [
-                "id",
-                "concat('customer ', id % 5000)",
-                "concat('v', k, '-', id % 1000)",
-                "(id % 100000) * 1.25",
-                "repeat('n', 120)",
-                "'2026-01-01 00:00:00'",
-                "(id + k) % 7",
-            ],
-        }
-    }
-
-    /// The statement that creates so many orders, whose columns are expressions over `id` and `k`.
-    fn insert_orders(&self, table: &str, columns: &[&str], rows: u32, k: u32) -> String {
-        format!(
-            "INSERT INTO {table} SELECT {} FROM (SELECT s AS id, {k} AS k FROM {}) AS v",
-            columns.join(", "),
-            self.numbers(rows.into())
-        )
-    }
-
-    /// The statement that creates so many orders, all of them open.
-    pub(crate) fn insert(&self, table: &str, rows: u32) -> String {
-        let [id, customer, _, total, note, created_at, qty] = self.order();
-        self.insert_orders(table, &[id, customer, "'open'", total, note, created_at, qty], rows, 0)
-    }
-
-    /// Fills a history and its table as if each version had been written `step` microseconds after the one before, by
-    /// one of 50 users, the last of them at `end`.
-    pub(crate) async fn fill_history(
-        &mut self,
-        table: &str,
-        sparse: bool,
-        rows: u32,
-        versions: u32,
-        end: i64,
-        step: i64,
-    ) -> Outcome {
-        let all = i64::from(rows * versions);
-        let begin = end - all * step;
-        let layout = self.layout(table).await?;
-        let live = self.insert_orders(table, &self.order(), rows, versions - 1);
-        self.fill_unrecorded(table, &live).await?;
-        // The bits of status and qty, which is what an update changes; all of them and the full one of a creation.
-        let bit = |name: &str| layout.field(name).map_or(0, |field| field.word_and_bit().1);
-        let full = layout.full_mask()[0];
-        let changed = bit("status") | bit("qty") | i64::from(!sparse);
-        let mask = format!("CASE WHEN k = 0 THEN {full} ELSE {changed} END");
-        let sign = "CASE WHEN k = 0 THEN '+' ELSE '~' END";
-        let columns = ["id", "customer", "status", "total", "note", "created_at", "qty"];
-        let kept: Vec<String> = columns
-            .iter()
-            .zip(self.order())
-            .map(|(column, value)| match *column {
-                "id" | "status" | "qty" => value.to_owned(),
-                _ if sparse => format!("CASE WHEN k = 0 THEN {value} END"),
-                _ => value.to_owned(),
-            })
-            .collect();
-        let (columns, kept) = (columns.join(", "), kept.join(", "));
-        let numbers = self.numbers(all);
-        // MariaDB's slash gives a fraction.
-        let over = if self.kind == Kind::MariaDb { "DIV" } else { "/" };
-        let source = format!(
-            "(SELECT s, (s - 1) % {rows} + 1 AS id, (s - 1) {over} {rows} AS k FROM {numbers}) AS v ORDER BY s"
-        );
-        let sql = match self.kind {
-            Kind::Postgres => {
-                let since = format!("to_timestamp(({begin} - 1) / 1e6)");
-                format!(
-                    "INSERT INTO {table}_history (history_date, history_tx, history_type, history_user, history_changed, {columns})
-                     SELECT to_timestamp(({begin}::bigint + s * {step}::bigint) / 1e6), s, {sign}, (1 + s * 19 % 50)::text, {mask}, {kept} FROM {source};
-                     UPDATE afterimage.tracked SET since = {since} WHERE table_name = '{table}';
-                     UPDATE afterimage.epoch SET from_date = {since} WHERE table_id = {}",
-                    layout.id
-                )
-            }
-            Kind::Sqlite => {
-                let first: i64 = self.text("SELECT history_id FROM afterimage_state").await?.parse()?;
-                let scope: i64 = self.text("SELECT last_scope FROM afterimage_state").await?.parse()?;
-                format!(
-                    "BEGIN;
-                     INSERT INTO afterimage_scope (id, tx, actor, began, first_id, last_date, last_id)
-                     SELECT {scope} + s, {scope} + s, CAST(1 + s * 19 % 50 AS TEXT), {begin} + s * {step}, {first} + s, {begin} + s * {step}, {first} + s FROM {numbers};
-                     INSERT INTO {table}_history (history_id, history_date, history_type, history_scope, history_changed, {columns})
-                     SELECT {first} + s, {begin} + s * {step}, {sign}, {scope} + s, {mask}, {kept} FROM {source};
-                     UPDATE afterimage_state SET history_id = {first} + {all}, last_scope = {scope} + {all};
-                     UPDATE afterimage_tracked SET since = {begin} - 1 WHERE table_name = '{table}';
-                     UPDATE afterimage_epoch SET from_date = {begin} - 1 WHERE table_id = {};
-                     COMMIT",
-                    layout.id
-                )
-            }
-            Kind::MariaDb => {
-                let first: i64 = self.text("SELECT NEXTVAL(afterimage_sequence)").await?.parse()?;
-                let scope: i64 = self.text("SELECT NEXTVAL(afterimage_scopes)").await?.parse()?;
-                format!(
-                    "INSERT INTO afterimage_scope (id, tx, actor, began, last_date)
-                     SELECT {scope} + s, {scope} + s, 1 + s * 19 % 50, {begin} + s * {step}, {begin} + s * {step} FROM {numbers};
-                     INSERT INTO {table}_history (history_id, history_date, history_type, history_scope, history_changed, {columns})
-                     SELECT {first} + 2 * s, {begin} + s * {step}, {sign}, {scope} + s, {mask}, {kept} FROM {source};
-                     SELECT SETVAL(afterimage_sequence, {}), SETVAL(afterimage_scopes, {});
-                     UPDATE afterimage_tracked SET since = {begin} - 1 WHERE table_name = '{table}';
-                     UPDATE afterimage_epoch SET from_date = {begin} - 1 WHERE table_id = {}",
-                    first + 2 * all,
-                    scope + all,
-                    layout.id
-                )
-            }
-        };
-        self.run(&sql).await
-    }
-
-    /// Runs a statement that fills a table, and leaves no record of it.
-    async fn fill_unrecorded(&mut self, table: &str, fill: &str) -> Outcome {
-        let sql = match self.kind {
-            Kind::Postgres => {
-                format!("SET session_replication_role = replica; {fill}; RESET session_replication_role")
-            }
-            Kind::Sqlite => {
-                let capture = format!("FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = '{table}'");
-                let list = |columns: &str| format!("SELECT group_concat({columns}, ';') {capture}");
-                let drop = self.text(&list("'DROP TRIGGER \"' || name || '\"'")).await?;
-                let create = self.text(&list("sql")).await?;
-                format!("BEGIN; {drop}; {fill}; {create}; COMMIT")
-            }
-            // Which fires no trigger.
-            Kind::MariaDb => format!("{fill}; TRUNCATE TABLE {table}_history"),
-        };
-        self.run(&sql).await
-    }
-
-    /// The layout of a tracked table, from the catalogue.
-    pub(crate) async fn layout(&mut self, table: &str) -> Outcome<Layout> {
-        let schema = if self.kind == Kind::Postgres { "afterimage." } else { "afterimage_" };
-        let json = self
-            .text(&format!("SELECT layout FROM {schema}epoch WHERE table_id = (SELECT id FROM {schema}tracked WHERE table_name = '{table}') ORDER BY number DESC LIMIT 1"))
-            .await?;
-        Ok(serde_json::from_str(&json)?)
     }
 }

@@ -1,59 +1,66 @@
-//! What capture costs, against the plain table: bulk and single-row writes, and reading as of a time, on PostgreSQL,
-//! SQLite and MariaDB, in both storages. All sides run in turns in one run (A B C A B C); what counts is the ratio of medians.
+//! What an audit trail costs: Afterimage, the same database without any, and with `--peers` three packages of Django's, on the
+//! same tables and the same data, all sides in turns in one run (A B C A B C). What counts is the ratio.
 //!
-//! `cargo xtask bench` starts servers of its own and runs it. `--quick` takes a tenth of the rows and fewer rounds,
-//! `--database` one of the three, `--part` writing, reading or asking.
+//! `cargo xtask bench` starts servers of its own and runs it.
 
-mod asking;
+mod arguments;
 mod database;
+mod filling;
+mod growth;
+mod orders;
+mod page;
+mod peers;
+mod pruning;
 mod reading;
+mod report;
+mod sides;
+mod storage;
 mod writing;
 
+use arguments::Arguments;
 use database::{Bench, KINDS};
+use page::Page;
+use peers::Peers;
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-/// How much to do.
-#[derive(Debug, Clone, Copy)]
-struct Size {
-    rows: u32,
-    rounds: usize,
-    single: u32,
-}
-
 #[tokio::main]
 async fn main() -> Outcome {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let size = if quick {
-        Size { rows: 10_000, rounds: 3, single: 500 }
-    } else {
-        Size { rows: 100_000, rounds: 5, single: 3_000 }
-    };
-    let option = |name: &str| std::env::args().skip_while(|argument| argument != name).nth(1);
-    let (only, part) = (option("--database"), option("--part"));
-    let wanted = |name: &str| part.as_deref().is_none_or(|part| part == name);
-    println!("Medians of {} rounds, the sides in turns; {} rows.\n", size.rounds, size.rows);
+    let arguments = Arguments::parse()?;
+    let mut page = Page::default();
     for (database, kind) in KINDS {
-        if only.as_deref().is_some_and(|only| only != database) {
+        if !arguments.database.as_deref().is_none_or(|only| only == database) {
             continue;
         }
         let mut bench = Bench::open(kind).await?;
-        println!("## {}\n", bench.name());
-        if wanted("writing") {
-            writing::run(&mut bench, size).await?;
+        let mut peers = if arguments.peers { Peers::start(&bench)? } else { Peers::none() };
+        page.begin(&bench.describe().await?);
+        if arguments.wants("single") {
+            page.add(writing::single(&mut bench, &mut peers, &arguments, true).await?);
+            page.add(writing::single(&mut bench, &mut peers, &arguments, false).await?);
         }
-        if wanted("reading") {
-            reading::run(&mut bench, size).await?;
+        if arguments.wants("bulk") {
+            page.add(writing::bulk(&mut bench, &mut peers, &arguments).await?);
         }
-        if wanted("asking") {
-            asking::run(&mut bench, size).await?;
+        if ["reading", "storage", "pruning"].into_iter().any(|part| arguments.wants(part)) {
+            let written = reading::fill(&mut bench, &mut peers, arguments.rows()).await?;
+            if arguments.wants("reading") {
+                page.add(reading::run(&mut bench, &mut peers, &arguments, written).await?);
+                page.add(reading::past(&mut bench, &arguments, written).await?);
+            }
+            if arguments.wants("storage") {
+                page.add(storage::run(&mut bench, &mut peers, written).await?);
+            }
+            if arguments.wants("pruning") {
+                page.add(pruning::run(&mut bench, &mut peers, written).await?);
+            }
+        }
+        if arguments.wants("growth") {
+            page.grow(growth::run(&mut bench, &arguments).await?);
         }
     }
-    Ok(())
-}
-
-/// The middle one.
-fn median(mut seconds: Vec<f64>) -> f64 {
-    seconds.sort_by(f64::total_cmp);
-    seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN)
+    match &arguments.page {
+        Some(folder) => page.write(folder, &arguments),
+        None => Ok(()),
+    }
 }

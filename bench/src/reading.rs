@@ -1,106 +1,251 @@
-//! Reading: 10 versions of each row, as of the middle.
+//! Reading: a history of a hundred days, ten versions of each row, one change after the other at equal distances.
 
-use afterimage::{Moment, PointInTime};
-use afterimage_core::sql::{AsOf, Bound, Rows, dialect, mariadb};
+use std::time::Instant;
 
-use crate::database::{Bench, Kind, SIDES};
-use crate::{Outcome, Size, median};
+use afterimage::{AsOfQuery, LogQuery, Moment, PointInTime, Query};
 
-const VERSIONS: u32 = 10;
+use crate::Outcome;
+use crate::arguments::Arguments;
+use crate::database::{Bench, TABLES};
+use crate::orders::VERSIONS;
+use crate::peers::Peers;
+use crate::report::{Figures, Measured, Side, median};
+use crate::sides::{tables, tracked};
 
-/// How often one row is asked for in each round.
-const ROWS_A_ROUND: usize = 20;
+const DAY: i64 = 86_400_000_000;
 
-pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
-    bench.fresh_tables().await?;
-    let mut middle = Moment::now();
-    for (_, table) in SIDES {
-        let insert = bench.insert(table, size.rows);
-        bench.run(&insert).await?;
+/// So many rows are asked for one by one in each round.
+const ONE_BY_ONE: u32 = 40;
+
+/// When a history was written, in microseconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written {
+    pub(crate) rows: u32,
+    pub(crate) end: i64,
+}
+
+impl Written {
+    pub(crate) fn days_before(self, days: i64) -> Moment {
+        Moment::from_micros(self.end - days * DAY)
     }
-    for version in 1..VERSIONS {
-        for (_, table) in SIDES {
-            bench.run(&format!("UPDATE {table} SET status = 'v{version}', qty = qty + 1")).await?;
-        }
-        if version == VERSIONS / 2 {
-            tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
-            middle = Moment::now();
-            tokio::time::sleep(std::time::Duration::from_millis(1_100)).await;
+
+    pub(crate) fn middle(self) -> PointInTime {
+        PointInTime::At(self.days_before(50))
+    }
+}
+
+/// Fills the tables of all sides.
+pub(crate) async fn fill(bench: &mut Bench, peers: &mut Peers, rows: u32) -> Outcome<Written> {
+    bench.fresh_tables().await?;
+    let written = Written { rows, end: Moment::now().as_micros() };
+    let step = 100 * DAY / i64::from(rows * VERSIONS);
+    for (side, table) in TABLES {
+        if side == "plain" {
+            bench.fill_plain(table, rows, VERSIONS).await?;
+        } else {
+            bench.fill_history(table, side == "delta", rows, VERSIONS, written.end, step).await?;
         }
     }
     bench.analyze().await?;
-    let sql = dialect(bench.audit.database());
-    // What the library sets where it reads.
-    match bench.kind {
-        Kind::Postgres => bench.run("SET jit = off; SET work_mem = '64MB'").await?,
-        Kind::Sqlite => {}
-        Kind::MariaDb => bench.run(mariadb::SESSION).await?,
-    }
-    let mut rows = Vec::new();
-    for (side, table) in SIDES {
-        let [mut fetch, mut count, mut one, mut row] = [const { Vec::new() }; 4];
-        let (fetch_sql, count_sql, row_sql) = if side == "plain" {
-            let parameter = match bench.kind {
-                Kind::Postgres => "$1::text::bigint",
-                Kind::Sqlite => "?",
-                Kind::MariaDb => "CAST(? AS SIGNED)",
+    peers.tell("fill", &[("rows", rows.into()), ("end", written.end.into())])?;
+    Ok(written)
+}
+
+/// Every question, of every side that can answer it.
+pub(crate) async fn run(
+    bench: &mut Bench,
+    peers: &mut Peers,
+    arguments: &Arguments,
+    written: Written,
+) -> Outcome<Measured> {
+    let mut measured = Measured::new(
+        "Reading",
+        format!(
+            "{} records over {} rows, {} users and 100 days. Plain reads the live table. Afterimage answers through the library, in a transaction of its own, with old and new values; in brackets: times plain.",
+            written.rows * VERSIONS,
+            written.rows,
+            crate::orders::USERS
+        ),
+    );
+    // The first round fills caches.
+    for round in 0..=arguments.rounds {
+        for (side, table) in tables() {
+            let figures = match side.name.as_str() {
+                "plain" => live(bench, table, written).await?,
+                _ => then(bench, table, written).await?,
             };
-            (
-                format!("SELECT * FROM {table} ORDER BY id"),
-                format!("SELECT count(*) FROM {table}"),
-                format!("SELECT * FROM {table} WHERE id = {parameter}"),
-            )
-        } else {
-            let layout = bench.layout(table).await?;
-            let bound = Bound::Time(middle);
-            let as_of = AsOf {
-                layout: &layout,
-                fields: &layout.fields,
-                sparse: side == "delta",
-                bound,
-                unfinished: &[],
-                rows: Rows::All,
-                first: false,
-            };
-            let row_sql = sql.records_of_key(&layout, &layout.fields, bound);
-            (sql.as_of(&as_of), sql.count_as_of(&as_of), row_sql)
-        };
-        for round in 0..size.rounds {
-            let (found, seconds) = bench.fetch(&fetch_sql).await?;
-            if found != size.rows as usize {
-                return Err(format!("{side}: {found} rows instead of {}", size.rows).into());
-            }
-            fetch.push(seconds);
-            count.push(bench.fetch(&count_sql).await?.1);
-            for n in 0..ROWS_A_ROUND {
-                let key = (round * 977 + n * 331) % size.rows as usize + 1;
-                row.push(bench.fetch_row(&row_sql, &key.to_string()).await?);
-                if side != "plain" {
-                    let begun = std::time::Instant::now();
-                    bench.audit.show(table, &key.to_string(), &PointInTime::At(middle)).await?;
-                    one.push(begun.elapsed().as_secs_f64());
-                }
+            if round > 0 {
+                measured.add(&side, figures);
             }
         }
-        rows.push((side, median(fetch), median(count), median(row), median(one)));
+        if round > 0 {
+            peers.add(&mut measured, "reading", &[])?;
+        } else {
+            peers.tell("reading", &[])?;
+        }
     }
-    println!(
-        "{} rows with {VERSIONS} versions each, as of the middle; plain is the live table.\n",
-        size.rows
-    );
-    println!(
-        "| | whole table | count | one row | one row, through the library |\n| --- | --- | --- | --- | --- |"
-    );
-    for (side, fetch, count, row, one) in &rows {
-        let ratio = fetch / rows[0].1;
-        let one = if one.is_nan() { String::new() } else { format!("{:.2} ms", one * 1e3) };
-        println!(
-            "| {side} | {:.0} ms ({ratio:.2}) | {:.1} ms | {:.2} ms | {one} |",
-            fetch * 1e3,
-            count * 1e3,
-            row * 1e3
-        );
+    Ok(measured)
+}
+
+fn keys(rows: u32) -> Vec<i64> {
+    (0..ONE_BY_ONE).map(|n| i64::from(n * 997 % rows + 1)).collect()
+}
+
+async fn live(bench: &mut Bench, table: &str, written: Written) -> Outcome<Figures> {
+    let mut figures = Figures::new();
+    let count = bench.fetch(&format!("SELECT count(*) FROM {table}")).await?.1;
+    figures.push(("as of the middle: count", count));
+    let (found, all) = bench.fetch(&format!("SELECT * FROM {table} ORDER BY id")).await?;
+    expect("all rows", found, written.rows as usize)?;
+    figures.push(("as of the middle: all rows", all));
+    let mut one = Vec::new();
+    for key in keys(written.rows) {
+        one.push(bench.fetch_row(table, key).await?);
     }
-    println!();
-    Ok(())
+    figures.extend(median(one).map(|one| ("as of the middle: one row", one)));
+    let filtered = bench.fetch(&format!("SELECT * FROM {table} WHERE status = 'shipped' LIMIT 50")).await?.1;
+    figures.push(("as of the middle: 50 rows, filtered", filtered));
+    Ok(figures)
+}
+
+async fn then(bench: &mut Bench, table: &'static str, written: Written) -> Outcome<Figures> {
+    let audit = &bench.audit;
+    let mut figures = Figures::new();
+    let late = PointInTime::At(written.days_before(1));
+    for (count_name, rows_name, at) in [
+        ("as of the middle: count", "as of the middle: all rows", written.middle()),
+        ("as of a day ago, 1 % of the records after it: count", "as of a day ago: all rows", late),
+    ] {
+        let begun = Instant::now();
+        let found = audit.count_as_of(table, &at).await?;
+        figures.push((count_name, begun.elapsed().as_secs_f64()));
+        expect(count_name, usize::try_from(found)?, written.rows as usize)?;
+        let begun = Instant::now();
+        let found = audit.as_of(&AsOfQuery::new(table, at)).await?.rows.len();
+        figures.push((rows_name, begun.elapsed().as_secs_f64()));
+        expect(rows_name, found, written.rows as usize)?;
+    }
+    let [mut one, mut newest, mut versions] = [const { Vec::new() }; 3];
+    for key in keys(written.rows) {
+        let key = key.to_string();
+        let begun = Instant::now();
+        audit.show(table, &key, &written.middle()).await?;
+        one.push(begun.elapsed().as_secs_f64());
+        let mut query = Query::default();
+        query.tables.wanted.push(table.to_owned());
+        query.keys.wanted.push(key.clone());
+        let begun = Instant::now();
+        let found = audit.log(&LogQuery::from(query).limit(50)).await?.entries.len();
+        newest.push(begun.elapsed().as_secs_f64());
+        expect("a row's newest 50", found, VERSIONS as usize)?;
+        let begun = Instant::now();
+        audit.history(table, &key).await?;
+        versions.push(begun.elapsed().as_secs_f64());
+    }
+    figures.extend(median(one).map(|one| ("as of the middle: one row", one)));
+    let begun = Instant::now();
+    let mut filtered = AsOfQuery::new(table, written.middle());
+    filtered.filter = Some("status = 'shipped'".to_owned());
+    filtered.limit = Some(50);
+    let found = audit.as_of(&filtered).await?.rows.len();
+    figures.push(("as of the middle: 50 rows, filtered", begun.elapsed().as_secs_f64()));
+    expect("a filtered page", found, 50)?;
+    figures.extend(median(newest).map(|newest| ("the newest 50 changes of a row", newest)));
+    figures.extend(median(versions).map(|versions| ("a row's versions, with what changed", versions)));
+    for (name, query) in questions(table, written) {
+        let begun = Instant::now();
+        let found = audit.log(&query).await?.entries.len();
+        figures.push((name, begun.elapsed().as_secs_f64()));
+        if found == 0 {
+            return Err(format!("{table}: {name} is empty").into());
+        }
+    }
+    Ok(figures)
+}
+
+/// Questions to the log.
+pub(crate) fn questions(table: &str, written: Written) -> Vec<(&'static str, LogQuery)> {
+    let (day, next) = (written.days_before(50), written.days_before(49));
+    let asked = |change: &dyn Fn(&mut Query)| {
+        let mut query = Query::default();
+        query.tables.wanted.push(table.to_owned());
+        change(&mut query);
+        LogQuery::from(query)
+    };
+    let of_day = |query: &mut Query| {
+        query.from = Some(day);
+        query.before = Some(next);
+    };
+    // A day of the middle has the updates from the fifth version to the sixth, of the first hundredth of ten.
+    let row = i64::from(written.rows) / 20;
+    let total = crate::orders::Order::new(row, 5).cents as f64 / 100.0;
+    vec![
+        ("a first page of 50 changes", asked(&|_| {}).limit(50)),
+        ("the last hour", asked(&|query| query.from = Some(Moment::from_micros(written.end - DAY / 24)))),
+        (
+            "a user's day",
+            asked(&|query| {
+                of_day(query);
+                query.actors.wanted.push("7".into());
+            }),
+        ),
+        (
+            "a value that a column got, within a day",
+            asked(&|query| {
+                of_day(query);
+                query.change.fields.push("total".into());
+                query.change.now.push(format!("{total:.2}"));
+            }),
+        ),
+    ]
+}
+
+fn expect(what: &str, found: usize, expected: usize) -> Outcome {
+    if found == expected { Ok(()) } else { Err(format!("{what}: {found} instead of {expected}").into()) }
+}
+
+/// Statements that know nothing of a history, on the past connection and on the live table.
+pub(crate) async fn past(bench: &mut Bench, arguments: &Arguments, written: Written) -> Outcome<Measured> {
+    let mut measured = Measured::new(
+        "The past connection",
+        "The same statements on the live table, and on a connection that shows the tables as of the middle; in brackets: times live.".to_owned(),
+    );
+    let plain = Side { name: "live".to_owned(), base: "live".to_owned() };
+    for round in 0..=arguments.rounds {
+        let key = (round as u32 * 977) % written.rows + 1;
+        let keys: Vec<String> = (1..=50).map(|n| (n * written.rows / 50).to_string()).collect();
+        let statements = [
+            ("a row by its key", 1, format!("WHERE id = {key}")),
+            ("50 rows by their keys", 50, format!("WHERE id IN ({})", keys.join(", "))),
+            (
+                "a page of 50, filtered, by key",
+                50,
+                "WHERE status = 'shipped' ORDER BY id LIMIT 50".to_owned(),
+            ),
+            ("all rows", written.rows as usize, String::new()),
+        ];
+        let mut figures = Figures::new();
+        for (name, expected, rest) in &statements {
+            let (found, seconds) = bench.fetch(&format!("SELECT * FROM orders_plain {rest}")).await?;
+            expect(name, found, *expected)?;
+            figures.push((name, seconds));
+        }
+        if round > 0 {
+            measured.add(&plain, figures);
+        }
+        for (side, table) in tracked() {
+            let then = bench.audit.at(written.middle()).await?;
+            let mut figures = Figures::new();
+            for (name, expected, rest) in &statements {
+                let begun = Instant::now();
+                let found = bench.rows_of_then(&then, &format!("SELECT * FROM {table} {rest}")).await?;
+                figures.push((name, begun.elapsed().as_secs_f64()));
+                expect(name, found, *expected)?;
+            }
+            if round > 0 {
+                measured.add(&Side { base: plain.name.clone(), ..side }, figures);
+            }
+        }
+    }
+    Ok(measured)
 }

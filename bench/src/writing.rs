@@ -1,115 +1,109 @@
-//! Writing: three bulk statements, and many small transactions.
+//! Writing: many small transactions, and three statements for many rows.
 
 use std::time::Instant;
 
-use crate::database::{Bench, Kind, SIDES};
-use crate::{Outcome, Size, median};
+use crate::Outcome;
+use crate::arguments::Arguments;
+use crate::database::Bench;
+use crate::orders::{Order, USERS};
+use crate::peers::Peers;
+use crate::report::{Figures, Measured};
+use crate::sides::{Layer, Program, Write, tables};
 
-pub(crate) async fn run(bench: &mut Bench, size: Size) -> Outcome {
-    bulk(bench, size).await?;
-    single(bench, size).await
+/// What is written, in three parts of single rows.
+fn plan(count: u32) -> [(&'static str, Vec<Write>); 3] {
+    let count = i64::from(count);
+    let creations = (1..=count).map(|id| Write::Create(Order::new(id, 0))).collect();
+    // Which row is next looks arbitrary, and is the same for all.
+    let updates =
+        (0..count * 5 / 2).map(|n| Write::Update(Order::new(n * 7919 % count + 1, 1 + n / count))).collect();
+    let deletions = (0..count / 4).map(|n| Write::Delete(n * 4 + 1)).collect();
+    [("create", creations), ("update", updates), ("delete", deletions)]
 }
 
-async fn bulk(bench: &mut Bench, size: Size) -> Outcome {
-    let mut seconds = vec![[Vec::new(), Vec::new(), Vec::new()]; SIDES.len()];
-    for _ in 0..size.rounds {
+/// Single rows, each in a transaction of its own that says who writes; `durable` ones wait until they are on the disk.
+pub(crate) async fn single(
+    bench: &mut Bench,
+    peers: &mut Peers,
+    arguments: &Arguments,
+    durable: bool,
+) -> Outcome<Measured> {
+    let how = if durable { "as durable as the database is by default" } else { "not waiting for the disk" };
+    let mut measured = Measured::new(
+        format!("One row in a transaction, {}", if durable { "durable" } else { "not waiting for the disk" }),
+        format!(
+            "{} creations, {} updates of 2 of 7 columns and {} deletions, each in a transaction of its own that says who writes, {how}: per transaction, and (times) the same without an audit trail.",
+            arguments.single,
+            arguments.single * 5 / 2,
+            arguments.single / 4
+        ),
+    );
+    let plan = plan(arguments.single);
+    for _ in 0..arguments.rounds {
         bench.fresh_tables().await?;
-        for (side, (_, table)) in SIDES.iter().enumerate() {
-            let statements = [
-                bench.insert(table, size.rows),
-                format!("UPDATE {table} SET status = 'paid', qty = qty + 1"),
-                format!("DELETE FROM {table} WHERE id > 0"),
-            ];
-            for (n, statement) in statements.iter().enumerate() {
+        bench.set_durable(durable).await?;
+        let program = Program::open(bench, durable).await?;
+        for layer in Layer::ALL {
+            for (side, table) in layer.sides() {
                 bench.settle().await?;
-                seconds[side][n].push(bench.timed(statement).await?);
+                let mut figures = Figures::new();
+                for (name, writes) in &plan {
+                    let begun = Instant::now();
+                    for (n, write) in writes.iter().enumerate() {
+                        match layer {
+                            Layer::Alone | Layer::Client => {
+                                bench.write(layer, table, write, &user(n)).await?
+                            }
+                            Layer::Sqlx | Layer::SeaOrm => {
+                                program.write(layer, table, write, &user(n)).await?
+                            }
+                        }
+                    }
+                    figures.push((name, begun.elapsed().as_secs_f64() / writes.len() as f64));
+                }
+                measured.add(&side, figures);
+                bench.run(&format!("DELETE FROM {table} WHERE id > 0")).await?;
             }
         }
+        peers.add(
+            &mut measured,
+            "single",
+            &[("rows", arguments.single.into()), ("durable", durable.into())],
+        )?;
+        bench.set_durable(true).await?;
     }
-    println!("One statement, {} rows: times plain, and added µs a row.\n", size.rows);
-    println!("| | insert | update (2 of 7 columns) | delete |\n| --- | --- | --- | --- |");
-    let medians: Vec<[f64; 3]> = seconds.into_iter().map(|side| side.map(median)).collect();
-    for ((side, _), times) in SIDES.iter().zip(&medians) {
-        let cell = |n: usize| {
-            let plain = medians[0][n];
-            let added = (times[n] - plain) / f64::from(size.rows) * 1e6;
-            if *side == "plain" {
-                format!("{:.0} ms", plain * 1e3)
-            } else {
-                format!("{:.2} ({added:.1} µs)", times[n] / plain)
-            }
-        };
-        println!("| {side} | {} | {} | {} |", cell(0), cell(1), cell(2));
-    }
-    println!();
-    Ok(())
+    Ok(measured)
 }
 
-/// One update in its own transaction, with a context that the plain side sends too.
-async fn single(bench: &mut Bench, size: Size) -> Outcome {
-    bench.fresh_tables().await?;
-    for (_, table) in SIDES {
-        let insert = bench.insert(table, size.rows);
-        bench.run(&insert).await?;
-    }
-    bench.settle().await?;
-    let mut rates = vec![(Vec::new(), Vec::new()); SIDES.len()];
-    for round in 0..size.rounds {
-        for (side, (name, table)) in SIDES.into_iter().enumerate() {
-            let parameter = bench.parameter();
-            let update = format!("UPDATE {table} SET qty = qty + 1, status = 'paid' WHERE id = {parameter}");
-            let (begin, end) = transaction(bench.kind, name);
-            let begun = Instant::now();
-            for n in 0..size.single {
-                let id = i64::from(n * 37 + round as u32) % i64::from(size.rows) + 1;
-                bench.run(begin).await?;
-                bench.prepared(&update, id).await?;
-                bench.run(end).await?;
-            }
-            rates[side].0.push(begun.elapsed().as_secs_f64() / f64::from(size.single));
-            let begun = Instant::now();
-            for n in 0..size.single {
-                let id = i64::from(n * 41 + round as u32) % i64::from(size.rows) + 1;
-                bench.prepared(&update, id).await?;
-            }
-            rates[side].1.push(begun.elapsed().as_secs_f64() / f64::from(size.single));
-        }
-    }
-    println!("One row, its own transaction: throughput as a share of plain.\n");
-    println!("| | with a context | autocommit, without |\n| --- | --- | --- |");
-    let medians: Vec<(f64, f64)> = rates.into_iter().map(|(a, b)| (median(a), median(b))).collect();
-    for ((side, _), times) in SIDES.iter().zip(&medians) {
-        if *side == "plain" {
-            println!("| plain | {:.0} µs | {:.0} µs |", times.0 * 1e6, times.1 * 1e6);
-        } else {
-            let share = |plain: f64, own: f64| plain / own * 100.0;
-            println!(
-                "| {side} | {:.0} % | {:.0} % |",
-                share(medians[0].0, times.0),
-                share(medians[0].1, times.1)
-            );
-        }
-    }
-    println!();
-    Ok(())
+fn user(n: usize) -> String {
+    (1 + n as u32 * 19 % USERS).to_string()
 }
 
-/// How a transaction with a context begins and ends. PostgreSQL's and MariaDB's plain side sends the same messages;
-/// SQLite's context has a table of its own, so plain goes without.
-fn transaction(kind: Kind, side: &str) -> (&'static str, &'static str) {
-    match (kind, side) {
-        (Kind::Postgres, _) => (
-            "BEGIN; SELECT set_config('afterimage.context', '{\"actor\":\"42\",\"reason\":\"price match\"}', true)",
-            "COMMIT",
+/// Many rows by one statement each.
+pub(crate) async fn bulk(bench: &mut Bench, peers: &mut Peers, arguments: &Arguments) -> Outcome<Measured> {
+    let rows = arguments.bulk;
+    let mut measured = Measured::new(
+        "Many rows in a statement",
+        format!(
+            "{rows} rows created, updated (2 of 7 columns) and deleted, by one statement each; by Django's `bulk_create` in batches of 1,000, `update` and `delete`. An audit trail that recorded none of them is left out."
         ),
-        (Kind::Sqlite, "plain") => ("BEGIN IMMEDIATE", "COMMIT"),
-        (Kind::Sqlite, _) => (
-            "BEGIN IMMEDIATE; INSERT INTO afterimage_context (actor, reason) VALUES ('42', 'price match')",
-            "DELETE FROM afterimage_context; COMMIT",
-        ),
-        (Kind::MariaDb, _) => (
-            "START TRANSACTION; INSERT INTO afterimage_context (actor, reason) VALUES ('42', 'price match')",
-            "DELETE FROM afterimage_context WHERE number = @afterimage_context; COMMIT",
-        ),
+    );
+    for _ in 0..arguments.rounds {
+        bench.fresh_tables().await?;
+        for (side, table) in tables() {
+            let statements = [
+                ("create", bench.insert(table, rows)),
+                ("update", format!("UPDATE {table} SET status = 'bulk', total = total + 1")),
+                ("delete", format!("DELETE FROM {table} WHERE id > 0")),
+            ];
+            let mut figures = Figures::new();
+            for (name, statement) in statements {
+                bench.settle().await?;
+                figures.push((name, bench.timed(&statement).await?));
+            }
+            measured.add(&side, figures);
+        }
+        peers.add(&mut measured, "bulk", &[("rows", rows.into())])?;
     }
+    Ok(measured)
 }

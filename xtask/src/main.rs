@@ -10,7 +10,7 @@ use serde_json::Value;
 
 const HELP: &str = "\
 cargo xtask test [ARGS…]    runs all tests against throwaway servers; ARGS go to cargo nextest (or cargo test)
-cargo xtask bench [ARGS…]   measures what capture costs, against the plain table, and prints ratios
+cargo xtask bench [ARGS…]   measures what an audit trail costs, beside the plain table and beside others: --help
 cargo xtask features        checks that each feature of the library compiles alone
 cargo xtask licences        checks that every dependency's licence is one we may use
 cargo xtask shell           starts a throwaway PostgreSQL, prints its address, and stops it when you press Enter";
@@ -60,15 +60,47 @@ fn test(rest: &[String]) -> Outcome {
 }
 
 fn bench(rest: &[String]) -> Outcome {
-    let tuned = ["-c", "shared_buffers=512MB", "-c", "max_wal_size=4GB", "-c", "autovacuum=off"];
+    // As durable as in production; nothing that happens now and then happens to one side only.
+    let tuned = [
+        "-c",
+        "fsync=on",
+        "-c",
+        "full_page_writes=on",
+        "-c",
+        "shared_buffers=512MB",
+        "-c",
+        "max_wal_size=4GB",
+        "-c",
+        "autovacuum=off",
+    ];
     let postgres = server::Postgres::start(&tuned)?;
-    let tuned =
-        ["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=1G", "--innodb-flush-log-at-trx-commit=2"];
+    let tuned = ["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=1G"];
     let mariadb = server::MariaDb::start(&tuned)?;
     let mut cargo = Command::new("cargo");
     cargo.args(["run", "--quiet", "--release", "--package", "afterimage-bench", "--"]).args(rest);
+    if rest.iter().any(|argument| argument == "--peers") {
+        cargo.env("AFTERIMAGE_BENCH_PYTHON", peers_python()?);
+    }
     cargo.env("AFTERIMAGE_BENCH_POSTGRES", postgres.url());
     run(cargo.env("AFTERIMAGE_BENCH_MARIADB", mariadb.url()))
+}
+
+/// A Python that has the packages that we are measured beside.
+fn peers_python() -> Result<std::path::PathBuf, Box<dyn std::error::Error>> {
+    let folder = std::env::current_dir()?.join("target/bench-peers");
+    let python = folder.join("bin/python");
+    if !python.exists() {
+        run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    }
+    run(Command::new(&python).args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--requirement",
+        "bench/peers/requirements.txt",
+    ]))?;
+    Ok(python)
 }
 
 /// What cargo knows of this workspace.

@@ -1,0 +1,197 @@
+//! The page of figures: Markdown, and pictures of how they grow.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use crate::Outcome;
+use crate::arguments::Arguments;
+use crate::growth::Growth;
+use crate::report::{Measured, shown};
+
+/// What was measured so far; it is printed as it comes.
+#[derive(Debug, Default)]
+pub(crate) struct Page {
+    text: String,
+    pictures: Vec<(String, String)>,
+    database: String,
+}
+
+impl Page {
+    pub(crate) fn begin(&mut self, database: &str) {
+        self.database = database.split(' ').next().unwrap_or_default().to_lowercase();
+        self.say(&format!("## {database}\n"));
+    }
+
+    pub(crate) fn add(&mut self, measured: Measured) {
+        self.say(&measured.markdown());
+    }
+
+    fn say(&mut self, text: &str) {
+        println!("{text}");
+        let _ = writeln!(self.text, "{text}");
+    }
+
+    /// A table for each figure, and a picture of all.
+    pub(crate) fn grow(&mut self, growth: Growth) {
+        let name = format!("growth-{}.svg", self.database);
+        let mut text = format!(
+            "### Growth\n\nMedians with ever longer histories, ten records a row.\n\n![how figures grow]({name})\n\n"
+        );
+        let head: Vec<String> = growth.iter().map(|(records, _)| grouped(*records)).collect();
+        let _ = writeln!(text, "| | records: {} |\n| --- |{}", head.join(" | "), " --- |".repeat(head.len()));
+        let lines = lines(&growth);
+        for (line, points) in &lines {
+            let figure = line.split_once(": ").map_or("", |(_, figure)| figure);
+            let cells: Vec<String> = points.iter().map(|(_, value)| shown(figure, *value)).collect();
+            let _ = writeln!(text, "| {line} | {} |", cells.join(" | "));
+        }
+        self.say(&text);
+        self.pictures.push((name, picture(&lines)));
+    }
+
+    pub(crate) fn write(&self, folder: &Path, arguments: &Arguments) -> Outcome {
+        std::fs::create_dir_all(folder)?;
+        for (name, picture) in &self.pictures {
+            std::fs::write(folder.join(name), picture)?;
+        }
+        let text = format!(
+            "# Benchmarks\n\nMade by `cargo xtask bench {}` on {}. {}\n\n{}\n\n{}",
+            arguments.text,
+            afterimage::Moment::now().to_string().split('T').next().unwrap_or_default(),
+            machine(),
+            "What counts is the ratio in brackets: the median of those of each round, in which all sides took turns; the times are medians, and only those of one run are to be compared. Trust none that you have not measured yourself.",
+            self.text
+        );
+        std::fs::write(folder.join("benchmarks.md"), text.trim_end().to_owned() + "\n")?;
+        Ok(())
+    }
+}
+
+/// The machine and the program, as far as they say.
+fn machine() -> String {
+    let first = |file: &str, key: &str| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(key))?;
+        Some(line.split_once(':')?.1.trim().to_owned())
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let memory = first("/proc/meminfo", "MemTotal").unwrap_or_default();
+    let model = first("/proc/cpuinfo", "model name").unwrap_or_else(|| "unknown processor".to_owned());
+    format!("Machine: {cores} cores ({model}), {memory} of memory. Afterimage {}.", env!("CARGO_PKG_VERSION"))
+}
+
+fn grouped(number: u32) -> String {
+    let digits = number.to_string();
+    let parts: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|part| std::str::from_utf8(part).ok()).collect();
+    parts.join(",")
+}
+
+type Line = (String, Vec<(u32, f64)>);
+
+/// Each figure of each side, along the number of records.
+fn lines(growth: &Growth) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    for (records, measured) in growth {
+        for (side, figure, value) in measured.all() {
+            let name = format!("{side}: {figure}");
+            match lines.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, points)) => points.push((*records, value)),
+                None => lines.push((name, vec![(*records, value)])),
+            }
+        }
+    }
+    lines
+}
+
+const WIDTH: f64 = 760.0;
+const HEIGHT: f64 = 420.0;
+const LEFT: f64 = 70.0;
+const RIGHT: f64 = 250.0;
+const TOP: f64 = 20.0;
+const BOTTOM: f64 = 40.0;
+
+/// Times, on logarithmic scales; one colour for each figure, dashes for the second side.
+fn picture(lines: &[Line]) -> String {
+    let times: Vec<&Line> = lines.iter().filter(|(name, _)| !name.contains("bytes")).collect();
+    let points = times.iter().flat_map(|(_, points)| points);
+    let (mut least, mut most, mut from, mut to) = (f64::MAX, f64::MIN, f64::MAX, f64::MIN);
+    for (records, value) in points {
+        (least, most) = (least.min(value.log10()), most.max(value.log10()));
+        (from, to) = (from.min(f64::from(*records).log10()), to.max(f64::from(*records).log10()));
+    }
+    let (least, most) = (least.floor(), most.ceil());
+    let x = |records: u32| {
+        LEFT + (f64::from(records).log10() - from) / (to - from).max(0.1) * (WIDTH - LEFT - RIGHT)
+    };
+    let y = |value: f64| TOP + (most - value.log10()) / (most - least).max(0.1) * (HEIGHT - TOP - BOTTOM);
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n"
+    );
+    let mut decade = least;
+    while decade <= most {
+        let at = y(10_f64.powf(decade));
+        let label = shown("", 10_f64.powf(decade) * 1.000_001);
+        let label = label.replace(".00", "").replace(".0 ", " ");
+        let _ = writeln!(
+            svg,
+            "<line x1=\"{LEFT}\" y1=\"{at:.1}\" x2=\"{:.1}\" y2=\"{at:.1}\" stroke=\"#ddd\"/><text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"end\" fill=\"#444\">{label}</text>",
+            WIDTH - RIGHT,
+            LEFT - 8.0,
+            at + 4.0
+        );
+        decade += 1.0;
+    }
+    let mut sizes: Vec<u32> =
+        times.iter().flat_map(|(_, points)| points.iter().map(|(records, _)| *records)).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    for records in sizes {
+        let _ = writeln!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#444\">{}</text>",
+            x(records),
+            HEIGHT - BOTTOM + 20.0,
+            grouped(records)
+        );
+    }
+    let _ = writeln!(
+        svg,
+        "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"#444\">records</text>",
+        (LEFT + WIDTH - RIGHT) / 2.0,
+        HEIGHT - 4.0
+    );
+    let colours = ["#1b6ca8", "#c0392b", "#27803b", "#8e44ad", "#b9770e", "#555555"];
+    let mut figures: Vec<&str> = Vec::new();
+    let mut ends: Vec<f64> = Vec::new();
+    for (name, points) in times {
+        let (side, figure) = name.split_once(": ").unwrap_or(("", name));
+        let number = figures.iter().position(|known| *known == figure).unwrap_or_else(|| {
+            figures.push(figure);
+            figures.len() - 1
+        });
+        let colour = colours[number % colours.len()];
+        let dashes = if side == "delta" { " stroke-dasharray=\"5 4\"" } else { "" };
+        let path: Vec<String> =
+            points.iter().map(|(records, value)| format!("{:.1},{:.1}", x(*records), y(*value))).collect();
+        let _ = writeln!(
+            svg,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dashes}/>",
+            path.join(" ")
+        );
+        let Some((_, last)) = points.last() else { continue };
+        // Names that would stand on one another move down.
+        let mut at = y(*last) + 4.0;
+        while ends.iter().any(|end| (end - at).abs() < 14.0) {
+            at += 2.0;
+        }
+        ends.push(at);
+        let _ = writeln!(
+            svg,
+            "<text x=\"{:.1}\" y=\"{at:.1}\" fill=\"{colour}\">{name}</text>",
+            WIDTH - RIGHT + 8.0
+        );
+    }
+    svg.push_str("</svg>\n");
+    svg
+}
