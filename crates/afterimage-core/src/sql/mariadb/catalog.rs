@@ -95,9 +95,14 @@ VALUES ('version', '1'), ('incarnation', REPLACE(UUID(), '-', '')), ('revision',
                 format!("context {TEXT}"),
                 "began BIGINT NOT NULL".to_owned(),
                 "last_date BIGINT".to_owned(),
-                // Until when it may have been unfinished: nothing, for one whose records are all of one moment.
+                // Until when it was unfinished, if that was within a second; nothing for one whose records are all of one
+                // moment.
                 "lasting BIGINT".to_owned(),
+                // Until when it may have been unfinished, if that is longer: there are few, so that whoever asks of a time
+                // long ago need not read all that ended since.
+                "lasting_long BIGINT".to_owned(),
                 "KEY lasting (lasting, began)".to_owned(),
+                "KEY lasting_long (lasting_long, began)".to_owned(),
                 "KEY tx (tx)".to_owned(),
             ],
         ),
@@ -211,7 +216,7 @@ pub(super) fn identify_statement() -> String {
       IF NOT EXISTS (SELECT 1 FROM afterimage_session AS s WHERE {own}) THEN
         SET @afterimage_context = (SELECT s.number FROM afterimage_session AS s WHERE s.conn = CONNECTION_ID() AND s.trx = @afterimage_trx LIMIT 1);
       END IF;
-      INSERT INTO afterimage_scope (id, tx, actor, reason, context, began, lasting)
+      INSERT INTO afterimage_scope (id, tx, actor, reason, context, began, lasting_long)
       SELECT s.number, COALESCE(s.tx, s.number), s.actor, s.reason, {context}, s.began, 9223372036854775807
       FROM afterimage_session AS s WHERE {own} AND s.trx = @afterimage_trx AND s.scope IS NULL;
       UPDATE afterimage_session AS s SET s.scope = s.number WHERE {own} AND s.trx = @afterimage_trx AND s.scope IS NULL;
@@ -304,7 +309,9 @@ END",
         format!(
             "CREATE OR REPLACE TRIGGER afterimage_context_delete AFTER DELETE ON afterimage_session FOR EACH ROW
 BEGIN
-  UPDATE afterimage_scope AS c SET c.last_date = @afterimage_date, c.lasting = IF(@afterimage_date > c.began, @afterimage_date, NULL)
+  UPDATE afterimage_scope AS c SET c.last_date = @afterimage_date,
+    c.lasting = IF(@afterimage_date > c.began AND @afterimage_date <= c.began + {SHORT}, @afterimage_date, NULL),
+    c.lasting_long = IF(@afterimage_date > c.began + {SHORT}, @afterimage_date, NULL)
   WHERE c.id = COALESCE(OLD.tx, OLD.scope) AND c.last_date IS NULL;
   IF OLD.number = @afterimage_context THEN
     SET @afterimage_context = NULL;
@@ -314,6 +321,9 @@ END"
         ),
     ]
 }
+
+/// Microseconds that a transaction lasts which is over soon.
+pub(super) const SHORT: i64 = 1_000_000;
 
 fn scope_guards() -> Script {
     vec![

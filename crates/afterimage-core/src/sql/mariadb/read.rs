@@ -3,6 +3,7 @@
 //! A number is taken under the row's lock: along a row, numbers and dates rise together, so that the newest record of a
 //! key is the one with the highest number.
 
+use super::catalog::SHORT;
 use super::value::{self, as_text, is_text};
 use crate::layout::{Field, Layout};
 use crate::name::Quoted;
@@ -256,10 +257,17 @@ pub(super) fn unfinished(histories: &[&Layout], bound: Bound) -> String {
             )
         })
         .collect();
-    format!(
-        "SELECT CAST(s.id AS CHAR) FROM afterimage_scope AS s WHERE s.lasting > {at} AND s.began <= {at} AND s.tx = s.id AND {}",
-        balanced(&later, "OR", "FALSE")
-    )
+    let later = balanced(&later, "OR", "FALSE");
+    let ended = |when: String| {
+        format!(
+            "SELECT CAST(s.id AS CHAR) FROM afterimage_scope AS s WHERE {when} AND s.began <= {at} AND s.tx = s.id AND {later}"
+        )
+    };
+    [
+        ended(format!("s.lasting > {at} AND s.lasting <= {at} + {SHORT}")),
+        ended(format!("s.lasting_long > {at}")),
+    ]
+    .join("\nUNION ALL\n")
 }
 
 pub(super) fn position_of_tx(histories: &[&Layout], tx: &str) -> String {
