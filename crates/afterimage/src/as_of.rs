@@ -7,7 +7,7 @@ use afterimage_core::{Database, Field, Header, Layout, Moment, Value};
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{Cell, Session};
+use crate::session::{Cell, Row, Session};
 use crate::versions::{PointInTime, value};
 use crate::{health, introspect, key};
 
@@ -100,13 +100,16 @@ impl Afterimage {
             answerable(&entry, point.bound, None)?;
             let (sql, fields) = as_of_sql(session, &entry, &point, query).await?;
             let columns: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
-            session
-                .each(&sql, &[], |row| {
-                    let row = fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect();
-                    Ok(take(&columns, row))
-                })
-                .await
-                .map_err(|error| error.on(&entry.table))?;
+            let give = |row: Row| {
+                let row = fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect();
+                Ok(take(&columns, row))
+            };
+            // A condition that somebody typed goes where only one statement can.
+            let read = match query.filter {
+                Some(_) => session.each(&sql, &[], give).await,
+                None => session.ask_each(&sql, give).await,
+            };
+            read.map_err(|error| error.on(&entry.table))?;
             Ok(columns)
         })
         .await
@@ -123,7 +126,7 @@ impl Afterimage {
                 let query = AsOfQuery::new(*table, at.clone());
                 let (sql, fields) = as_of_sql(session, &entry, &point, &query).await?;
                 let mut rows = Vec::new();
-                for row in session.rows(&sql, &[]).await.map_err(|error| error.on(&entry.table))? {
+                for row in session.ask(&sql).await.map_err(|error| error.on(&entry.table))? {
                     rows.push(fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect());
                 }
                 states
@@ -153,7 +156,8 @@ impl Afterimage {
                 // Creations and deletions do not balance.
                 format!("SELECT count(*) FROM (\n{}\n) AS rows_then", session.dialect().as_of(&as_of))
             };
-            Ok(session.int(&sql, &[]).await?.unwrap_or_default())
+            let count = session.ask_row(&sql).await?.and_then(|row| row.first().and_then(Cell::int));
+            Ok(count.unwrap_or_default())
         })
         .await
     }
@@ -211,7 +215,7 @@ async fn starts_from_live(session: &mut Session, entry: &Entry, point: &Point, s
 /// Whether undoing what is beyond a bound is less work than reading what is within.
 async fn few_are_beyond(session: &mut Session, layout: &Layout, bound: Bound) -> Result<bool> {
     let sql = live::amounts(session.dialect(), layout, bound, FEW + 1, 4 * FEW + HARDLY_ANY);
-    let row = session.row(&sql, &[]).await.map_err(|error| error.on(&layout.table))?.unwrap_or_default();
+    let row = session.ask_row(&sql).await.map_err(|error| error.on(&layout.table))?.unwrap_or_default();
     let amount = |at: usize| row.get(at).and_then(Cell::int).unwrap_or_default();
     let (beyond, within) = (amount(0), amount(1));
     Ok(beyond <= i64::from(FEW) && within >= 4 * beyond + i64::from(HARDLY_ANY))
@@ -303,7 +307,7 @@ pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTi
         PointInTime::At(moment) => Bound::Time(*moment),
         PointInTime::After(tx) => {
             let sql = dialect.position_of_tx(&histories, tx)?;
-            let row = session.row(&sql, &[]).await?;
+            let row = session.ask_row(&sql).await?;
             let position = row.and_then(|row| Some((row[0].int()?, row[1].int()?)));
             let (date, id) = position.ok_or_else(|| {
                 Error::new(ErrorKind::NotFound, format!("there is no record of a transaction {tx}"))
@@ -312,7 +316,7 @@ pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTi
             Bound::Position(Moment::from_micros(date), id)
         }
     };
-    let rows = session.rows(&dialect.unfinished(&histories, bound), &[]).await?;
+    let rows = session.ask(&dialect.unfinished(&histories, bound)).await?;
     let unfinished = rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect();
     Ok(Point { bound, unfinished })
 }

@@ -45,6 +45,7 @@ fn own_pool(options: sqlx::mysql::MySqlConnectOptions) -> sqlx::MySqlPool {
     sqlx::mysql::MySqlPoolOptions::new()
         .max_connections(4)
         .acquire_timeout(Duration::from_secs(10))
+        .test_before_acquire(false)
         .after_connect(|connection, _| {
             Box::pin(async move {
                 connection.execute(sqlx::raw_sql(mariadb::SESSION)).await?;
@@ -136,6 +137,8 @@ impl Afterimage {
         let pool = sqlx::postgres::PgPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(10))
+            // Whether one is still there shows when a transaction begins on it.
+            .test_before_acquire(false)
             .connect_lazy_with(options);
         Ok(Self::from_postgres(pool))
     }
@@ -185,6 +188,7 @@ impl Afterimage {
         let pool = sqlx::sqlite::SqlitePoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(10))
+            .test_before_acquire(false)
             .connect_with(options)
             .await?;
         Ok(Self::from_sqlite(pool))
@@ -220,11 +224,11 @@ impl Afterimage {
         let remembered = self.remembered();
         Ok(match &self.pools {
             #[cfg(feature = "postgres")]
-            Pools::Postgres(pool) => Session::Postgres(Lent::pooled(pool.acquire().await?, remembered)),
+            Pools::Postgres(pool) => Session::Postgres(Lent::pooled(pool, remembered).await?),
             #[cfg(feature = "sqlite")]
-            Pools::Sqlite(pool) => Session::Sqlite(Lent::pooled(pool.acquire().await?, remembered)),
+            Pools::Sqlite(pool) => Session::Sqlite(Lent::pooled(pool, remembered).await?),
             #[cfg(feature = "mysql")]
-            Pools::MariaDb { own, .. } => Session::MariaDb(Lent::pooled(own.acquire().await?, remembered)),
+            Pools::MariaDb { own, .. } => Session::MariaDb(Lent::pooled(own, remembered).await?),
         })
     }
 
@@ -261,12 +265,25 @@ impl Afterimage {
     pub(crate) async fn reading<T>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
         let mut session = self.open(self.dialect().open(false)).await?;
         session.remembered().sees_one_moment = true;
-        inside(session, work).await
+        match work(&mut session).await {
+            Ok(value) => {
+                session.end_reading().await?;
+                Ok(value)
+            }
+            Err(error) => Err(rolled_back(session, error).await),
+        }
     }
 
     /// Runs `work` in a transaction of the engine's own.
     pub(crate) async fn writing<T>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
-        inside(self.open(self.dialect().open(true)).await?, work).await
+        let mut session = self.open(self.dialect().open(true)).await?;
+        match work(&mut session).await {
+            Ok(value) => {
+                session.commit().await?;
+                Ok(value)
+            }
+            Err(error) => Err(rolled_back(session, error).await),
+        }
     }
 
     /// Opens a transaction on a task of its own: a caller that is cancelled while it waits leaves none half-open to
@@ -294,19 +311,11 @@ impl Afterimage {
     }
 }
 
-/// Runs `work` in a session's transaction, which rolls back by itself when the caller is cancelled.
-async fn inside<T>(mut session: Session, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
-    match work(&mut session).await {
-        Ok(value) => {
-            session.commit().await?;
-            Ok(value)
-        }
-        Err(error) => {
-            // The first error is the one to tell; a connection that is gone has rolled back by itself.
-            let _ = session.rollback().await;
-            Err(error)
-        }
-    }
+/// Rolls back after an error, which is the one to tell: a connection that is gone has rolled back by itself. Where the caller
+/// is cancelled, dropping the session does.
+async fn rolled_back(session: Session, error: Error) -> Error {
+    let _ = session.rollback().await;
+    error
 }
 
 /// The task on which a transaction began stopped before it had.

@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+use sqlx::Connection as _;
 use sqlx_core::transaction::TransactionManager as _;
 
 use crate::error::Result;
@@ -16,20 +17,43 @@ pub(crate) struct Lent<D: sqlx::Database> {
 }
 
 impl<D: sqlx::Database> Lent<D> {
-    pub(crate) fn pooled(connection: sqlx::pool::PoolConnection<D>, remembered: Remembered) -> Self {
-        Self { connection, open: false, remembered }
+    /// A connection that is there, for statements that nobody may send twice.
+    pub(crate) async fn pooled(pool: &sqlx::Pool<D>, remembered: Remembered) -> Result<Self> {
+        let mut gone = 0;
+        loop {
+            let mut connection = pool.acquire().await?;
+            match connection.ping().await {
+                Ok(()) => return Ok(Self { connection, open: false, remembered }),
+                Err(error) if is_gone(&error) && gone < MOST_GONE => {
+                    gone += 1;
+                    connection.close_on_drop();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
-    /// Begins a transaction by a statement.
+    /// Begins a transaction by a statement: of a connection that is gone it can be told to another.
     pub(crate) async fn begin(
         pool: &sqlx::Pool<D>,
         begin: impl sqlx::SqlSafeStr,
         remembered: Remembered,
     ) -> Result<Self> {
-        // Where it fails, it may have begun all the same.
-        let mut lent = Self { connection: pool.acquire().await?, open: true, remembered };
-        D::TransactionManager::begin(&mut lent.connection, Some(begin.into_sql_str())).await?;
-        Ok(lent)
+        let begin = begin.into_sql_str();
+        let mut gone = 0;
+        loop {
+            // Where it fails, it may have begun all the same.
+            let mut lent =
+                Self { connection: pool.acquire().await?, open: true, remembered: remembered.clone() };
+            match D::TransactionManager::begin(&mut lent.connection, Some(begin.clone())).await {
+                Ok(()) => return Ok(lent),
+                Err(error) if is_gone(&error) && gone < MOST_GONE => {
+                    gone += 1;
+                    lent.connection.close_on_drop();
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     pub(crate) async fn commit(mut self) -> Result<()> {
@@ -68,6 +92,19 @@ impl<D: sqlx::Database> Lent<D> {
 
     pub(crate) fn remembered(&mut self) -> &mut Remembered {
         &mut self.remembered
+    }
+}
+
+/// Of so many connections that are gone, one after the other, nobody tries another.
+const MOST_GONE: usize = 16;
+
+/// Whether the server ended the connection, or nothing leads there any more.
+fn is_gone(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) => true,
+        // PostgreSQL says so when it shuts down or somebody has it end a session; MariaDB when somebody kills one.
+        sqlx::Error::Database(error) => matches!(error.code().as_deref(), Some("57P01" | "57P02" | "70100")),
+        _ => false,
     }
 }
 

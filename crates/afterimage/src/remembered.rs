@@ -30,11 +30,19 @@ pub(crate) struct Remembered {
     pub(crate) sees_one_moment: bool,
     /// Then it need not ask twice.
     of_this_moment: Option<Entries>,
+    /// Nor where tables are that are named without a schema.
+    default_schema: Option<Option<String>>,
 }
 
 impl Remembered {
     fn last(&self) -> Option<Reading> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The schema that a table without one is in, as far as that is known of this moment.
+    #[cfg(feature = "postgres")]
+    pub(crate) fn default_schema(&self) -> Option<Option<String>> {
+        self.default_schema.clone()
     }
 
     fn keep(&self, reading: Option<Reading>) {
@@ -57,9 +65,13 @@ pub(crate) async fn entries(session: &mut Session) -> Result<Entries> {
     if last.is_none() && !catalog::exists(session).await? {
         return Ok(Entries::new());
     }
-    let revision = session.row(&sql::revision(session.dialect()), &[]).await;
+    let revision = session.ask_row(&sql::revision(session.dialect())).await;
     let revision = match revision {
-        Ok(row) => row.and_then(|mut row| row.pop().and_then(Cell::text)),
+        Ok(Some(mut row)) => {
+            session.remembered().default_schema = row.pop().map(Cell::text);
+            row.pop().and_then(Cell::text)
+        }
+        Ok(None) => None,
         Err(error) => {
             session.remembered().keep(None);
             return Err(error);

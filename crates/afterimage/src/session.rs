@@ -67,6 +67,33 @@ macro_rules! whichever {
         }
     };
 }
+/// Hands over the rows of a query one by one.
+macro_rules! handed_over {
+    ($session:expr, $query:expr, $take:ident) => {{
+        macro_rules! each {
+            ($connection:ident, $cells:ident) => {{
+                let mut rows = $query.fetch(&mut **$connection);
+                while let Some(row) = rows.try_next().await? {
+                    if !$take($cells(&row)?)? {
+                        break;
+                    }
+                }
+            }};
+        }
+        match $session {
+            #[cfg(feature = "postgres")]
+            Session::Postgres(connection) => each!(connection, cells_of_postgres),
+            #[cfg(feature = "sqlite")]
+            Session::Sqlite(connection) => each!(connection, cells_of_sqlite),
+            #[cfg(feature = "mysql")]
+            Session::MariaDb(connection) => each!(connection, cells_of_mariadb),
+        }
+        Ok(())
+    }};
+}
+
+#[cfg(feature = "sqlite")]
+pub(crate) use bound;
 #[cfg(feature = "sea-orm")]
 pub(crate) use whichever;
 
@@ -145,6 +172,24 @@ impl Session {
         })
     }
 
+    /// All rows of a query that is ours to the last word, by one message, which the server does not prepare and remember.
+    ///
+    /// Such a message may hold several statements: nothing that somebody else wrote as SQL may stand in it.
+    pub(crate) async fn ask(&mut self, sql: &str) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        self.ask_each(sql, |row| {
+            rows.push(row);
+            Ok(true)
+        })
+        .await?;
+        Ok(rows)
+    }
+
+    /// The first row of one.
+    pub(crate) async fn ask_row(&mut self, sql: &str) -> Result<Option<Row>> {
+        Ok(self.ask(sql).await?.into_iter().next())
+    }
+
     /// All rows of a query.
     pub(crate) async fn rows(&mut self, sql: &str, parameters: &[Cell]) -> Result<Vec<Row>> {
         let mut rows = Vec::new();
@@ -180,41 +225,37 @@ impl Session {
         mut take: impl FnMut(Row) -> Result<bool>,
     ) -> Result<()> {
         let sql = AssertSqlSafe(sql.to_owned());
-        match self {
-            #[cfg(feature = "postgres")]
-            Self::Postgres(connection) => {
-                let mut rows = bound!(sql, parameters).fetch(&mut **connection);
-                while let Some(row) = rows.try_next().await? {
-                    if !take(cells_of_postgres(&row)?)? {
-                        break;
-                    }
-                }
-            }
-            #[cfg(feature = "sqlite")]
-            Self::Sqlite(connection) => {
-                let mut rows = bound!(sql, parameters).fetch(&mut **connection);
-                while let Some(row) = rows.try_next().await? {
-                    if !take(cells_of_sqlite(&row)?)? {
-                        break;
-                    }
-                }
-            }
-            #[cfg(feature = "mysql")]
-            Self::MariaDb(connection) => {
-                let mut rows = bound!(sql, parameters).fetch(&mut **connection);
-                while let Some(row) = rows.try_next().await? {
-                    if !take(cells_of_mariadb(&row)?)? {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(())
+        handed_over!(self, bound!(sql, parameters), take)
+    }
+
+    /// Hands over the rows of a query of [ours](Self::ask) one by one, until `take` says that it has enough.
+    pub(crate) async fn ask_each(
+        &mut self,
+        sql: &str,
+        mut take: impl FnMut(Row) -> Result<bool>,
+    ) -> Result<()> {
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        handed_over!(self, sql, take)
     }
 
     /// Commits the transaction it is in.
     pub(crate) async fn commit(self) -> Result<()> {
         whichever!(self, connection => connection.commit().await)
+    }
+
+    /// Ends a transaction that only read, which nobody has to wait for.
+    pub(crate) async fn end_reading(self) -> Result<()> {
+        match self {
+            // A connection in a transaction is not given back to the pool by its driver.
+            #[cfg(feature = "mysql")]
+            Self::MariaDb(connection) => connection.commit().await,
+            #[allow(unreachable_patterns)]
+            // Rolls back as it goes back to the pool.
+            other => {
+                drop(other);
+                Ok(())
+            }
+        }
     }
 
     /// Rolls the transaction back that it is in.
@@ -245,6 +286,22 @@ impl Session {
     /// What is known of the catalogue.
     pub(crate) fn remembered(&mut self) -> &mut Remembered {
         whichever!(self, connection => connection.remembered())
+    }
+}
+
+/// A JSON value as a parameter: objects and arrays as their text.
+pub(crate) fn cell(value: &serde_json::Value) -> Cell {
+    use serde_json::Value as Json;
+    match value {
+        Json::Null => Cell::Null,
+        Json::Bool(value) => Cell::Int((*value).into()),
+        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(int), _) => Cell::Int(int),
+            (None, Some(real)) => Cell::Real(real),
+            (None, None) => Cell::Text(number.to_string()),
+        },
+        Json::String(text) => Cell::Text(text.clone()),
+        Json::Array(_) | Json::Object(_) => Cell::Text(value.to_string()),
     }
 }
 

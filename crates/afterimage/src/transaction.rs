@@ -3,12 +3,15 @@
 use std::sync::{Arc, PoisonError};
 
 use afterimage_core::{Context, Database};
-use sqlx::AssertSqlSafe;
 use tokio::sync::{MappedMutexGuard, Mutex, MutexGuard};
 
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::Cell;
+#[cfg(feature = "mysql")]
+use crate::lent::Lent;
+#[cfg(feature = "mysql")]
+use crate::session::Session;
+use crate::session::{Cell, cell};
 use crate::writing::Writing;
 
 /// A transaction with a context. Dropped without [`commit`](Tx::commit), it rolls back.
@@ -255,24 +258,9 @@ impl Afterimage {
     pub async fn execute(&self, sql: &str) -> Result<()> {
         #[cfg(feature = "mysql")]
         if let Some(pool) = self.users_mariadb_pool() {
-            sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&pool).await?;
-            return Ok(());
+            let mut session = Session::MariaDb(Lent::pooled(&pool, self.remembered()).await?);
+            return session.run(sql).await.map(drop);
         }
         self.session().await?.run(sql).await.map(drop)
-    }
-}
-
-fn cell(value: &serde_json::Value) -> Cell {
-    use serde_json::Value as Json;
-    match value {
-        Json::Null => Cell::Null,
-        Json::Bool(value) => Cell::Int((*value).into()),
-        Json::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(int), _) => Cell::Int(int),
-            (None, Some(real)) => Cell::Real(real),
-            (None, None) => Cell::Text(number.to_string()),
-        },
-        Json::String(text) => Cell::Text(text.clone()),
-        Json::Array(_) | Json::Object(_) => Cell::Text(value.to_string()),
     }
 }

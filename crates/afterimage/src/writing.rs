@@ -1,7 +1,8 @@
 //! A session in a transaction that writes under contexts: what [`Tx`](crate::Tx) and the engine's own writing stand on.
 
 use afterimage_core::Context;
-use sqlx::AssertSqlSafe;
+#[cfg(feature = "sqlite")]
+use afterimage_core::sql::sqlite;
 
 use crate::database::{Afterimage, not_begun};
 use crate::error::{Error, ErrorKind, Result};
@@ -10,6 +11,8 @@ use crate::lent::Lent;
 use crate::remembered::Remembered;
 use crate::scope::within_current;
 use crate::session::Session;
+#[cfg(feature = "sqlite")]
+use crate::session::{Cell, bound, cell};
 
 /// A session in a transaction, and the contexts entered in it.
 #[derive(Debug)]
@@ -36,12 +39,13 @@ impl Afterimage {
 
     async fn begin_session(&self, context: &Context) -> Result<Session> {
         let begin = self.dialect().begin();
-        let set = self.dialect().set_context(context, false)?;
         #[cfg(feature = "sqlite")]
         if let Some(pool) = self.sqlite_pool() {
-            let begun = tokio::spawn(begin_sqlite(pool, begin, set, self.remembered())).await;
+            let row = sqlite::context(context)?.iter().map(cell).collect();
+            let begun = tokio::spawn(begin_sqlite(pool, begin, row, self.remembered())).await;
             return Ok(Session::Sqlite(begun.map_err(not_begun)??));
         }
+        let set = self.dialect().set_context(context, false)?;
         #[cfg(feature = "mysql")]
         if let Some(pool) = self.users_mariadb_pool() {
             let begun = tokio::spawn(begin_mariadb(pool, begin, set, self.remembered())).await;
@@ -56,21 +60,19 @@ impl Afterimage {
 async fn begin_sqlite(
     pool: sqlx::SqlitePool,
     begin: &'static str,
-    set: String,
+    row: Vec<Cell>,
     remembered: Remembered,
 ) -> Result<Lent<sqlx::Sqlite>> {
     let mut tx = Lent::begin(&pool, begin, remembered).await?;
-    let left_behind: i64 = sqlx::query_scalar("SELECT count(*) FROM afterimage_context")
-        .fetch_one(&mut *tx)
-        .await
-        .map_err(nothing_tracked)?;
-    if left_behind > 0 {
+    let mut set = bound!(sqlite::SET_CONTEXT, row).execute(&mut *tx).await;
+    if matches!(&set, Err(sqlx::Error::Database(error)) if error.message().contains(sqlite::CONTEXT_IS_SET)) {
         tracing::warn!(
             "a client committed without deleting its context from afterimage_context; it is cleared now"
         );
         sqlx::query("DELETE FROM afterimage_context").execute(&mut *tx).await?;
+        set = bound!(sqlite::SET_CONTEXT, row).execute(&mut *tx).await;
     }
-    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *tx).await?;
+    set.map_err(nothing_tracked)?;
     Ok(tx)
 }
 
@@ -84,7 +86,7 @@ async fn begin_mariadb(
     remembered: Remembered,
 ) -> Result<Lent<sqlx::MySql>> {
     let mut tx = Lent::begin(&pool, begin, remembered).await?;
-    sqlx::raw_sql(AssertSqlSafe(set)).execute(&mut *tx).await.map_err(nothing_tracked)?;
+    sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(&mut *tx).await.map_err(nothing_tracked)?;
     Ok(tx)
 }
 
@@ -149,7 +151,7 @@ impl Writing {
             written = row.and_then(|mut row| row.pop()?.text());
         }
         if let Some(clear) = dialect.clear_context() {
-            self.session.run(clear).await?;
+            self.session.execute(clear, &[]).await?;
         }
         self.session.commit().await?;
         if let Some(tx) = written {

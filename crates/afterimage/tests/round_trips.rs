@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use afterimage::{Afterimage, Context, Tracking};
+use afterimage::{Afterimage, AsOfQuery, Context, LogQuery, Moment, PointInTime, Query, Tracking};
 use support::*;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -120,4 +120,49 @@ async fn on_mariadb_it_costs_two() {
     let mut db = TestDb::mariadb().await;
     let (plain, ours) = trips!(db, sqlx::mysql::MySqlPoolOptions, from_mariadb, mariadb);
     assert_eq!(plain + 2 * TRANSACTIONS, ours);
+}
+
+/// What each of these questions costs, asked twice before.
+async fn questions(url: &str) -> Vec<(&'static str, usize)> {
+    let counter = Counter::default();
+    let audit = Afterimage::connect(&behind(url, counter.before(port_of(url)).await)).await.unwrap();
+    let then = PointInTime::At(Moment::now());
+    let page = LogQuery::from(Query::default()).limit(50);
+    let as_of = AsOfQuery { limit: Some(50), ..AsOfQuery::new("t", then.clone()) };
+    let mut costs = Vec::new();
+    for n in 0..3 {
+        let asked = [
+            ("versions", counter.count(async { drop(audit.history("t", "1").await.unwrap()) }).await),
+            ("page", counter.count(async { drop(audit.log(&page).await.unwrap()) }).await),
+            ("show", counter.count(async { drop(audit.show("t", "1", &then).await.unwrap()) }).await),
+            (
+                "count",
+                counter.count(async { assert_eq!(audit.count_as_of("t", &then).await.unwrap(), 1) }).await,
+            ),
+            ("as of", counter.count(async { drop(audit.as_of(&as_of).await.unwrap()) }).await),
+        ];
+        if n == 2 {
+            costs.extend(asked);
+        }
+    }
+    costs
+}
+
+/// The beginning, the catalogue's revision, the question, and its end, which nobody waits for. As of a time also which
+/// transactions had not ended; a page of the log finds its records, and then reads them.
+#[tokio::test]
+async fn a_question_on_postgres_takes_few() {
+    let mut db = TestDb::postgres().await;
+    table(&mut db).await;
+    let expected = [("versions", 4), ("page", 5), ("show", 5), ("count", 6), ("as of", 5)];
+    assert_eq!(questions(&db.url).await, expected);
+}
+
+/// Its connection goes back without locks, and still there: two more, which nobody waits for.
+#[tokio::test]
+async fn a_question_on_mariadb_takes_as_many() {
+    let mut db = TestDb::mariadb().await;
+    table(&mut db).await;
+    let expected = [("versions", 6), ("page", 7), ("show", 7), ("count", 8), ("as of", 7)];
+    assert_eq!(questions(&db.url).await, expected);
 }

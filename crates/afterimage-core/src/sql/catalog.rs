@@ -1,5 +1,6 @@
 //! The catalogue's own statements: the same for every database, since each keeps text, integers and its own moments.
 
+use crate::Database;
 use crate::layout::Layout;
 use crate::name::{TableName, literal};
 use crate::sql::Dialect;
@@ -10,10 +11,15 @@ use crate::tracking::Tracking;
 pub const TRACKED_COLUMNS: [&str; 7] =
     ["id", "schema_name", "table_name", "history_name", "tracking", "state", "since"];
 
-/// Which revision of the catalogue this is: a random text, another after each change.
+/// Which revision of the catalogue this is: a random text, another after each change; and the schema that a table without one
+/// is in.
 pub fn revision(dialect: &dyn Dialect) -> String {
-    format!("SELECT value FROM {} WHERE name = 'revision'", dialect.catalog_table("setting"))
+    let schema = if dialect.database() == Database::Postgres { DEFAULT_SCHEMA } else { "NULL" };
+    format!("SELECT value, {schema} FROM {} WHERE name = 'revision'", dialect.catalog_table("setting"))
 }
+
+/// PostgreSQL's schema for what is named without one.
+pub const DEFAULT_SCHEMA: &str = "pg_catalog.current_schema()::text";
 
 /// The tables whose changes give the catalogue another revision.
 pub(super) const REVISED: [&str; 3] = ["tracked", "epoch", "gap"];

@@ -1,32 +1,42 @@
 //! What SQLite and MariaDB have in common: a record refers to its context by the number of a row of `afterimage_scope`, and
 //! along a row numbers rise with dates; an arrival has the number after its departure's.
 
+use serde_json::Value as Json;
+
 use super::Bound;
 use super::expression::{col, is_gone};
 use crate::layout::Layout;
 use crate::{Context, Result};
 
-/// The columns of a context by the public contract, in the order of [`context_values`].
+/// The columns of a context by the public contract, in the order of [`context_row`].
 pub(super) const CONTEXT_COLUMNS: &str = "actor, label, reason, remote_addr, correlation_id, extra, at, skip";
 
-/// The values of a context's row; `text` writes one as SQL.
-pub(super) fn context_values(context: &Context, text: impl Fn(&str) -> String) -> Result<Vec<String>> {
-    use serde_json::Value as Json;
+/// The values of a context's row: text, integers and nulls.
+pub(super) fn context_row(context: &Context) -> Result<Vec<Json>> {
     context.check()?;
-    let null = || "NULL".to_owned();
-    let mut values: Vec<String> = crate::context::KEYS
+    let mut values: Vec<Json> = crate::context::KEYS
         .iter()
         .map(|key| match context.get(key) {
-            None | Some(Json::Null) => null(),
-            Some(Json::String(value)) => text(value),
-            Some(other) => text(&other.to_string()),
+            None | Some(Json::Null) => Json::Null,
+            Some(Json::String(value)) => Json::from(value.as_str()),
+            Some(other) => Json::from(other.to_string()),
         })
         .collect();
     let extra = context.extra();
-    values.push(if extra.is_empty() { null() } else { text(&Json::Object(extra).to_string()) });
-    values.push(context.explicit_time().map_or_else(null, |at| at.as_micros().to_string()));
-    values.push(if context.skips() { "1".to_owned() } else { null() });
+    values.push(if extra.is_empty() { Json::Null } else { Json::from(Json::Object(extra).to_string()) });
+    values.push(context.explicit_time().map_or(Json::Null, |at| Json::from(at.as_micros())));
+    values.push(if context.skips() { Json::from(1) } else { Json::Null });
     Ok(values)
+}
+
+/// The same as SQL; `text` writes a text.
+pub(super) fn context_values(context: &Context, text: impl Fn(&str) -> String) -> Result<Vec<String>> {
+    let sql = |value: Json| match value {
+        Json::String(value) => text(&value),
+        Json::Null => "NULL".to_owned(),
+        number => number.to_string(),
+    };
+    Ok(context_row(context)?.into_iter().map(sql).collect())
 }
 
 /// Text as hex digits: whatever it holds, nothing needs escaping.

@@ -98,8 +98,14 @@ pub(crate) async fn is_readable(session: &mut Session, table: &Table) -> Result<
 pub(crate) async fn seen(session: &mut Session, name: &TableName) -> Result<TableName> {
     #[cfg(feature = "postgres")]
     if let Session::Postgres(_) = session {
-        let default = session.row("SELECT pg_catalog.current_schema()::text", &[]).await?;
-        if default.and_then(|mut row| row.pop().and_then(Cell::text)) == name.schema {
+        let default = match session.remembered().default_schema() {
+            Some(schema) => schema,
+            None => {
+                let sql = format!("SELECT {}", afterimage_core::sql::catalog::DEFAULT_SCHEMA);
+                session.row(&sql, &[]).await?.and_then(|mut row| row.pop().and_then(Cell::text))
+            }
+        };
+        if default == name.schema {
             return Ok(TableName::bare(name.name.clone()));
         }
     }

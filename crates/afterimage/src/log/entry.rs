@@ -72,7 +72,7 @@ pub(super) async fn entries(
             continue;
         }
         let sql = session.dialect().records_at(&source.source()?, &positions);
-        for row in session.rows(&sql, &[]).await.map_err(|error| error.on(&source.entry.table))? {
+        for row in session.ask(&sql).await.map_err(|error| error.on(&source.entry.table))? {
             let seen = entry(row, source)?;
             entries.insert((part, seen.entry.header.id), seen);
         }

@@ -212,7 +212,7 @@ impl Afterimage {
             let entry = catalog::find(session, table).await?;
             let sql = session.dialect().newest_of_each(entry.layout()?, Some(deleted), limit);
             let mut positions = Vec::new();
-            for row in session.rows(&sql, &[]).await? {
+            for row in session.ask(&sql).await? {
                 let int = |at: usize| row.get(at).and_then(crate::session::Cell::int).unwrap_or_default();
                 positions.push((Moment::from_micros(int(0)), int(1)));
             }
@@ -286,7 +286,7 @@ async fn positions(
     let mut found = Vec::new();
     for (n, parts) in parts.chunks(HISTORIES).enumerate() {
         let sql = session.dialect().positions(parts, query, after, limit);
-        for row in session.rows(&sql, &[]).await? {
+        for row in session.ask(&sql).await? {
             let int = |at: usize| row.get(at).and_then(crate::session::Cell::int).unwrap_or_default();
             let part = usize::try_from(int(0)).unwrap_or_default() + n * HISTORIES;
             found.push((part, (Moment::from_micros(int(1)), int(2))));

@@ -257,6 +257,9 @@ WHERE n.history_type <> '-'",
             columns.join(", "),
         );
     }
+    if as_of.first {
+        return looked_up(as_of, condition);
+    }
     // The records come sorted, newest first within a row, which an aggregate directly above a sorted subquery keeps
     // (PostgreSQL 15, 9.21). An ORDER BY of its own would have every aggregate sort every row's records again.
     let newest = |expression: &str, filter: &str| format!("(array_agg({expression}){filter})[1]");
@@ -298,6 +301,49 @@ FROM (SELECT {}
         outer.join(", "),
         inner.join(",\n    "),
         newest("h.history_type", ""),
+    )
+}
+
+/// The same for the first ones only: the keys in the order of their index, and each value looked up when it is wanted, those
+/// that a condition asks for of all rows, the others of the rows that stay. The planner would sort all records instead, where
+/// there are not very many.
+fn looked_up(as_of: &AsOf<'_>, condition: &str) -> String {
+    let AsOf { layout, fields, .. } = as_of;
+    let history = layout.history.quoted();
+    let key: Vec<String> = layout.key_fields().map(|field| col("h", &field.history)).collect();
+    let same: Vec<String> = layout
+        .key_fields()
+        .map(|field| format!("{} = {}", col("h", &field.history), col("n", &field.history)))
+        .collect();
+    let columns: Vec<String> = layout
+        .key_fields()
+        .chain(fields.iter().filter(|field| !layout.is_key(field)))
+        .map(|field| {
+            let name = Quoted::new(&field.name);
+            if layout.is_key(field) && field.plain_equality {
+                return format!("{} AS {name}", col("n", &field.history));
+            }
+            // Of keys that are equal and look different, 1.0 and 1.00, the newest.
+            let named = if layout.is_key(field) {
+                String::new()
+            } else {
+                format!(" AND {}", mask_names("h", field))
+            };
+            format!(
+                "(SELECT {} FROM {history} AS h WHERE {} AND {condition}{named} ORDER BY h.history_date DESC, h.history_id DESC LIMIT 1) AS {name}",
+                col("h", &field.history),
+                same.join(" AND "),
+            )
+        })
+        .collect();
+    let key = key.join(", ");
+    format!(
+        "SELECT {}
+FROM (SELECT DISTINCT ON ({key}) {key}, h.history_type
+  FROM {history} AS h WHERE {condition}
+  ORDER BY {key}, h.history_date DESC, h.history_id DESC) AS n
+WHERE n.history_type <> '-'",
+        columns.join(",\n  "),
     )
 }
 

@@ -11,7 +11,7 @@
 use super::CLOCK;
 use crate::sql::Script;
 use crate::sql::catalog::REVISED;
-use crate::sql::scoped::{CONTEXT_COLUMNS, context_values, hex};
+use crate::sql::scoped::{CONTEXT_COLUMNS, context_row, context_values, hex};
 use crate::{Context, Result};
 
 pub(super) fn create() -> Script {
@@ -170,11 +170,14 @@ fn checks() -> String {
     )
 }
 
+/// What SQLite says where a context is set that nobody deleted.
+pub const CONTEXT_IS_SET: &str = "afterimage: a context is set already";
+
 fn on_insert() -> String {
     format!(
         "CREATE TRIGGER IF NOT EXISTS afterimage_context_insert INSTEAD OF INSERT ON afterimage_context
 BEGIN
-  SELECT RAISE(ABORT, 'afterimage: a context is set already: delete it first')
+  SELECT RAISE(ABORT, '{CONTEXT_IS_SET}: delete it first')
   WHERE (SELECT scope FROM afterimage_state) IS NOT NULL;
 {}
   UPDATE afterimage_state SET history_date = max(history_date + 1, {CLOCK}), last_scope = last_scope + 1,
@@ -218,6 +221,18 @@ BEGIN
     AND first_id > (SELECT history_id FROM afterimage_state);
   UPDATE afterimage_state SET scope = NULL, at = NULL, skip = NULL, the_context_must_be_deleted_before_commit = NULL;
 END";
+
+/// Sets a context, whose [row](context) is bound to it: prepared once, where its many triggers are compiled.
+pub const SET_CONTEXT: &str = "INSERT INTO afterimage_context (actor, label, reason, remote_addr, correlation_id, extra, at, skip) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
+/// The row of a context: text, integers and nulls.
+///
+/// # Errors
+///
+/// What a context may not hold.
+pub fn context(context: &Context) -> Result<Vec<serde_json::Value>> {
+    context_row(context)
+}
 
 pub(super) fn set_context(context: &Context, again: bool) -> Result<String> {
     let values = context_values(context, |text| format!("CAST({} AS TEXT)", hex(text.as_bytes())))?;

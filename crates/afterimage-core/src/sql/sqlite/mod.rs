@@ -30,6 +30,7 @@ use crate::value::Value;
 use crate::{Context, Database, Result};
 
 pub use baseline::{Batch, batch, set_numbers_aside};
+pub use catalog::{CONTEXT_IS_SET, SET_CONTEXT, context};
 
 /// The SQL of SQLite.
 #[derive(Debug)]
