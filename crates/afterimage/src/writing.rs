@@ -48,8 +48,10 @@ impl Afterimage {
         let set = self.dialect().set_context(context, false)?;
         #[cfg(feature = "mysql")]
         if let Some(pool) = self.users_mariadb_pool() {
-            let begun = tokio::spawn(begin_mariadb(pool, begin, set, self.remembered())).await;
-            return Ok(Session::MariaDb(begun.map_err(not_begun)??));
+            let begin = sqlx::AssertSqlSafe(format!("{begin}; {set}"));
+            let remembered = self.remembered();
+            let begun = tokio::spawn(async move { Lent::begin(&pool, begin, remembered).await }).await;
+            return Ok(Session::MariaDb(begun.map_err(not_begun)?.map_err(nothing_tracked)?));
         }
         self.open(format!("{begin}; {set}")).await
     }
@@ -72,38 +74,19 @@ async fn begin_sqlite(
         sqlx::query("DELETE FROM afterimage_context").execute(&mut *tx).await?;
         set = bound!(sqlite::SET_CONTEXT, row).execute(&mut *tx).await;
     }
-    set.map_err(nothing_tracked)?;
-    Ok(tx)
-}
-
-/// What may fail stands in a message of its own: a failed one that began a transaction would leave it to the pool's next
-/// borrower.
-#[cfg(feature = "mysql")]
-async fn begin_mariadb(
-    pool: sqlx::MySqlPool,
-    begin: &'static str,
-    set: String,
-    remembered: Remembered,
-) -> Result<Lent<sqlx::MySql>> {
-    let mut tx = Lent::begin(&pool, begin, remembered).await?;
-    sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(&mut *tx).await.map_err(nothing_tracked)?;
+    set.map_err(|error| nothing_tracked(error.into()))?;
     Ok(tx)
 }
 
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
-fn nothing_tracked(error: sqlx::Error) -> Error {
-    match &error {
-        sqlx::Error::Database(database)
-            if database.message().contains("no such table")
-                || database.code().as_deref() == Some("42S02") =>
-        {
-            Error::new(
-                ErrorKind::NotFound,
-                "nothing is tracked in this database yet, so a context has no place",
-            )
-        }
-        _ => error.into(),
+fn nothing_tracked(error: Error) -> Error {
+    if error.sqlstate() == Some("42S02") || error.to_string().contains("no such table") {
+        return Error::new(
+            ErrorKind::NotFound,
+            "nothing is tracked in this database yet, so a context has no place",
+        );
     }
+    error
 }
 
 impl Writing {
