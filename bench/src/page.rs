@@ -107,9 +107,10 @@ fn lines(growth: &Growth) -> Vec<Line> {
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 420.0;
 const LEFT: f64 = 70.0;
-const RIGHT: f64 = 250.0;
+const RIGHT: f64 = 230.0;
 const TOP: f64 = 20.0;
 const BOTTOM: f64 = 40.0;
+const COLOURS: [&str; 6] = ["#1b6ca8", "#c0392b", "#27803b", "#8e44ad", "#b9770e", "#555555"];
 
 /// Times, on logarithmic scales; one colour for each figure, dashes for the second side.
 fn picture(lines: &[Line]) -> String {
@@ -161,16 +162,16 @@ fn picture(lines: &[Line]) -> String {
         (LEFT + WIDTH - RIGHT) / 2.0,
         HEIGHT - 4.0
     );
-    let colours = ["#1b6ca8", "#c0392b", "#27803b", "#8e44ad", "#b9770e", "#555555"];
-    let mut figures: Vec<&str> = Vec::new();
-    let mut ends: Vec<f64> = Vec::new();
+    // Each figure is named once, where its first line ends.
+    let mut names: Vec<(&str, f64)> = Vec::new();
     for (name, points) in times {
         let (side, figure) = name.split_once(": ").unwrap_or(("", name));
-        let number = figures.iter().position(|known| *known == figure).unwrap_or_else(|| {
-            figures.push(figure);
-            figures.len() - 1
+        let Some((_, last)) = points.last() else { continue };
+        let number = names.iter().position(|(known, _)| *known == figure).unwrap_or_else(|| {
+            names.push((figure, y(*last)));
+            names.len() - 1
         });
-        let colour = colours[number % colours.len()];
+        let colour = COLOURS[number % COLOURS.len()];
         let dashes = if side == "delta" { " stroke-dasharray=\"5 4\"" } else { "" };
         let path: Vec<String> =
             points.iter().map(|(records, value)| format!("{:.1},{:.1}", x(*records), y(*value))).collect();
@@ -179,16 +180,20 @@ fn picture(lines: &[Line]) -> String {
             "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dashes}/>",
             path.join(" ")
         );
-        let Some((_, last)) = points.last() else { continue };
-        // Names that would stand on one another move down.
-        let mut at = y(*last) + 4.0;
-        while ends.iter().any(|end| (end - at).abs() < 14.0) {
-            at += 2.0;
-        }
-        ends.push(at);
+    }
+    let mut labels: Vec<(f64, &str, &str)> = names
+        .iter()
+        .enumerate()
+        .map(|(number, (name, end))| (*end + 4.0, *name, COLOURS[number % COLOURS.len()]))
+        .collect();
+    labels.push((TOP + 4.0, "solid: snapshot, dashed: delta", "#444"));
+    labels.sort_by(|(one, ..), (other, ..)| one.total_cmp(other));
+    let mut lowest = 0.0_f64;
+    for (at, name, colour) in labels {
+        lowest = at.max(lowest + 16.0);
         let _ = writeln!(
             svg,
-            "<text x=\"{:.1}\" y=\"{at:.1}\" fill=\"{colour}\">{name}</text>",
+            "<text x=\"{:.1}\" y=\"{lowest:.1}\" fill=\"{colour}\">{name}</text>",
             WIDTH - RIGHT + 8.0
         );
     }
