@@ -46,13 +46,15 @@ pub(crate) fn parse(layout: &Layout, text: &str) -> Result<Vec<Cell>> {
 
 /// The key's values in the key's order, as text or bytes.
 pub(crate) fn values(layout: &Layout, text: &str) -> Result<Vec<Value>> {
-    Ok(parse(layout, text)?
-        .into_iter()
-        .map(|cell| match cell {
-            Cell::Blob(bytes) => Value::Bytes(bytes),
-            other => Value::Text(other.text().unwrap_or_default()),
-        })
-        .collect())
+    Ok(parse(layout, text)?.into_iter().map(value).collect())
+}
+
+/// A value of a key, as text or bytes.
+pub(crate) fn value(cell: Cell) -> Value {
+    match cell {
+        Cell::Blob(bytes) => Value::Bytes(bytes),
+        other => Value::Text(other.text().unwrap_or_default()),
+    }
 }
 
 /// Whether two texts are the same key of a table, however either is written.

@@ -201,15 +201,25 @@ fn fold(epochs: &[Epoch], records: Vec<Record>) -> Result<Vec<Version>> {
 async fn read(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) -> Result<Vec<Record>> {
     let layout = entry.layout()?;
     let fields = all_fields(&entry.epochs);
-    let sql = session.dialect().records_of_key(layout, &fields, bound);
+    let dialect = session.dialect();
     let mut records = Vec::new();
-    session
-        .each(&sql, key, |row| {
-            records.push(record(row, layout, &fields)?);
-            Ok(true)
-        })
-        .await
-        .map_err(|error| error.on(&entry.table))?;
+    let take = |row: Row| {
+        records.push(record(row, layout, &fields)?);
+        Ok(true)
+    };
+    let read = match bound {
+        // The same text for every row, which is prepared once.
+        Bound::Now => {
+            let sql = dialect.records_of_key(layout, &fields, None, bound);
+            session.each(&sql, key, take).await
+        }
+        // Nobody asks of the same time again.
+        _ => {
+            let key: Vec<Value> = key.iter().cloned().map(key::value).collect();
+            session.ask_each(&dialect.records_of_key(layout, &fields, Some(&key), bound), take).await
+        }
+    };
+    read.map_err(|error| error.on(&entry.table))?;
     Ok(records)
 }
 

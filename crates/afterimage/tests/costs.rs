@@ -7,7 +7,7 @@ mod support;
 
 use std::time::Instant;
 
-use afterimage::{Database, LogQuery, Moment, Query, Storage, Tracking};
+use afterimage::{Database, LogQuery, Moment, Query, Storage, Tracking, Value};
 use afterimage_core::Layout;
 use afterimage_core::sql::log::{Part, Source};
 use afterimage_core::sql::{AsOf, Bound, Rows, dialect};
@@ -120,7 +120,10 @@ async fn a_question_touches_so_many_pages() {
             sql.as_of(&AsOf { first: true, ..as_of })
         );
         let questions = [
-            ("a row", sql.records_of_key(&layout, &layout.fields, bound).replace("$1", "'42'")),
+            (
+                "a row",
+                sql.records_of_key(&layout, &layout.fields, Some(&[Value::Text("42".to_owned())]), bound),
+            ),
             ("newest page", sql.positions(&[part], &query, None, 50)),
             ("its records", sql.records_at(&source(), &positions)),
             ("first rows", first),

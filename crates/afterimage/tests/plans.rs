@@ -4,7 +4,7 @@
 
 mod support;
 
-use afterimage::{LogQuery, Moment, Query, Storage, Tracking};
+use afterimage::{LogQuery, Moment, Query, Storage, Tracking, Value};
 use afterimage_core::Layout;
 use afterimage_core::sql::log::{Part, Source};
 use afterimage_core::sql::{AsOf, Bound, Rows, dialect};
@@ -63,8 +63,9 @@ on_every_database! {
         let layout = filled(db, Storage::Delta).await;
         let sql = dialect(db.audit.database());
         let now = Moment::now();
-        for bound in [Bound::Now, Bound::Time(now), Bound::Position(now, 5)] {
-            let plan = plan(db, &sql.records_of_key(&layout, &layout.fields, bound), &["'42'"]).await;
+        let key = [Value::Text("42".to_owned())];
+        for (key, bound) in [(None, Bound::Now), (Some(&key[..]), Bound::Time(now)), (Some(&key[..]), Bound::Position(now, 5))] {
+            let plan = plan(db, &sql.records_of_key(&layout, &layout.fields, key, bound), &["'42'"]).await;
             assert!(!scans_history(&plan) && plan.contains(db.by3("doc_history_key", "doc_history_key", "history_key")), "{bound:?}:\n{plan}");
         }
         let plan = plan(db, &sql.arrival_of(&layout), &["5", "1795384800000000"]).await;

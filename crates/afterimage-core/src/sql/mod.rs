@@ -161,9 +161,15 @@ pub trait Dialect: Debug + Send + Sync {
         None
     }
 
-    /// The records of one row, oldest first, bounded: header columns, mask words, then `fields`. The key's values
-    /// are the parameters, in the key's order.
-    fn records_of_key(&self, layout: &Layout, fields: &[Field], bound: Bound) -> String;
+    /// The records of one row, oldest first, bounded: header columns, mask words, then `fields`. Where no key is given, its
+    /// values are the parameters, in the key's order.
+    fn records_of_key(
+        &self,
+        layout: &Layout,
+        fields: &[Field],
+        key: Option<&[Value]>,
+        bound: Bound,
+    ) -> String;
 
     /// The arrival that belongs to a departure: its parameters are the departure's id and date (in microseconds).
     fn arrival_of(&self, layout: &Layout) -> String;

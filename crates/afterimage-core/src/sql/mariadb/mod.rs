@@ -131,8 +131,14 @@ impl Dialect for MariaDb {
         Some("DELETE FROM afterimage_context WHERE number = @afterimage_context")
     }
 
-    fn records_of_key(&self, layout: &Layout, fields: &[Field], bound: Bound) -> String {
-        read::records_of_key(layout, fields, bound)
+    fn records_of_key(
+        &self,
+        layout: &Layout,
+        fields: &[Field],
+        key: Option<&[Value]>,
+        bound: Bound,
+    ) -> String {
+        read::records_of_key(layout, fields, key, bound)
     }
 
     fn arrival_of(&self, layout: &Layout) -> String {

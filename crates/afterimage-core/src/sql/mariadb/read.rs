@@ -31,15 +31,23 @@ pub(super) fn header(alias: &str, layout: &Layout) -> String {
     scoped::header(alias, layout, "CHAR")
 }
 
-pub(super) fn records_of_key(layout: &Layout, fields: &[Field], bound: Bound) -> String {
+pub(super) fn records_of_key(
+    layout: &Layout,
+    fields: &[Field],
+    key: Option<&[Value]>,
+    bound: Bound,
+) -> String {
     let columns: String =
         fields.iter().map(|field| format!(", {}", as_text(field, &col("h", &field.history)))).collect();
-    let key: Vec<String> = layout
-        .key_fields()
-        .map(|field| {
-            format!("{} = {}", col("h", &field.history), value::given(&field.sql_type, field.shown, "?"))
-        })
-        .collect();
+    let is = match key {
+        Some(key) => key_is(layout, |field| col("h", &field.history), key),
+        None => {
+            let parameters = layout.key_fields().map(|field| {
+                format!("{} = {}", col("h", &field.history), value::given(&field.sql_type, field.shown, "?"))
+            });
+            parameters.collect::<Vec<_>>().join(" AND ")
+        }
+    };
     format!(
         "SELECT {}{columns}
 FROM {} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope
@@ -47,7 +55,7 @@ WHERE {} AND {}
 ORDER BY h.history_date, h.history_id",
         header("h", layout),
         layout.history.quoted(),
-        key.join(" AND "),
+        is,
         within("h", bound),
     )
 }

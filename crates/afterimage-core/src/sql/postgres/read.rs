@@ -45,17 +45,24 @@ pub(super) fn key_value(field: &Field, text: &str) -> String {
     }
 }
 
-pub(super) fn records_of_key(layout: &Layout, fields: &[Field], bound: Bound) -> String {
+pub(super) fn records_of_key(
+    layout: &Layout,
+    fields: &[Field],
+    key: Option<&[Value]>,
+    bound: Bound,
+) -> String {
     let words: Vec<String> = layout.word_columns().map(|word| format!("h.{word}")).collect();
     let columns: String =
         fields.iter().map(|field| format!(", {}", as_text(field, "h", &field.history))).collect();
-    let key: Vec<String> = layout
-        .key_fields()
-        .enumerate()
-        .map(|(n, field)| {
-            format!("{} = {}", col("h", &field.history), key_value(field, &format!("${}", n + 1)))
-        })
-        .collect();
+    let is = match key {
+        Some(key) => key_among(layout, "h", |field| field.history.clone(), &[key]),
+        None => {
+            let parameters = layout.key_fields().enumerate().map(|(n, field)| {
+                format!("{} = {}", col("h", &field.history), key_value(field, &format!("${}", n + 1)))
+            });
+            parameters.collect::<Vec<_>>().join(" AND ")
+        }
+    };
     format!(
         "SELECT h.history_id, {}, h.history_type::text, h.history_user, h.history_change_reason, h.history_context::text, h.history_tx::text, h.history_old_key::text, {}{columns}
 FROM {} AS h
@@ -64,7 +71,7 @@ ORDER BY h.history_date, h.history_id",
         super::Postgres.micros("h.history_date"),
         words.join(", "),
         layout.history.quoted(),
-        key.join(" AND "),
+        is,
         within("h", bound),
     )
 }
@@ -133,14 +140,14 @@ pub(super) fn key_among(
     layout: &Layout,
     row: &str,
     name: impl Fn(&Field) -> String,
-    keys: &[Vec<Value>],
+    keys: &[impl AsRef<[Value]>],
 ) -> String {
     let each: Vec<String> = keys
         .iter()
         .map(|key| {
             let terms: Vec<String> = layout
                 .key_fields()
-                .zip(key)
+                .zip(key.as_ref())
                 .map(|(field, value)| {
                     format!("{} = {}", col(row, &name(field)), key_value(field, &literal(&value.to_string())))
                 })

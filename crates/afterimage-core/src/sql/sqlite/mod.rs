@@ -130,8 +130,14 @@ impl Dialect for Sqlite {
         Some("DELETE FROM afterimage_context")
     }
 
-    fn records_of_key(&self, layout: &Layout, fields: &[Field], bound: Bound) -> String {
-        read::records_of_key(layout, fields, bound)
+    fn records_of_key(
+        &self,
+        layout: &Layout,
+        fields: &[Field],
+        key: Option<&[Value]>,
+        bound: Bound,
+    ) -> String {
+        read::records_of_key(layout, fields, key, bound)
     }
 
     fn arrival_of(&self, layout: &Layout) -> String {

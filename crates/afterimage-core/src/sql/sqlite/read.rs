@@ -47,7 +47,12 @@ pub(super) fn key_is(
         .join(" AND ")
 }
 
-pub(super) fn records_of_key(layout: &Layout, fields: &[Field], bound: Bound) -> String {
+pub(super) fn records_of_key(
+    layout: &Layout,
+    fields: &[Field],
+    key: Option<&[Value]>,
+    bound: Bound,
+) -> String {
     let columns: String = fields.iter().map(|field| format!(", {}", col("h", &field.history))).collect();
     format!(
         "SELECT {}{columns}
@@ -56,7 +61,11 @@ WHERE {} AND {}
 ORDER BY h.history_date, h.history_id",
         header("h", layout),
         layout.history.quoted(),
-        key_is(layout, |field| col("h", &field.history), |n| format!("?{}", n + 1)),
+        key_is(
+            layout,
+            |field| col("h", &field.history),
+            |n| key.map_or_else(|| format!("?{}", n + 1), |key| key_literal(&key[n]))
+        ),
         within("h", bound),
     )
 }
