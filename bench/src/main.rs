@@ -29,7 +29,7 @@ async fn main() -> Outcome {
     let arguments = Arguments::parse()?;
     let mut page = Page::default();
     for (database, kind) in KINDS {
-        if !arguments.database.as_deref().is_none_or(|only| only == database) {
+        if arguments.database.as_deref().is_some_and(|only| only != database) {
             continue;
         }
         let mut bench = Bench::open(kind).await?;

@@ -123,9 +123,13 @@ fn picture(lines: &[Line]) -> String {
     }
     let (least, most) = (least.floor(), most.ceil());
     let x = |records: u32| {
-        LEFT + (f64::from(records).log10() - from) / (to - from).max(0.1) * (WIDTH - LEFT - RIGHT)
+        let share = (f64::from(records).log10() - from) / (to - from).max(0.1);
+        share.mul_add(WIDTH - LEFT - RIGHT, LEFT)
     };
-    let y = |value: f64| TOP + (most - value.log10()) / (most - least).max(0.1) * (HEIGHT - TOP - BOTTOM);
+    let y = |value: f64| {
+        let share = (most - value.log10()) / (most - least).max(0.1);
+        share.mul_add(HEIGHT - TOP - BOTTOM, TOP)
+    };
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n"
     );

@@ -31,7 +31,7 @@ pub(crate) struct Remembered {
     /// Then it need not ask twice.
     of_this_moment: Option<Entries>,
     /// Nor where tables are that are named without a schema.
-    default_schema: Option<Option<String>>,
+    default_schema: Option<String>,
 }
 
 impl Remembered {
@@ -41,7 +41,7 @@ impl Remembered {
 
     /// The schema that a table without one is in, as far as that is known of this moment.
     #[cfg(feature = "postgres")]
-    pub(crate) fn default_schema(&self) -> Option<Option<String>> {
+    pub(crate) fn default_schema(&self) -> Option<String> {
         self.default_schema.clone()
     }
 
@@ -68,7 +68,7 @@ pub(crate) async fn entries(session: &mut Session) -> Result<Entries> {
     let revision = session.ask_row(&sql::revision(session.dialect())).await;
     let revision = match revision {
         Ok(Some(mut row)) => {
-            session.remembered().default_schema = row.pop().map(Cell::text);
+            session.remembered().default_schema = row.pop().and_then(Cell::text);
             row.pop().and_then(Cell::text)
         }
         Ok(None) => None,

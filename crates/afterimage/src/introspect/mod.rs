@@ -99,7 +99,7 @@ pub(crate) async fn seen(session: &mut Session, name: &TableName) -> Result<Tabl
     #[cfg(feature = "postgres")]
     if let Session::Postgres(_) = session {
         let default = match session.remembered().default_schema() {
-            Some(schema) => schema,
+            known @ Some(_) => known,
             None => {
                 let sql = format!("SELECT {}", afterimage_core::sql::catalog::DEFAULT_SCHEMA);
                 session.row(&sql, &[]).await?.and_then(|mut row| row.pop().and_then(Cell::text))
