@@ -11,7 +11,12 @@ use crate::terminal::Colour;
 /// Every write is captured inside the writer's transaction, whoever writes: an application, a bulk statement, raw SQL,
 /// a shell, another program. No code needed.
 #[derive(Debug, Parser)]
-#[command(name = "afterimage", version, max_term_width = 100, after_help = "Begin with: afterimage demo")]
+#[command(
+    name = "afterimage",
+    version,
+    max_term_width = 100,
+    after_help = "Begin with: afterimage demo\n\nSettings may also stand in afterimage.toml, of the current folder or of ~/.config/afterimage:\n  database_url, password_file, format, tz, actor, color, pager"
+)]
 pub(crate) struct Arguments {
     #[command(flatten)]
     pub(crate) global: Global,

@@ -1,6 +1,7 @@
-//! Where settings come from: the command line, then the environment, then `afterimage.toml` of the current folder.
+//! Where settings come from: the command line, then the environment, then `afterimage.toml` of the current folder, or where
+//! it has none, of the user.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
@@ -40,11 +41,11 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
-        let file = read(Path::new(FILE))?;
+        let (file, folder) = read_first(&places())?;
         let given = global.database_url.clone().or_else(|| std::env::var("DATABASE_URL").ok());
         let database_url = match (given, file.database_url, file.password_file) {
             (Some(url), ..) => Some(url),
-            (None, Some(url), Some(path)) => Some(with_password(&url, &path)?),
+            (None, Some(url), Some(path)) => Some(with_password(&url, &folder.join(path))?),
             (None, url, _) => url,
         };
         Ok(Self {
@@ -66,20 +67,37 @@ impl Config {
     }
 }
 
-fn read(path: &Path) -> Result<File, Failure> {
-    match std::fs::read_to_string(path) {
-        Ok(text) => {
-            toml::from_str(&text).map_err(|error| Failure::Usage(format!("{FILE}: {}", error.message())))
+/// Where the file may be: in the current folder, or in the user's own for settings.
+fn places() -> Vec<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let users = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
+    let users = users.map(|folder| folder.join("afterimage").join(FILE));
+    std::iter::once(PathBuf::from(FILE)).chain(users).collect()
+}
+
+/// The first of some files that is there, and the folder it is in.
+fn read_first(places: &[PathBuf]) -> Result<(File, PathBuf), Failure> {
+    for path in places {
+        if let Some(file) = read(path)? {
+            return Ok((file, path.parent().map(Path::to_path_buf).unwrap_or_default()));
         }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(File::default()),
-        Err(error) => Err(Failure::Usage(format!("{FILE}: {error}"))),
+    }
+    Ok((File::default(), PathBuf::new()))
+}
+
+fn read(path: &Path) -> Result<Option<File>, Failure> {
+    let wrong = |message: &str| Failure::Usage(format!("{}: {message}", path.display()));
+    match std::fs::read_to_string(path) {
+        Ok(text) => toml::from_str(&text).map(Some).map_err(|error| wrong(error.message())),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(wrong(&error.to_string())),
     }
 }
 
 /// Puts the password of a file into an address that names a user without one.
-fn with_password(url: &str, path: &str) -> Result<String, Failure> {
-    let password =
-        std::fs::read_to_string(path).map_err(|error| Failure::Usage(format!("{path}: {error}")))?;
+fn with_password(url: &str, path: &Path) -> Result<String, Failure> {
+    let password = std::fs::read_to_string(path)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
     let encoded: String =
         password.trim_end_matches(['\n', '\r']).bytes().map(|byte| format!("%{byte:02X}")).collect();
     match url.split_once("://").and_then(|(scheme, rest)| Some((scheme, rest.split_once('@')?))) {
@@ -101,9 +119,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("password");
         std::fs::write(&path, "p@ss/w:rd\n").unwrap();
-        let url = with_password("postgres://ann@db/shop", &path.to_string_lossy()).unwrap();
+        let url = with_password("postgres://ann@db/shop", &path).unwrap();
         assert_eq!(url, "postgres://ann:%70%40%73%73%2F%77%3A%72%64@db/shop");
-        assert!(with_password("shop.db", &path.to_string_lossy()).is_err());
+        assert!(with_password("shop.db", &path).is_err());
     }
 
     #[test]
@@ -112,5 +130,18 @@ mod tests {
         let path = folder.path().join("afterimage.toml");
         std::fs::write(&path, "databse_url = 'x'").unwrap();
         assert!(matches!(read(&path), Err(Failure::Usage(message)) if message.contains("databse_url")));
+    }
+
+    #[test]
+    fn the_users_own_file_is_read_where_the_folder_has_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let places = ["here", "own"].map(|place| folder.path().join(place).join("afterimage.toml"));
+        assert!(read_first(&places).unwrap().0.actor.is_none());
+        for (path, actor) in places.iter().zip(["ann", "bob"]).rev() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, format!("actor = '{actor}'")).unwrap();
+            let (file, found) = read_first(&places).unwrap();
+            assert_eq!((file.actor.as_deref(), found.as_path()), (Some(actor), path.parent().unwrap()));
+        }
     }
 }

@@ -1,11 +1,14 @@
-//! The terminal: whether there is one, how wide it is, what colours mean, and a pager for what is longer than it.
+//! The terminal: whether there is one, how wide it is, what colours mean, and a pager for what is longer than it, and
+//! what is being waited for.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
 use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Deserialize;
 
 /// When to colour.
@@ -125,5 +128,43 @@ impl Drop for Page {
             drop(pager.stdin.take());
             let _ = pager.wait();
         }
+    }
+}
+
+/// Says on a terminal what is being waited for and for how long already, once that is a while.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    bar: ProgressBar,
+    appears: tokio::task::JoinHandle<()>,
+}
+
+impl Waiting {
+    /// Begins; it ends with the value.
+    pub(crate) fn begin(message: impl Into<String>) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+            bar.set_style(style);
+        }
+        let waiting = bar.clone();
+        let appears = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            waiting.set_draw_target(ProgressDrawTarget::stderr());
+            waiting.enable_steady_tick(Duration::from_millis(100));
+        });
+        let waiting = Self { bar, appears };
+        waiting.goes_on(message);
+        waiting
+    }
+
+    /// Says what is waited for now.
+    pub(crate) fn goes_on(&self, message: impl Into<String>) {
+        self.bar.set_message(message.into());
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.appears.abort();
+        self.bar.finish_and_clear();
     }
 }

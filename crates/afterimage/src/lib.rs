@@ -105,5 +105,5 @@ pub use scope::{current, in_scope, scope};
 pub use status::TableStatus;
 pub use track::{Track, Tracked};
 pub use transaction::Tx;
-pub use verify::{Difference, Verdict};
+pub use verify::{Difference, Verdict, Verifying};
 pub use versions::{PointInTime, Selector};

@@ -78,6 +78,17 @@ pub struct Verdict {
     pub gaps: Vec<Gap>,
 }
 
+/// How far [`verify_with`](Afterimage::verify_with) has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verifying {
+    /// The table that is next.
+    pub table: TableName,
+    /// Its number, from 1.
+    pub number: usize,
+    /// How many there are.
+    pub of: usize,
+}
+
 impl Verdict {
     /// Whether the records give the live table, bit for bit, and go on doing so.
     pub fn is_whole(&self) -> bool {
@@ -89,10 +100,22 @@ impl Afterimage {
     /// Replays the records of the named tables, or of all, and compares with what is there, all as of one moment.
     /// The comparison runs inside the database, so its memory is the database's own limit; only differences come out.
     pub async fn verify(&self, tables: &[String]) -> Result<Vec<Verdict>> {
+        self.verify_with(tables, |_| {}).await
+    }
+
+    /// The same, and tells which table is next: one of many records may take minutes.
+    pub async fn verify_with(
+        &self,
+        tables: &[String],
+        mut next: impl FnMut(&Verifying),
+    ) -> Result<Vec<Verdict>> {
         self.reading(async |session| {
             let mut verdicts = Vec::new();
-            for entry in migrate::chosen(session, tables).await? {
-                verdicts.push(verify_one(session, &entry).await.map_err(|error| error.on(&entry.table))?);
+            let chosen = migrate::chosen(session, tables).await?;
+            for (n, entry) in chosen.iter().enumerate() {
+                let table = introspect::seen(session, &entry.table).await?;
+                next(&Verifying { table, number: n + 1, of: chosen.len() });
+                verdicts.push(verify_one(session, entry).await.map_err(|error| error.on(&entry.table))?);
             }
             Ok(verdicts)
         })

@@ -204,3 +204,20 @@ on_every_database! {
         }
     }
 }
+
+on_every_database! {
+    async fn verify_tells_which_table_is_next(db: &mut TestDb) {
+        for table in ["one", "two"] {
+            db.run(&format!("CREATE TABLE {table} (id INTEGER PRIMARY KEY)")).await;
+            db.track(table, Tracking::new()).await;
+        }
+        let mut told = Vec::new();
+        let verdicts = db
+            .audit
+            .verify_with(&[], |next| told.push(format!("{} {} of {}", next.table, next.number, next.of)))
+            .await
+            .unwrap();
+        assert_eq!(told, ["one 1 of 2", "two 2 of 2"]);
+        assert!(verdicts.iter().all(afterimage::Verdict::is_whole));
+    }
+}

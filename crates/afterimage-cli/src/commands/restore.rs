@@ -13,7 +13,15 @@ use crate::Outcome;
 use crate::arguments::{self, Who};
 use crate::config::Config;
 use crate::output::{self, Format, harmless, shown};
-use crate::terminal::{Meaning, Page, paint};
+use crate::terminal::{Meaning, Page, Waiting, paint};
+
+const REVERTING: &str = "taking it back";
+
+/// What a question or a way back gives, which is said to be waited for if it takes a while.
+async fn awaited<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let _waiting = Waiting::begin(what);
+    work.await
+}
 
 pub(super) async fn revert(audit: &Afterimage, config: &Config, request: arguments::Revert) -> Done {
     let usage = |message: &str| Err(Failure::Usage(message.to_owned()));
@@ -27,12 +35,14 @@ pub(super) async fn revert(audit: &Afterimage, config: &Config, request: argumen
         (None, None, Some(tx), None) => {
             let undo = |dry| RevertTransaction::new(tx).conflicts(conflicts).dry_run(dry);
             if !request.dry_run && !request.yes && asks() {
-                let would = audit.revert_transaction(&undo(true), &context).await?;
+                let would =
+                    awaited("what that would change", audit.revert_transaction(&undo(true), &context))
+                        .await?;
                 if !goes_on(config, &would, conflicts)? {
                     return Ok(Outcome::Done);
                 }
             }
-            let done = audit.revert_transaction(&undo(request.dry_run), &context).await?;
+            let done = awaited(REVERTING, audit.revert_transaction(&undo(request.dry_run), &context)).await?;
             report(config, &done)
         }
         (Some(table), Some(key), None, Some(to)) if request.filter.is_none() => {
@@ -65,12 +75,13 @@ pub(super) async fn revert(audit: &Afterimage, config: &Config, request: argumen
                 Ok::<_, afterimage::Error>(back)
             };
             if !request.dry_run && !request.yes && asks() {
-                let would = audit.revert_table(&back(true)?, &context).await?;
+                let would =
+                    awaited("what that would change", audit.revert_table(&back(true)?, &context)).await?;
                 if !goes_on(config, &would, conflicts)? {
                     return Ok(Outcome::Done);
                 }
             }
-            let done = audit.revert_table(&back(request.dry_run)?, &context).await?;
+            let done = awaited(REVERTING, audit.revert_table(&back(request.dry_run)?, &context)).await?;
             report(config, &done)
         }
         (Some(_), _, _, None) => usage("revert to what? Give --to VERSION, or a time"),
@@ -96,7 +107,7 @@ pub(super) async fn restore(audit: &Afterimage, config: &Config, request: argume
 
 pub(super) async fn resync(audit: &Afterimage, config: &Config, table: &str, who: &Who) -> Done {
     let context = context(config, who, true)?;
-    let done = audit.resync(&Resync::new(table), &context).await?;
+    let done = awaited("its records and its rows", audit.resync(&Resync::new(table), &context)).await?;
     if config.format == Some(Format::Json) {
         output::json(&json!({ "table": table, "records": done.records, "gaps": done.gaps }))?;
     } else {

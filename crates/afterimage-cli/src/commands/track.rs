@@ -63,9 +63,8 @@ impl Bar {
     fn show(&self, progress: &Progress) {
         let bar = self.0.get_or_init(|| {
             let bar = ProgressBar::new(progress.total.unwrap_or_default());
-            let style = ProgressStyle::with_template(
-                "{msg} {bar:30} {human_pos} of {human_len} rows, {per_sec}, {eta} left",
-            );
+            let style =
+                ProgressStyle::with_template("{msg} {bar:30} {human_pos} of {human_len} rows, {eta} left");
             if let Ok(style) = style {
                 bar.set_style(style);
             }

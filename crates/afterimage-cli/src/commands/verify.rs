@@ -6,9 +6,18 @@ use super::Done;
 use crate::Outcome;
 use crate::config::Config;
 use crate::output::{self, Format};
+use crate::terminal::Waiting;
 
 pub(super) async fn run(audit: &Afterimage, config: &Config, tables: &[String]) -> Done {
-    let verdicts = audit.verify(tables).await?;
+    let waiting = Waiting::begin("");
+    let verdicts = audit
+        .verify_with(tables, |next| {
+            let table = output::harmless(&next.table.to_string());
+            waiting
+                .goes_on(format!("table {} of {}, {table}: its records and its rows", next.number, next.of));
+        })
+        .await?;
+    drop(waiting);
     if config.format == Some(Format::Json) {
         output::json(&verdicts)?;
     } else {
