@@ -148,3 +148,20 @@ async fn a_users_pool_keeps_the_settings_that_are_its_own() {
     assert_eq!(before, after);
     assert_eq!(last_user(&db).await.as_deref(), Some("ann"));
 }
+
+/// Whoever asks of a time looks through those that may have been unfinished then: what is over soon must not stay among them.
+#[tokio::test]
+async fn a_short_transaction_leaves_nothing_that_looks_unfinished() {
+    let mut db = tracked().await;
+    let mut tx = db.audit.begin(&actor("ann")).await.unwrap();
+    tx.execute("UPDATE t SET n = 1", &[]).await.unwrap();
+    tx.enter(&Context::new().reason("nested")).await.unwrap();
+    tx.execute("UPDATE t SET n = 2", &[]).await.unwrap();
+    tx.leave().await.unwrap();
+    tx.execute("UPDATE t SET n = 3", &[]).await.unwrap();
+    tx.commit().await.unwrap();
+    let unfinished = "SELECT count(*) FROM afterimage_scope WHERE lasting_long IS NOT NULL";
+    assert_eq!(db.text(unfinished).await.as_deref(), Some("0"));
+    let scopes = "SELECT count(*) FROM afterimage_scope WHERE actor = 'ann'";
+    assert_eq!(db.text(scopes).await.as_deref(), Some("3"));
+}

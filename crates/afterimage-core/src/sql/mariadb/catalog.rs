@@ -217,7 +217,7 @@ pub(super) fn identify_statement() -> String {
         SET @afterimage_context = (SELECT s.number FROM afterimage_session AS s WHERE s.conn = CONNECTION_ID() AND s.trx = @afterimage_trx LIMIT 1);
       END IF;
       INSERT INTO afterimage_scope (id, tx, actor, reason, context, began, lasting_long)
-      SELECT s.number, COALESCE(s.tx, s.number), s.actor, s.reason, {context}, s.began, 9223372036854775807
+      SELECT s.number, COALESCE(s.tx, s.number), s.actor, s.reason, {context}, s.began, IF(s.tx IS NULL, 9223372036854775807, NULL)
       FROM afterimage_session AS s WHERE {own} AND s.trx = @afterimage_trx AND s.scope IS NULL;
       UPDATE afterimage_session AS s SET s.scope = s.number WHERE {own} AND s.trx = @afterimage_trx AND s.scope IS NULL;
       SELECT s.scope, s.at IS NOT NULL OR s.skip IS NOT NULL INTO @afterimage_scope, @afterimage_special
