@@ -173,6 +173,13 @@ pub(crate) enum Command {
         /// The tables; all, where none is named
         tables: Vec<String>,
     },
+    /// The web interface and REST API, on this machine
+    #[command(after_help = "  afterimage serve\n  afterimage serve --listen 127.0.0.1:9000 --tz Europe/Berlin")]
+    Serve {
+        /// Where to listen: an address of this machine only
+        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+        listen: std::net::SocketAddr,
+    },
     /// Thirteen years of real edits to one table, and a tour of what can be asked
     Demo {
         /// Into this database instead of a file of its own: makes a table country_codes there, or anew that of an

@@ -107,6 +107,35 @@ impl Moment {
     }
 }
 
+impl Moment {
+    /// The moment in a zone, in a format of `strftime`; as ISO 8601 where the zone or the format is none.
+    ///
+    /// ```
+    /// use afterimage_core::Moment;
+    /// assert_eq!(Moment::from_micros(0).formatted("Europe/Berlin", "%a %-d %b %Y, %H:%M"), "Thu 1 Jan 1970, 01:00");
+    /// ```
+    pub fn formatted(self, zone: &str, format: &str) -> String {
+        let zoned = TimeZone::get(zone).ok().and_then(|zone| self.zoned(&zone).ok());
+        zoned
+            .and_then(|zoned| jiff::fmt::strtime::format(format, &zoned).ok())
+            .unwrap_or_else(|| self.to_string())
+    }
+
+    /// When its day begins in a zone, and when the next one does.
+    pub fn day(self, zone: &str) -> Result<(Self, Self)> {
+        let wrong = |error: jiff::Error| Error::new(ErrorKind::InvalidTime, error.to_string());
+        let zone = TimeZone::get(zone).map_err(wrong)?;
+        let begin = self.zoned(&zone).and_then(|at| at.start_of_day()).map_err(wrong)?;
+        let next = begin.tomorrow().and_then(|at| at.start_of_day()).map_err(wrong)?;
+        Ok((Self(begin.timestamp().as_microsecond()), Self(next.timestamp().as_microsecond())))
+    }
+
+    /// Whether there is a time zone of this name.
+    pub fn is_zone(name: &str) -> bool {
+        TimeZone::get(name).is_ok()
+    }
+}
+
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match Timestamp::from_microsecond(self.0) {

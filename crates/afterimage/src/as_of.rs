@@ -172,6 +172,13 @@ async fn as_of_sql(
 ) -> Result<(String, Vec<Field>)> {
     let dialect = session.dialect();
     let (filter, limit) = (query.filter.as_deref(), query.limit);
+    if filter.is_some() && entry.whole.is_some() {
+        return Err(Error::new(
+            ErrorKind::Forbidden,
+            "a condition could tell what is in columns that are not shown: there is none to be given",
+        )
+        .on(&entry.table));
+    }
     // With a limit, reading the records in the order of the key stops early. In a union SQLite compares a column with what
     // somebody typed by other rules than in the table.
     let whole = limit.is_none() && (filter.is_none() || dialect.database() == Database::Postgres);

@@ -52,6 +52,8 @@ pub(crate) struct Entry {
     pub(crate) since: Moment,
     pub(crate) epochs: Vec<Epoch>,
     pub(crate) gaps: Vec<Gap>,
+    /// The whole of it, where this is what somebody sees who may not see all.
+    pub(crate) whole: Option<Arc<Entry>>,
 }
 
 /// A stretch in which changes of a table, or of one row, may be missing.
@@ -90,6 +92,11 @@ impl Gap {
 }
 
 impl Entry {
+    /// As it is, whoever sees it.
+    pub(crate) fn whole(&self) -> &Self {
+        self.whole.as_deref().unwrap_or(self)
+    }
+
     /// The layout of now.
     pub(crate) fn layout(&self) -> Result<&Layout> {
         self.epochs.last().map(|epoch| &epoch.layout).ok_or_else(|| {
@@ -258,6 +265,7 @@ fn entry(row: Row) -> Result<Entry> {
         since,
         epochs: Vec::new(),
         gaps: Vec::new(),
+        whole: None,
         table,
     })
 }

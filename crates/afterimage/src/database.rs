@@ -10,6 +10,7 @@ use crate::events::Subscribers;
 use crate::lent::Lent;
 use crate::remembered::Remembered;
 use crate::session::Session;
+use crate::sight::Eyes;
 
 /// A database whose tables are, or will be, tracked. Cheap to clone: it holds a pool.
 #[derive(Debug, Clone)]
@@ -19,6 +20,8 @@ pub struct Afterimage {
     pub(crate) subscribers: Subscribers,
     /// Whether transactions begun here are recorded.
     pub(crate) records: bool,
+    /// Whose questions are asked here.
+    pub(crate) eyes: Eyes,
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +73,7 @@ fn own_pool(options: sqlx::mysql::MySqlConnectOptions) -> sqlx::MySqlPool {
 
 impl Afterimage {
     fn over(pools: Pools) -> Self {
-        Self { pools, remembered: Remembered::default(), subscribers: Subscribers::default(), records: true }
+        Self { pools, remembered: Remembered::default(), subscribers: Subscribers::default(), records: true, eyes: Eyes::default() }
     }
 
     /// Switches recording off, or on again, for all transactions that begin through this handle: with `false` each is as if
@@ -265,6 +268,7 @@ impl Afterimage {
     pub(crate) async fn reading<T>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
         let mut session = self.open(self.dialect().open(false)).await?;
         session.remembered().sees_one_moment = true;
+        session.remembered().eyes = self.eyes.clone();
         match work(&mut session).await {
             Ok(value) => {
                 session.end_reading().await?;

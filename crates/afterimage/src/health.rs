@@ -141,6 +141,7 @@ pub(crate) async fn whereabouts(session: &mut Session, entry: &Entry) -> Result<
 
 /// Everything that is not as it should be with a tracked table that is there.
 pub(crate) async fn faults(session: &mut Session, entry: &Entry, table: &Table) -> Result<Vec<Fault>> {
+    let entry = entry.whole();
     let layout = entry.layout()?;
     let mut faults = match session {
         #[cfg(feature = "postgres")]

@@ -10,6 +10,7 @@ use afterimage_core::sql::catalog as sql;
 use crate::catalog::{self, Entry};
 use crate::error::Result;
 use crate::session::{Cell, Session};
+use crate::sight::Eyes;
 
 /// All tracked tables, in the order in which they were tracked.
 pub(crate) type Entries = Vec<Arc<Entry>>;
@@ -28,7 +29,9 @@ pub(crate) struct Remembered {
     shared: Arc<Mutex<Option<Reading>>>,
     /// Whether this session's transaction sees one moment and does not write.
     pub(crate) sees_one_moment: bool,
-    /// Then it need not ask twice.
+    /// Who asks.
+    pub(crate) eyes: Eyes,
+    /// Where it sees one moment, it need not ask twice.
     of_this_moment: Option<Entries>,
     /// Nor where tables are that are named without a schema.
     default_schema: Option<String>,
@@ -86,6 +89,8 @@ pub(crate) async fn entries(session: &mut Session) -> Result<Entries> {
             entries
         }
     };
+    let eyes = session.remembered().eyes.clone();
+    let entries = eyes.over(session, entries).await?;
     session.remembered().of_this_moment = Some(entries.clone());
     Ok(entries)
 }

@@ -1,6 +1,6 @@
 //! `status`: what is tracked, and how it is.
 
-use afterimage_core::{Moment, Storage, TableName, Tracking};
+use afterimage_core::{Field, Keeping, Moment, Storage, TableName, Tracking};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::catalog::{self, Gap};
@@ -56,7 +56,63 @@ impl Serialize for TableStatus {
     }
 }
 
+/// A tracked table, as far as the catalogue alone knows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrackedTable {
+    /// The table.
+    pub table: TableName,
+    /// The columns of its key.
+    pub key: Vec<String>,
+    /// Its tracked columns, in the table's order.
+    pub columns: Vec<TrackedColumn>,
+    /// Since when it is tracked.
+    pub since: Moment,
+    /// Whether it is captured at present.
+    pub captured: bool,
+    /// The options.
+    pub tracking: Tracking,
+    /// Stretches in which changes may be missing.
+    pub gaps: Vec<Gap>,
+}
+
+/// A tracked column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackedColumn {
+    /// Its name.
+    pub name: String,
+    /// Its type as SQL.
+    pub sql_type: String,
+    /// Whether its values are kept out of sight.
+    pub masked: bool,
+}
+
 impl Afterimage {
+    /// Every tracked table, without looking at the tables themselves: what it costs does not depend on how much there is.
+    pub async fn tracked(&self) -> Result<Vec<TrackedTable>> {
+        self.reading(async |session| {
+            let mut all = Vec::new();
+            for entry in catalog::entries(session).await? {
+                let layout = entry.layout()?;
+                let column = |field: &Field| TrackedColumn {
+                    name: field.name.clone(),
+                    sql_type: field.sql_type.clone(),
+                    masked: field.keeping == Keeping::Masked,
+                };
+                all.push(TrackedTable {
+                    key: layout.key.clone(),
+                    columns: layout.fields.iter().map(column).collect(),
+                    since: entry.since,
+                    captured: entry.stage != catalog::Stage::Stopped,
+                    tracking: entry.tracking.clone(),
+                    gaps: entry.gaps.clone(),
+                    table: introspect::seen(session, &entry.table).await?,
+                });
+            }
+            Ok(all)
+        })
+        .await
+    }
+
     /// How every tracked table is.
     pub async fn status(&self) -> Result<Vec<TableStatus>> {
         self.reading(async |session| {

@@ -236,3 +236,68 @@ on_every_database! {
         assert_eq!(found(db, "was:first").await.len(), 1);
     }
 }
+
+on_every_database! {
+    async fn the_latest_record_of_each_row_page_by_page(db: &mut TestDb) {
+        for storage in STORAGES {
+            shop(db, storage).await;
+            db.run("INSERT INTO orders VALUES (2, 'open', 5, NULL, NULL)").await;
+            db.tick().await;
+            db.run("UPDATE orders SET status = 'paid' WHERE id = 2").await;
+            let latest = async |query: &str| {
+                let page = db.audit.log(&LogQuery::parse(query).unwrap().latest()).await.unwrap();
+                plain(page.entries.iter().map(line).collect())
+            };
+            assert_eq!(latest("").await, [
+                "update orders 2: status: open -> paid",
+                "delete orders 1: id: 1 -> ∅, status: open -> ∅, total: 1149 -> ∅, note: do not ship -> ∅, card: ••• -> ∅",
+                "update customer 8: id: 7 -> 8",
+            ]);
+            let deleted = latest("action:delete").await;
+            assert!(deleted.len() == 1 && deleted[0].starts_with("delete orders 1"), "{deleted:?}");
+            let first = db.audit.log(&LogQuery::parse("").unwrap().latest().limit(1)).await.unwrap();
+            let next = LogQuery::parse("").unwrap().latest().limit(1).after(first.next.unwrap());
+            assert_eq!(db.audit.log(&next).await.unwrap().entries[0].key[0].1.to_string(), "1");
+            for table in ["customer", "orders"] {
+                db.audit.untrack(table, true).await.unwrap();
+                db.run(&format!("DROP TABLE {table}")).await;
+            }
+        }
+    }
+}
+
+on_every_database! {
+    async fn a_summary_counts_what_the_log_tells(db: &mut TestDb) {
+        shop(db, afterimage::Storage::Snapshot).await;
+        for query in ["", "table:orders", "actor:1", "action:update", "closing", "field:total", "since:1h"] {
+            let query = LogQuery::parse(query).unwrap();
+            let entries = db.audit.log(&query).await.unwrap().entries;
+            let summary = db.audit.log_summary(&query).await.unwrap();
+            assert!(!summary.more);
+            assert_eq!(summary.records, entries.len() as u64, "{query:?}");
+            for count in &summary.counts {
+                let same = entries.iter().filter(|entry| {
+                    let after = entry.header.date.as_micros() - count.quarter.as_micros();
+                    entry.table == count.table
+                        && entry.action() == count.action
+                        && entry.header.user == count.user
+                        && (0..900_000_000).contains(&after)
+                });
+                assert_eq!(same.count() as u64, count.records, "{count:?}");
+            }
+        }
+        let some = db.audit.log_summary(&LogQuery::parse("").unwrap().limit(2)).await.unwrap();
+        assert_eq!((some.records, some.more), (2, true));
+    }
+}
+
+on_every_database! {
+    async fn a_record_is_found_by_its_place(db: &mut TestDb) {
+        shop(db, afterimage::Storage::Delta).await;
+        for entry in found(db, "").await {
+            let at = afterimage::Cursor::of_record(entry.header.date, entry.header.id);
+            let page = db.audit.log(&LogQuery::parse("").unwrap().after(at).limit(1)).await.unwrap();
+            assert_eq!(page.entries, [entry]);
+        }
+    }
+}

@@ -9,6 +9,7 @@ mod manual;
 mod migrate;
 mod plan;
 mod restore;
+mod serve;
 mod status;
 mod track;
 mod verify;
@@ -98,6 +99,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
             as_of::run(&audit, &config, &table, &time, filter, limit).await
         }
         Command::Views(request) => views::run(&audit, &config, request).await,
+        Command::Serve { listen } => serve::run(audit, &config, listen).await,
         Command::Verify { tables } => verify::run(&audit, &config, &tables).await,
         Command::Demo { .. } | Command::Completions { .. } | Command::Man { .. } => Ok(Outcome::Done),
     }

@@ -38,6 +38,8 @@ pub struct Part<'a> {
     /// Only rows that then referred to another, before the record or after it: by any of these foreign keys, each with
     /// its fields and the values they must have.
     pub refers: Vec<Vec<(&'a Field, Value)>>,
+    /// Only the newest record of each row.
+    pub latest: bool,
 }
 
 /// A position in the log: a date and a number.
@@ -71,6 +73,14 @@ pub(super) trait Spelling {
     /// that the index has to begin at the number.
     fn older(&self, at: &str, id: i64) -> String {
         format!("(h.history_date, h.history_id) < ({at}, {id})")
+    }
+
+    /// Whether the records of two aliases are of the same row.
+    fn same_row(&self, layout: &Layout, a: &str, b: &str) -> String;
+
+    /// Whether a record of alias `x` of the same row is newer than that of alias `h`.
+    fn newer(&self) -> &'static str {
+        "(x.history_date, x.history_id) > (h.history_date, h.history_id)"
     }
 
     /// Whether a value of a field, of whichever alias, is this one.
@@ -178,6 +188,14 @@ pub(super) fn condition(
     }
     if let Some(before) = query.before {
         all.push(format!("h.history_date < {}", spelling.at(before)));
+    }
+    if part.latest {
+        all.push(format!(
+            "NOT EXISTS (SELECT 1 FROM {} AS x WHERE {} AND {})",
+            layout.history.quoted(),
+            spelling.same_row(layout, "x", "h"),
+            spelling.newer()
+        ));
     }
     if let Some((date, id)) = after {
         let at = spelling.at(date);
@@ -355,13 +373,52 @@ pub(super) fn positions(
     after: Option<Position>,
     limit: u64,
 ) -> String {
+    let found = newest(spelling, "", parts, query, after, limit);
+    let date = micros("history_date");
+    format!("SELECT part, {date}, history_id FROM {found}")
+}
+
+/// A period of so many microseconds begins wherever a day begins anywhere: offsets of time zones are multiples of it.
+pub const QUARTER: i64 = 15 * 60 * 1_000_000;
+
+/// How many of the newest records that answer, in all these histories together, there are of each: the place of the
+/// history in the list, the [`QUARTER`] of an hour that begins at so many microseconds, the user, the sign of what
+/// happened (a change of the key is an update), and their number.
+pub(super) fn summary(
+    spelling: &dyn Spelling,
+    micros: &dyn Fn(&str) -> String,
+    parts: &[Part<'_>],
+    query: &Query,
+    limit: u64,
+) -> String {
+    let header = format!(
+        ", {} AS who, CASE WHEN h.history_type = '-' THEN '-' WHEN h.history_type = '+' AND h.history_old_key IS NULL THEN '+' ELSE '~' END AS sign",
+        spelling.user()
+    );
+    let found = newest(spelling, &header, parts, query, None, limit);
+    let at = micros("history_date");
+    format!(
+        "SELECT part, {at} - {at} % {QUARTER} AS quarter, who, sign, count(*) FROM (SELECT * FROM {found}) AS n\nGROUP BY 1, 2, 3, 4"
+    )
+}
+
+/// What comes after `FROM`, up to the end: the newest records that may answer. `header` is what is wanted of them beside
+/// their positions.
+fn newest(
+    spelling: &dyn Spelling,
+    header: &str,
+    parts: &[Part<'_>],
+    query: &Query,
+    after: Option<Position>,
+    limit: u64,
+) -> String {
     let each: Vec<String> = parts
         .iter()
         .enumerate()
         .map(|(n, part)| {
             let (condition, previous) = condition(spelling, part, query, after);
             format!(
-                "SELECT * FROM (SELECT {n} AS part, h.history_date, h.history_id
+                "SELECT * FROM (SELECT {n} AS part, h.history_date, h.history_id{header}
   FROM {}
   WHERE {condition}
   ORDER BY h.history_date DESC, h.history_id DESC LIMIT {limit}) AS part_{n}",
@@ -370,11 +427,10 @@ pub(super) fn positions(
         })
         .collect();
     format!(
-        "SELECT part, {}, history_id FROM (
+        "(
 {}
 ) AS found
 ORDER BY history_date DESC, history_id DESC LIMIT {limit}",
-        micros("history_date"),
         each.join("\nUNION ALL\n")
     )
 }

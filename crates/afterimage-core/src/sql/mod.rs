@@ -178,6 +178,11 @@ pub trait Dialect: Debug + Send + Sync {
     /// place of the history in the list, the date in microseconds, the number.
     fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String;
 
+    /// How many of the newest records that may answer a query, in all these histories together, there are of each: the
+    /// place of the history in the list, the quarter of an hour ([`log::QUARTER`]) as its begin in microseconds, the user,
+    /// the sign of what happened, and their number.
+    fn summary(&self, parts: &[Part<'_>], query: &Query, limit: u64) -> String;
+
     /// The records at these positions, in any order: header columns, mask words, the values of `fields`, and the
     /// values that those which changed had before.
     fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> String;

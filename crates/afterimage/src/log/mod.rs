@@ -2,6 +2,7 @@
 
 mod entry;
 mod source;
+mod summary;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use entry::entries;
 pub(crate) use source::LogSource;
 use source::{gaps, sources};
+pub use summary::{LogCount, LogSummary};
 
 use crate::catalog::{self, Entry, Gap};
 use crate::database::Afterimage;
@@ -35,6 +37,21 @@ pub struct Cursor {
 }
 
 impl Cursor {
+    /// The place right before a record, so that a page that begins here begins with it.
+    pub fn of_record(date: Moment, id: i64) -> Self {
+        Self { date, id: id.saturating_add(1) }
+    }
+
+    /// The moment of the record.
+    pub fn date(self) -> Moment {
+        self.date
+    }
+
+    /// Whether it is the place of a newer record than another.
+    pub fn is_newer_than(self, other: Self) -> bool {
+        self.position() > other.position()
+    }
+
     pub(crate) fn position(self) -> Position {
         (self.date, self.id)
     }
@@ -68,6 +85,8 @@ pub struct LogQuery {
     pub limit: Option<u64>,
     /// Only what is older than this place: the next page.
     pub after: Option<Cursor>,
+    /// Only the newest record of each row: what became of it last.
+    pub latest: bool,
 }
 
 impl LogQuery {
@@ -83,6 +102,15 @@ impl LogQuery {
         self
     }
 
+    /// Only the newest record of each row, of those that answer otherwise: what became of it last.
+    ///
+    /// With `action:delete` that is the rows that are deleted, the last one first.
+    #[must_use]
+    pub fn latest(mut self) -> Self {
+        self.latest = true;
+        self
+    }
+
     /// The page that begins at this place.
     #[must_use]
     pub fn after(mut self, cursor: Cursor) -> Self {
@@ -93,7 +121,7 @@ impl LogQuery {
 
 impl From<Query> for LogQuery {
     fn from(query: Query) -> Self {
-        Self { query, limit: None, after: None }
+        Self { query, limit: None, after: None, latest: false }
     }
 }
 
@@ -232,7 +260,7 @@ pub(crate) async fn each(
     query: &LogQuery,
     take: impl FnMut(LogEntry) -> bool,
 ) -> Result<(Option<Cursor>, Vec<(TableName, Gap)>)> {
-    let sources = sources(session, &query.query).await?;
+    let sources = sources(session, query).await?;
     each_of(session, &sources, query, take).await
 }
 
@@ -243,7 +271,7 @@ pub(crate) async fn each_of(
     query: &LogQuery,
     mut take: impl FnMut(LogEntry) -> bool,
 ) -> Result<(Option<Cursor>, Vec<(TableName, Gap)>)> {
-    let LogQuery { query, limit, after } = query;
+    let LogQuery { query, limit, after, latest: _ } = query;
     let gaps = gaps(sources, query);
     let matcher = Matcher::new(query);
     let mut left = limit.unwrap_or(u64::MAX);

@@ -8,6 +8,7 @@ use afterimage_core::sql::log::{Part, Source};
 use afterimage_core::{Field, Layout, TableName, Value, suggest};
 
 use crate::catalog::{self, Entry, Gap};
+use super::LogQuery;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
 use crate::{introspect, key};
@@ -24,6 +25,8 @@ pub(crate) struct LogSource {
     not_keys: Vec<Vec<Value>>,
     /// Foreign keys, by columns and values, of which one must be the row's.
     pub(crate) refers: Vec<Vec<(String, Value)>>,
+    /// Only the newest record of each row.
+    latest: bool,
 }
 
 impl LogSource {
@@ -37,7 +40,7 @@ impl LogSource {
             })
             .collect();
         let seen = introspect::seen(session, &entry.table).await?;
-        Ok(Self { entry, seen, fields, names, keys: Vec::new(), not_keys: Vec::new(), refers: Vec::new() })
+        Ok(Self { entry, seen, fields, names, keys: Vec::new(), not_keys: Vec::new(), refers: Vec::new(), latest: false })
     }
 
     pub(super) fn layout(&self) -> Result<&Layout> {
@@ -70,6 +73,7 @@ impl LogSource {
                     key.iter().filter_map(|(name, value)| Some((field(name)?, value.clone()))).collect()
                 })
                 .collect(),
+            latest: self.latest,
         })
     }
 
@@ -79,7 +83,8 @@ impl LogSource {
 }
 
 /// The histories that a query is about.
-pub(super) async fn sources(session: &mut Session, query: &Query) -> Result<Vec<LogSource>> {
+pub(super) async fn sources(session: &mut Session, query: &LogQuery) -> Result<Vec<LogSource>> {
+    let LogQuery { query, latest, .. } = query;
     let mut chosen: Vec<Arc<Entry>> = Vec::new();
     if query.tables.wanted.is_empty() {
         chosen = catalog::entries(session).await?;
@@ -113,7 +118,7 @@ pub(super) async fn sources(session: &mut Session, query: &Query) -> Result<Vec<
         if keys.is_empty() && !query.keys.wanted.is_empty() {
             continue;
         }
-        sources.push(LogSource { keys, not_keys, ..LogSource::new(session, entry).await? });
+        sources.push(LogSource { keys, not_keys, latest: *latest, ..LogSource::new(session, entry).await? });
     }
     for name in query.change.fields.iter().chain(query.no_change.iter().flat_map(|not| &not.fields)) {
         if !sources.is_empty() && !sources.iter().any(|source| source.ever_had(name)) {

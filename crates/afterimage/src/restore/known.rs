@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use afterimage_core::record::epoch_at;
 use afterimage_core::sql::{AsOf, Bound, Rows, WriteBack};
-use afterimage_core::{Action, Column, Field, Keeping, Layout, Table, Value, Version, suggest};
+use afterimage_core::{Action, Column, Field, Keeping, Layout, Table, TableName, Value, Version, suggest};
 
 use super::row::Stale;
 use super::{columns, reading, stage, writable};
@@ -19,6 +19,8 @@ use crate::{introspect, key};
 pub(super) struct Row {
     pub(super) entry: Arc<Entry>,
     pub(super) table: Table,
+    /// The table, as this connection would name it.
+    seen: TableName,
     pub(super) key: String,
     /// Its versions, oldest first.
     pub(super) versions: Vec<Version>,
@@ -40,7 +42,8 @@ impl Row {
                 None => key::values(&layout, key_text)?,
             };
             let live = live_row(session, &layout, &live_key).await?;
-            let row = Self { entry, table, key: key_text.to_owned(), versions, live_key, live };
+            let seen = introspect::seen(session, &entry.table).await?;
+            let row = Self { entry, table, seen, key: key_text.to_owned(), versions, live_key, live };
             row.is_as_recorded()?;
             Ok(row)
         })
@@ -77,7 +80,7 @@ impl Row {
                 self.key, then.number, now.number, now.header.date
             ),
         )
-        .with_stale(Stale { then, target, now })
+        .with_stale(Stale { table: self.seen.clone(), then, target, now })
     }
 
     /// What is there now must be what the records say: else something changed it that they do not know.

@@ -94,9 +94,13 @@ impl Afterimage {
         let worked = async {
             let restored = work(&mut tx).await?;
             let (entries, records) = written(&mut tx).await?;
-            Ok(Restored { entries, records, dry_run, ..restored })
+            let mut restored = Restored { entries, records, dry_run, ..restored };
+            let conflicts = restored.conflicts.iter_mut().map(|conflict| &mut conflict.newest);
+            restored.entries.iter_mut().chain(conflicts).for_each(|entry| self.eyes.dim(entry));
+            Ok(restored)
         }
-        .await;
+        .await
+        .map_err(|error: Error| error.dimmed(&self.eyes));
         match worked {
             Ok(restored) if dry_run => {
                 tx.rollback().await?;

@@ -1,6 +1,6 @@
 //! One row: back to a version, or back to life.
 
-use afterimage_core::{Action, Context, Version};
+use afterimage_core::{Action, Context, TableName, Version};
 use serde_json::json;
 
 use super::known::Row;
@@ -91,6 +91,8 @@ impl Restore {
 /// A revert that expected another current version: three states of the row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Stale {
+    /// The table.
+    pub table: TableName,
     /// The version that was expected to be the current one.
     pub then: Version,
     /// The version that was to be written back.

@@ -56,6 +56,14 @@ impl Spelling for MariaDb {
         format!("h.history_date <= {at} AND (h.history_date < {at} OR h.history_id < {id})")
     }
 
+    fn same_row(&self, layout: &Layout, a: &str, b: &str) -> String {
+        same_key(layout, a, b)
+    }
+
+    fn newer(&self) -> &'static str {
+        "x.history_date >= h.history_date AND x.history_id > h.history_id"
+    }
+
     fn value_is(&self, expression: &str, field: &Field, value: &Value) -> String {
         format!("{expression} = {}", key_literal(&field.sql_type, field.shown, value))
     }
@@ -138,6 +146,10 @@ fn before(source: &Source<'_>, field: &Field) -> String {
 
 pub(super) fn positions(parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String {
     log::positions(&MariaDb, &ToOwned::to_owned, parts, query, after, limit)
+}
+
+pub(super) fn summary(parts: &[Part<'_>], query: &Query, limit: u64) -> String {
+    log::summary(&MariaDb, &ToOwned::to_owned, parts, query, limit)
 }
 
 pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String {

@@ -48,6 +48,10 @@ impl Spelling for Postgres {
         key_among(layout, "h", |field| field.history.clone(), &[key.to_vec()])
     }
 
+    fn same_row(&self, layout: &Layout, a: &str, b: &str) -> String {
+        same_key(layout, a, b)
+    }
+
     fn value_is(&self, expression: &str, field: &Field, value: &Value) -> String {
         format!("{expression} = {}", key_value(field, &literal(&value.to_string())))
     }
@@ -165,6 +169,10 @@ fn head() -> [String; 8] {
 
 pub(super) fn versions(source: &Source<'_>) -> String {
     log::versions(&Postgres, source, &head())
+}
+
+pub(super) fn summary(parts: &[Part<'_>], query: &Query, limit: u64) -> String {
+    log::summary(&Postgres, &|date| super::Postgres.micros(date), parts, query, limit)
 }
 
 pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String {

@@ -52,6 +52,10 @@ impl Spelling for Sqlite {
         format!("({})", key_is(layout, |field| col("h", &field.history), |n| key_literal(&key[n])))
     }
 
+    fn same_row(&self, layout: &Layout, a: &str, b: &str) -> String {
+        same_key(layout, a, b)
+    }
+
     fn value_is(&self, expression: &str, _field: &Field, value: &Value) -> String {
         // A CASE has no affinity, by which a number would be found by its text.
         match value {
@@ -138,6 +142,10 @@ fn before(source: &Source<'_>, field: &Field) -> String {
 
 pub(super) fn positions(parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String {
     log::positions(&Sqlite, &ToOwned::to_owned, parts, query, after, limit)
+}
+
+pub(super) fn summary(parts: &[Part<'_>], query: &Query, limit: u64) -> String {
+    log::summary(&Sqlite, &ToOwned::to_owned, parts, query, limit)
 }
 
 pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String {

@@ -148,6 +148,10 @@ impl Dialect for Sqlite {
         log::positions(parts, query, after, limit)
     }
 
+    fn summary(&self, parts: &[Part<'_>], query: &Query, limit: u64) -> String {
+        log::summary(parts, query, limit)
+    }
+
     fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> String {
         log::records_at(source, positions)
     }

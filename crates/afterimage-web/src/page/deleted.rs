@@ -1,0 +1,64 @@
+//! What is deleted, the last first, each with the way back.
+
+use afterimage::LogQuery;
+use askama::Template;
+use axum::response::Response;
+
+use super::activity::keeping_zone;
+use super::line::{self, Line};
+use super::{PAGE, Shell};
+use crate::access::Act;
+use crate::address::key_text;
+use crate::asked::Asked;
+use crate::failure::Failure;
+use crate::filter::Filter;
+
+#[derive(Template)]
+#[template(path = "deleted.html")]
+struct Page {
+    shell: Shell,
+    here: String,
+    tables: Vec<(String, bool)>,
+    filtered: bool,
+    rows: Vec<(Line, Option<String>)>,
+    older: Option<String>,
+}
+
+pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
+    let parameters = asked.parameters.only(&["q", "table"]);
+    let filter = Filter::read(&asked.parameters, asked.now, &asked.zone)?;
+    let mut query = LogQuery { after: filter.after, ..LogQuery::from(filter.query).limit(PAGE).latest() };
+    query.query.actions.wanted = vec!["delete".parse().map_err(afterimage::Error::from)?];
+    let found = asked.audit.log(&query).await?;
+    let known = asked.audit.tracked().await?;
+    let here = "/deleted";
+    super::html(&Page {
+        tables: known
+            .iter()
+            .map(|table| {
+                let name = table.table.to_string();
+                let chosen = parameters.has("table", &name);
+                (name, chosen)
+            })
+            .collect(),
+        filtered: !parameters.is_empty(),
+        rows: found
+            .entries
+            .iter()
+            .map(|entry| {
+                // The whole life of the row is counted on its own page: here its record says which version it is.
+                let (table, key) = (entry.table.to_string(), key_text(&entry.key));
+                let restore = asked.may(Act::Revert, &entry.table).then(|| {
+                    asked.links.within(&table, &key, &format!("/restore/id%3A{}", entry.header.id))
+                });
+                (line::line(&asked, entry), restore)
+            })
+            .collect(),
+        older: found.next.map(|next| {
+            let parameters = parameters.with("before", next.to_string());
+            format!("{}{}", asked.links.base, keeping_zone(&asked, &parameters).on(here))
+        }),
+        here: asked.links.to(here),
+        shell: Shell::new(&asked, "deleted", "Deleted"),
+    })
+}

@@ -1,0 +1,133 @@
+//! Pages: HTML that is complete as it is, for people.
+
+pub(crate) mod activity;
+pub(crate) mod as_of;
+pub(crate) mod assets;
+pub(crate) mod compare;
+pub(crate) mod deleted;
+pub(crate) mod event;
+pub(crate) mod exports;
+pub(crate) mod field;
+pub(crate) mod help;
+mod histogram;
+mod line;
+pub(crate) mod record;
+pub(crate) mod records;
+pub(crate) mod restore;
+pub(crate) mod storage;
+pub(crate) mod tables;
+pub(crate) mod transaction;
+pub(crate) mod version;
+
+use askama::Template;
+use axum::body::Body;
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+
+use crate::address::Links;
+use crate::asked::Asked;
+use crate::failure::Failure;
+use crate::filter::Parameters;
+use crate::markup::{self, Html};
+use crate::web::typed;
+
+/// So many entries are on a page.
+pub(crate) const PAGE: u64 = 50;
+
+/// What is around every page.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    pub(crate) title: String,
+    /// The part of the navigation it belongs to.
+    pub(crate) tab: &'static str,
+    pub(crate) links: Links,
+    /// Who is looking.
+    pub(crate) who: Option<String>,
+    pub(crate) zone: String,
+    /// What stands in the search box.
+    pub(crate) search: String,
+    pub(crate) id: String,
+    /// The same page with times in UTC.
+    pub(crate) in_utc: Option<String>,
+}
+
+impl Shell {
+    pub(crate) fn new(asked: &Asked, tab: &'static str, title: impl Into<String>) -> Self {
+        let path = asked.path.split('?').next().unwrap_or("/");
+        let utc = asked.parameters.without(&["tz"]).on(path);
+        Self {
+            title: title.into(),
+            tab,
+            links: asked.links.clone(),
+            who: asked.visitor.name(),
+            search: asked.parameters.first("q").unwrap_or_default().to_owned(),
+            id: asked.id.clone(),
+            in_utc: (asked.zone != "UTC").then(|| format!("{}{utc}", asked.links.base)),
+            zone: asked.zone.clone(),
+        }
+    }
+
+    /// Whether this is the part of the navigation that the page belongs to.
+    pub(crate) fn at(&self, tab: &str) -> bool {
+        self.tab == tab
+    }
+}
+
+/// A page.
+pub(crate) fn html(template: &impl Template) -> Result<Response, Failure> {
+    with_status(StatusCode::OK, template)
+}
+
+pub(crate) fn with_status(status: StatusCode, template: &impl Template) -> Result<Response, Failure> {
+    let html = template.render().map_err(|error| {
+        tracing::error!(%error, "a page could not be written");
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "the page could not be written")
+    })?;
+    Ok(typed(status, "text/html; charset=utf-8", html))
+}
+
+/// Leads elsewhere.
+pub(crate) fn see_other(address: &str) -> Response {
+    let mut response = (StatusCode::SEE_OTHER, Body::empty()).into_response();
+    match HeaderValue::from_str(address) {
+        Ok(address) => {
+            response.headers_mut().insert(header::LOCATION, address);
+            response
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "failure.html")]
+struct FailurePage {
+    shell: Shell,
+    detail: Html,
+    status: u16,
+    /// What was asked, to be mended.
+    asked: Option<String>,
+}
+
+/// The page that says what went wrong.
+pub(crate) fn failure(failure: &Failure, base: &str, head: &Parts, id: &str) -> Response {
+    let parameters = Parameters::read(head.uri.query().unwrap_or_default());
+    let zone = parameters.first("tz").unwrap_or("UTC").to_owned();
+    let search = parameters.first("q").unwrap_or_default().to_owned();
+    let page = FailurePage {
+        shell: Shell {
+            title: failure.title().to_owned(),
+            tab: "",
+            links: Links::new(base.to_owned(), &zone),
+            who: None,
+            zone,
+            search: search.clone(),
+            id: id.to_owned(),
+            in_utc: None,
+        },
+        detail: markup::text(&failure.detail),
+        status: failure.status.as_u16(),
+        asked: (failure.status == StatusCode::BAD_REQUEST && !search.is_empty()).then_some(search),
+    };
+    with_status(failure.status, &page).unwrap_or_else(|_| failure.status.into_response())
+}

@@ -1,0 +1,258 @@
+//! The router: each request finds its route, is let in or not, and is answered.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use afterimage::Afterimage;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequestParts as _, OriginalUri, RawPathParams, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodFilter, on};
+
+use crate::access::{Act, Authorizer, Refusal};
+use crate::asked::Asked;
+use crate::failure::Failure;
+use crate::routes::{Answer, Need, ROUTES, Route};
+use crate::{api, page};
+
+/// What is sent with a form or a request to write back is never longer than this.
+const LONGEST_BODY: usize = 1 << 20;
+
+/// The header by which a request is known from elsewhere.
+const CORRELATION: &str = "x-correlation-id";
+
+/// What pages may load, and do: nothing but what comes from here.
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// The web interface and REST API over one database.
+#[derive(Clone)]
+pub struct Web {
+    inner: Arc<Inner>,
+}
+
+#[derive(Clone)]
+struct Inner {
+    audit: Afterimage,
+    authorizer: Arc<dyn Authorizer>,
+    zone: String,
+}
+
+impl std::fmt::Debug for Web {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Web").field("audit", &self.inner.audit).finish_non_exhaustive()
+    }
+}
+
+impl Web {
+    /// Over a database, for those whom `authorizer` lets in.
+    pub fn new(audit: Afterimage, authorizer: impl Authorizer) -> Self {
+        Self { inner: Arc::new(Inner { audit, authorizer: Arc::new(authorizer), zone: "UTC".to_owned() }) }
+    }
+
+    /// The time zone in which times are shown and read where an address says none; UTC, where none is given.
+    #[must_use]
+    pub fn zone(mut self, zone: impl Into<String>) -> Self {
+        Arc::make_mut(&mut self.inner).zone = zone.into();
+        self
+    }
+
+    /// The router. It can be nested under any path, or served as it is.
+    pub fn router(self) -> Router {
+        let mut router = Router::new();
+        for route in ROUTES {
+            let web = self.clone();
+            let filter = if route.method() == Method::POST { MethodFilter::POST } else { MethodFilter::GET };
+            let handler = move |request: Request| async move { web.answer(Some(*route), request).await };
+            router = router.route(route.path, on(filter, handler));
+        }
+        let elsewhere = self.clone();
+        router
+            .fallback(move |request: Request| async move { elsewhere.answer(None, request).await })
+            .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED })
+    }
+
+    async fn answer(self, route: Option<Route>, request: Request) -> Response {
+        let begun = Instant::now();
+        let (mut head, body) = request.into_parts();
+        let id = correlation(&head.headers);
+        let base = base(&head);
+        let kind = route.map_or(Answer::Page, |route| route.answer);
+        let params = RawPathParams::from_request_parts(&mut head, &()).await;
+        let in_path: Option<HashMap<String, String>> =
+            params.ok().map(|params| params.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect());
+        let answered = match &route {
+            _ if in_path.is_none() => Err(Failure::wrong("the address is not UTF-8")),
+            Some(route) => self.let_in(*route, &head, body, in_path.unwrap_or_default(), &base, &id).await,
+            None => Err(Failure::missing("There is no such page.")),
+        };
+        let mut response = match answered {
+            Ok(response) => response,
+            Err(failure) => {
+                let status = failure.status;
+                if let Some(address) = failure.log_in.as_deref().filter(|_| kind == Answer::Page) {
+                    page::see_other(address)
+                } else {
+                    let mut response = match kind {
+                        Answer::Json => api::problem(&failure, &id),
+                        Answer::Page | Answer::Asset => page::failure(&failure, &base, &head, &id),
+                    };
+                    if status == StatusCode::SERVICE_UNAVAILABLE {
+                        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+                    }
+                    response
+                }
+            }
+        };
+        secure(response.headers_mut(), kind, &id);
+        tracing::info!(
+            target: "afterimage::web",
+            id, method = %head.method, path = head.uri.path(), status = response.status().as_u16(),
+            micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX), "answered"
+        );
+        response
+    }
+
+    async fn let_in(
+        &self,
+        route: Route,
+        head: &axum::http::request::Parts,
+        body: Body,
+        in_path: HashMap<String, String>,
+        base: &str,
+        id: &str,
+    ) -> Result<Response, Failure> {
+        if route.need == Need::Nothing {
+            return Ok(page::assets::named(in_path.get("name").map_or("", String::as_str)));
+        }
+        let writes = route.method() == Method::POST;
+        if writes && !from_here(&head.headers) {
+            return Err(Failure::forbidden("This was sent from another site, so that nothing was written."));
+        }
+        let visitor = match self.inner.authorizer.visitor(head).await {
+            Ok(visitor) => visitor,
+            Err(Refusal::Unknown { log_in }) => {
+                let failure = Failure::new(StatusCode::UNAUTHORIZED, "Log in first.");
+                return Err(Failure { log_in, ..failure });
+            }
+            Err(_) => return Err(Failure::forbidden("You are not permitted to see this.")),
+        };
+        let body = if writes {
+            axum::body::to_bytes(body, LONGEST_BODY)
+                .await
+                .map_err(|_| Failure::new(StatusCode::PAYLOAD_TOO_LARGE, "At most 1 MiB can be sent."))?
+                .to_vec()
+        } else {
+            Vec::new()
+        };
+        let zone = &self.inner.zone;
+        let (base, id) = (base.to_owned(), id.to_owned());
+        let asked = Asked::new(&self.inner.audit, visitor, base, head, in_path, body, id, zone)?;
+        if let Need::OfTable(act) = route.need {
+            let table = asked.table().await?;
+            // Whoever may view the table may know that this is what they may not do.
+            if act != Act::View && !asked.may(act, &table.table) {
+                let what = if act == Act::Revert { "write anything back to" } else { "export from" };
+                return Err(Failure::forbidden(format!("You may see {}, and not {what} it.", table.table)));
+            }
+        }
+        (route.handler)(asked).await
+    }
+}
+
+/// The path under which the router is nested: what the address has before what is matched here.
+fn base(head: &axum::http::request::Parts) -> String {
+    let here = head.uri.path();
+    let whole = head.extensions.get::<OriginalUri>().map_or(here, |original| original.0.path());
+    // Nested, the root of the router has a slash where the address may have none.
+    let base = whole.strip_suffix(here).or_else(|| whole.strip_suffix(here.trim_end_matches('/')));
+    base.unwrap_or_default().trim_end_matches('/').to_owned()
+}
+
+/// Whether a request that writes comes from a page of this service, or from a program that is no browser.
+///
+/// Browsers say where a request comes from, and no page can make them say otherwise; see "Cross-Site Request Forgery" by
+/// Filippo Valsorda, 2025, and `http.CrossOriginProtection` of Go 1.25.
+fn from_here(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    match text(HeaderName::from_static("sec-fetch-site")) {
+        Some(site) => site == "same-origin" || site == "none",
+        None => match text(header::ORIGIN) {
+            None => true,
+            Some(origin) => {
+                let authority = origin.split_once("://").map(|(_, authority)| authority);
+                authority.is_some() && authority == text(header::HOST)
+            }
+        },
+    }
+}
+
+/// The number by which a request is known: given from outside, where it is harmless.
+fn correlation(headers: &HeaderMap) -> String {
+    let given = headers.get(CORRELATION).and_then(|value| value.to_str().ok());
+    given
+        .filter(|id| {
+            (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        })
+        .map_or_else(|| uuid::Uuid::now_v7().to_string(), ToOwned::to_owned)
+}
+
+/// What every answer says of how it may be used.
+fn secure(headers: &mut HeaderMap, kind: Answer, id: &str) {
+    let mut set = |name: HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    set(header::CONTENT_SECURITY_POLICY, POLICY);
+    set(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    set(header::REFERRER_POLICY, "same-origin");
+    set(header::X_FRAME_OPTIONS, "DENY");
+    set(HeaderName::from_static("cross-origin-opener-policy"), "same-origin");
+    set(HeaderName::from_static("cross-origin-resource-policy"), "same-origin");
+    set(HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()");
+    set(
+        header::CACHE_CONTROL,
+        if kind == Answer::Asset { "public, max-age=31536000, immutable" } else { "private, no-cache" },
+    );
+    if let Ok(id) = HeaderValue::from_str(id) {
+        headers.insert(HeaderName::from_static(CORRELATION), id);
+    }
+}
+
+/// An answer with a type.
+pub(crate) fn typed(status: StatusCode, kind: &'static str, body: impl Into<Body>) -> Response {
+    (status, [(header::CONTENT_TYPE, kind)], body.into()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn what_another_site_sends_is_not_from_here() {
+        let here = [("host", "shop.example"), ("origin", "https://shop.example")];
+        assert!(from_here(&headers(&here)));
+        assert!(from_here(&headers(&[("host", "shop.example")])));
+        assert!(from_here(&headers(&[("sec-fetch-site", "same-origin")])));
+        for other in [
+            [("host", "shop.example"), ("origin", "https://evil.example")],
+            [("host", "shop.example"), ("origin", "null")],
+            [("origin", "https://shop.example"), ("sec-fetch-site", "cross-site")],
+            [("origin", "https://a.shop.example"), ("sec-fetch-site", "same-site")],
+        ] {
+            assert!(!from_here(&headers(&other)), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_correlation_id_from_outside_is_taken_only_where_it_is_harmless() {
+        assert_eq!(correlation(&headers(&[("x-correlation-id", "7f3a")])), "7f3a");
+        assert_ne!(correlation(&headers(&[("x-correlation-id", "a b<c>")])), "a b<c>");
+    }
+}

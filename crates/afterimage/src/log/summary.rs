@@ -1,0 +1,104 @@
+//! How many changes there are: by table, user, action and time.
+
+use std::collections::HashMap;
+
+use afterimage_core::matching::Matcher;
+use afterimage_core::sql::log::QUARTER;
+use afterimage_core::{Action, Moment, TableName};
+
+use super::{HISTORIES, LogQuery, each_of, sources};
+use crate::database::Afterimage;
+use crate::error::Result;
+use crate::session::Session;
+
+/// How many changes there are of one kind.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogCount {
+    /// Of this table.
+    pub table: TableName,
+    /// Within the quarter of an hour that begins then. Days begin with one, in every time zone.
+    pub quarter: Moment,
+    /// By this user.
+    pub user: Option<String>,
+    /// What happened.
+    pub action: Action,
+    /// So many.
+    pub records: u64,
+}
+
+/// How many changes there are, by kind.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogSummary {
+    /// The newest of them, counted: each kind once, in no order.
+    pub counts: Vec<LogCount>,
+    /// How many those are, together.
+    pub records: u64,
+    /// Whether there may be older ones that are not counted: those up to the limit only are.
+    pub more: bool,
+}
+
+impl Afterimage {
+    /// Counts the changes that answer a query, the newest up to its limit: the cost is bounded by that, whatever there is.
+    ///
+    /// Where a query asks for values or words, each of them has to be looked at, which costs as much as reading them.
+    pub async fn log_summary(&self, query: &LogQuery) -> Result<LogSummary> {
+        self.reading(async |session| {
+            let mut kinds: HashMap<Kind, u64> = HashMap::new();
+            let limit = query.limit.unwrap_or(u64::MAX);
+            let mut add = |kind: Kind, records: u64| *kinds.entry(kind).or_default() += records;
+            let more = if Matcher::new(&query.query).accepts_all() && query.after.is_none() {
+                counted(session, query, &mut add).await?;
+                None
+            } else {
+                Some(looked_at(session, query, &mut add).await?)
+            };
+            let counts: Vec<LogCount> = kinds
+                .into_iter()
+                .map(|((table, quarter, user, action), records)| LogCount { table, quarter, user, action, records })
+                .collect();
+            let records = counts.iter().map(|count| count.records).sum();
+            Ok(LogSummary { counts, records, more: more.unwrap_or(records >= limit) })
+        })
+        .await
+    }
+}
+
+/// Table, quarter of an hour, user, action.
+type Kind = (TableName, Moment, Option<String>, Action);
+
+async fn counted(session: &mut Session, query: &LogQuery, add: &mut impl FnMut(Kind, u64)) -> Result<()> {
+    let sources = sources(session, query).await?;
+    // What SQL reads as a number of rows.
+    let limit = query.limit.unwrap_or(u64::MAX).min(i64::MAX.unsigned_abs());
+    let parts = sources.iter().map(|source| source.part(&query.query)).collect::<Result<Vec<_>>>()?;
+    for (n, parts) in parts.chunks(HISTORIES).enumerate() {
+        let sql = session.dialect().summary(parts, &query.query, limit);
+        for row in session.ask(&sql).await? {
+            let int = |at: usize| row.get(at).and_then(crate::session::Cell::int).unwrap_or_default();
+            let text = |at: usize| row.get(at).cloned().and_then(crate::session::Cell::text);
+            let part = usize::try_from(int(0)).unwrap_or_default() + n * HISTORIES;
+            let (Some(source), Some(action)) =
+                (sources.get(part), text(3).and_then(|sign| Action::from_sign(&sign)))
+            else {
+                continue;
+            };
+            let kind = (source.seen.clone(), Moment::from_micros(int(1)), text(2), action);
+            add(kind, int(4).unsigned_abs());
+        }
+    }
+    Ok(())
+}
+
+/// Gives whether there are more.
+async fn looked_at(session: &mut Session, query: &LogQuery, add: &mut impl FnMut(Kind, u64)) -> Result<bool> {
+    let sources = sources(session, query).await?;
+    let (next, _) = each_of(session, &sources, query, |entry| {
+        let date = entry.header.date.as_micros();
+        let quarter = Moment::from_micros(date - date.rem_euclid(QUARTER));
+        let action = entry.action();
+        add((entry.table, quarter, entry.header.user, action), 1);
+        true
+    })
+    .await?;
+    Ok(next.is_some())
+}

@@ -1,0 +1,118 @@
+//! What somebody sees who may not see everything.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::sync::Arc;
+
+use afterimage::{
+    Afterimage, AsOfQuery, Context, DiffOptions, ErrorKind, LogQuery, PointInTime, Revert, Selector, Sight,
+    TableName, Tracking, Value,
+};
+use support::*;
+
+/// Sees no secrets, and of people everything but what they earn.
+struct Clerk;
+
+impl Sight for Clerk {
+    fn sees_table(&self, table: &TableName) -> bool {
+        table.to_string() != "secret"
+    }
+
+    fn sees_column(&self, _table: &TableName, column: &str) -> bool {
+        column != "salary"
+    }
+}
+
+async fn office(db: &mut TestDb, storage: afterimage::Storage) -> Afterimage {
+    db.run("CREATE TABLE person (id INTEGER PRIMARY KEY, name VARCHAR(50), salary INTEGER)").await;
+    db.run("CREATE TABLE secret (id INTEGER PRIMARY KEY, word VARCHAR(50))").await;
+    db.track("person", Tracking::new().storage(storage)).await;
+    db.track("secret", Tracking::new().storage(storage)).await;
+    db.run("INSERT INTO person VALUES (1, 'Ann', 1234), (2, 'Bob', NULL)").await;
+    db.run("INSERT INTO secret VALUES (1, 'mellon')").await;
+    db.tick().await;
+    db.run("UPDATE person SET salary = 4321, name = 'Anna' WHERE id = 1").await;
+    db.audit.seen_through(Arc::new(Clerk))
+}
+
+async fn count(audit: &Afterimage, query: &str) -> usize {
+    audit.log(&LogQuery::parse(query).unwrap()).await.unwrap().entries.len()
+}
+
+on_every_database! {
+    async fn a_hidden_column_is_masked_wherever_it_would_be_shown(db: &mut TestDb) {
+        for storage in STORAGES {
+            let clerk = office(db, storage).await;
+            let log = clerk.log(&LogQuery::parse("table:person key:1 action:update").unwrap()).await.unwrap();
+            let salary = |c: &&afterimage::FieldChange| c.field == "salary";
+            let change = log.entries[0].changes.iter().find(salary).unwrap();
+            assert_eq!((&change.old, &change.new), (&Value::Masked, &Value::Masked));
+            let versions = clerk.history("person", "1").await.unwrap();
+            assert!(versions.iter().all(|version| version.row[2].1 == Value::Masked), "{versions:?}");
+            assert_eq!(versions[0].row[1].1.to_string(), "Anna");
+            let state = clerk.as_of(&AsOfQuery::new("person", PointInTime::Now)).await.unwrap();
+            assert_eq!(state.rows[0][2], Value::Masked);
+            // That there is none is not what is hidden.
+            assert_eq!(state.rows[1][2], Value::Null);
+            let options = DiffOptions::default();
+            let diff = clerk.diff("person", "1", &Selector::Number(1), &Selector::Current, &options).await.unwrap();
+            assert!(diff.fields.iter().all(|field| field.field == "name" || field.old == Value::Masked));
+            // Whoever sees everything goes on doing so.
+            let all = db.audit.history("person", "1").await.unwrap();
+            assert_eq!(all[0].row[2].1.to_string(), "4321");
+            for table in ["person", "secret"] {
+                db.audit.untrack(table, true).await.unwrap();
+                db.run(&format!("DROP TABLE {table}")).await;
+            }
+        }
+    }
+}
+
+on_every_database! {
+    async fn a_hidden_value_is_not_found_by_what_it_is(db: &mut TestDb) {
+        let clerk = office(db, afterimage::Storage::Delta).await;
+        for query in ["4321", "was:1234", "now:4321", "field:salary was:1234"] {
+            assert!(count(&db.audit, query).await > 0, "{query}");
+            assert_eq!(count(&clerk, query).await, 0, "{query}");
+        }
+        assert_eq!(count(&clerk, "now:Anna").await, 1);
+        let filtered = AsOfQuery { filter: Some("salary > 4000".into()), ..AsOfQuery::new("person", PointInTime::Now) };
+        assert_eq!(clerk.as_of(&filtered).await.unwrap_err().kind(), ErrorKind::Forbidden);
+    }
+}
+
+on_every_database! {
+    async fn a_hidden_table_is_not_there(db: &mut TestDb) {
+        let clerk = office(db, afterimage::Storage::Snapshot).await;
+        let untracked = db.audit.history("nothing", "1").await.unwrap_err();
+        let hidden = clerk.history("secret", "1").await.unwrap_err();
+        assert_eq!(hidden.kind(), untracked.kind());
+        assert_eq!(hidden.to_string().replace("secret", "nothing"), untracked.to_string());
+        assert_eq!(count(&clerk, "mellon").await, 0);
+        assert_eq!(count(&db.audit, "mellon").await, 1);
+        let tables: Vec<String> = clerk.tracked().await.unwrap().iter().map(|t| t.table.to_string()).collect();
+        assert_eq!(tables, ["person"]);
+        let status = clerk.status().await.unwrap();
+        assert!(status.len() == 1 && status[0].is_healthy(), "{status:?}");
+        let summary = clerk.log_summary(&LogQuery::parse("").unwrap()).await.unwrap();
+        assert!(summary.counts.iter().all(|count| count.table.to_string() == "person"));
+    }
+}
+
+on_every_database! {
+    async fn what_is_written_back_is_written_whole_and_told_masked(db: &mut TestDb) {
+        let clerk = office(db, afterimage::Storage::Delta).await;
+        let back = Revert::new("person", "1", Selector::Number(1));
+        let done = clerk.revert(&back.clone().dry_run(true), &Context::actor("c")).await.unwrap();
+        let salary = done.entries[0].changes.iter().find(|c| c.field == "salary").unwrap();
+        assert_eq!((&salary.old, &salary.new), (&Value::Masked, &Value::Masked));
+        let stale = clerk.revert(&back.expect(Selector::Number(1)), &Context::actor("c")).await.unwrap_err();
+        let stale = stale.stale().unwrap();
+        for version in [&stale.then, &stale.target, &stale.now] {
+            assert_eq!(version.row[2].1, Value::Masked);
+            assert!(version.changes.iter().all(|c| c.field != "salary" || c.new == Value::Masked));
+        }
+    }
+}
