@@ -174,7 +174,9 @@ pub(crate) enum Command {
         tables: Vec<String>,
     },
     /// The web interface and REST API, on this machine
-    #[command(after_help = "  afterimage serve\n  afterimage serve --listen 127.0.0.1:9000 --tz Europe/Berlin")]
+    #[command(
+        after_help = "  afterimage serve\n  afterimage serve --listen 127.0.0.1:9000 --tz Europe/Berlin"
+    )]
     Serve {
         /// Where to listen: an address of this machine only
         #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]

@@ -27,7 +27,8 @@ pub(crate) fn key_text(key: &[(String, Value)]) -> String {
                 !name.contains(['=', ',']) && !text.contains(['=', ',', '{', '"'])
             });
             if plain {
-                let pairs: Vec<String> = several.iter().map(|(name, value)| format!("{name}={value}")).collect();
+                let pairs: Vec<String> =
+                    several.iter().map(|(name, value)| format!("{name}={value}")).collect();
                 pairs.join(",")
             } else {
                 serde_json::to_string(&afterimage::RowJson(several)).unwrap_or_default()
@@ -50,14 +51,19 @@ impl Links {
         Self { base, zone: (zone != "UTC").then(|| format!("tz={}", encoded(zone))) }
     }
 
-    /// A page, with the zone kept.
-    pub(crate) fn to(&self, path: &str) -> String {
+    /// A page, as it is.
+    pub(crate) fn exactly(&self, path: &str) -> String {
         // The root of a nested router has no slash at its end.
         let path = match path.strip_prefix('/') {
             Some(rest) if !self.base.is_empty() && (rest.is_empty() || rest.starts_with('?')) => rest,
             _ => path,
         };
-        let mut address = format!("{}{path}", self.base);
+        format!("{}{path}", self.base)
+    }
+
+    /// A page, with the zone kept.
+    pub(crate) fn to(&self, path: &str) -> String {
+        let mut address = self.exactly(path);
         if let Some(zone) = &self.zone {
             let _ = write!(address, "{}{zone}", if path.contains('?') { '&' } else { '?' });
         }

@@ -221,7 +221,9 @@ pub(crate) async fn history(asked: Asked) -> Result<Response, Failure> {
     let limit = usize::try_from(limit(&asked)?).unwrap_or(usize::MAX);
     let all = asked.audit.history(table, key).await?;
     let before = match asked.parameters.first("before") {
-        Some(text) => text.parse().map_err(|_| Failure::wrong(format!("before is a version, not {text:?}")))?,
+        Some(text) => {
+            text.parse().map_err(|_| Failure::wrong(format!("before is a version, not {text:?}")))?
+        }
         None => u64::MAX,
     };
     let path = format!("/api/tables/{}/records/{}/history", encoded(table), encoded(key));
@@ -314,7 +316,8 @@ struct UndoBody {
 }
 
 fn body<T: serde::de::DeserializeOwned>(asked: &Asked) -> Result<T, Failure> {
-    serde_json::from_slice(&asked.body).map_err(|error| Failure::wrong(format!("the body cannot be read: {error}")))
+    serde_json::from_slice(&asked.body)
+        .map_err(|error| Failure::wrong(format!("the body cannot be read: {error}")))
 }
 
 /// The reason, which is asked for wherever something is written.

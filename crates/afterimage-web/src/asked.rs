@@ -75,6 +75,11 @@ impl Asked {
         })
     }
 
+    /// The address of a page with these parameters, with the zone kept.
+    pub(crate) fn address(&self, path: &str, parameters: &Parameters) -> String {
+        self.links.to(&parameters.without(&["tz"]).on(path))
+    }
+
     /// A parameter of the path.
     pub(crate) fn part(&self, name: &str) -> &str {
         self.in_path.get(name).map_or("", String::as_str)

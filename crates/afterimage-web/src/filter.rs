@@ -13,7 +13,12 @@ impl Parameters {
     pub(crate) fn read(query: &str) -> Self {
         let pairs = form_urlencoded::parse(query.as_bytes());
         // What a form sends of fields that were left alone is nothing.
-        Self(pairs.filter(|(_, value)| !value.is_empty()).map(|(name, value)| (name.into(), value.into())).collect())
+        Self(
+            pairs
+                .filter(|(_, value)| !value.is_empty())
+                .map(|(name, value)| (name.into(), value.into()))
+                .collect(),
+        )
     }
 
     pub(crate) fn first(&self, name: &str) -> Option<&str> {
@@ -66,8 +71,8 @@ impl Parameters {
 
 /// The parameters that say which changes are asked for.
 pub(crate) const NAMES: [&str; 15] = [
-    "q", "table", "key", "actor", "label", "action", "field", "was", "now", "reason", "request", "tx", "since",
-    "until", "range",
+    "q", "table", "key", "actor", "label", "action", "field", "was", "now", "reason", "request", "tx",
+    "since", "until", "range",
 ];
 
 /// Periods by their names, newest first.
@@ -122,7 +127,10 @@ impl Filter {
         for range in parameters.all("range") {
             let Some((.., seconds)) = RANGES.iter().find(|(name, ..)| *name == range) else {
                 let names: Vec<&str> = RANGES.iter().map(|(name, ..)| *name).collect();
-                return Err(Failure::wrong(format!("{range:?} is no period; there are {}", names.join(", "))));
+                return Err(Failure::wrong(format!(
+                    "{range:?} is no period; there are {}",
+                    names.join(", ")
+                )));
             };
             bounded = true;
             period.from = period.from.max(seconds.map(|seconds| ago(now, seconds)));
@@ -138,8 +146,18 @@ impl Filter {
 
     /// Whether an index answers it, so that it costs nothing to look at all time.
     pub(crate) fn is_cheap(&self) -> bool {
-        let Query { change, no_change, text, reasons, labels, correlations, transactions, actors, actions, .. } =
-            &self.query;
+        let Query {
+            change,
+            no_change,
+            text,
+            reasons,
+            labels,
+            correlations,
+            transactions,
+            actors,
+            actions,
+            ..
+        } = &self.query;
         change.fields.is_empty()
             && change.was.is_empty()
             && change.now.is_empty()

@@ -99,12 +99,19 @@ pub(crate) fn value(value: &Value, limit: usize) -> Html {
 }
 
 fn removed(html: &mut String, value: &Value, limit: usize) {
+    // What is not there cannot be struck out.
+    if value.is_null() {
+        return append(html, value, limit);
+    }
     html.push_str("<del><span class=\"sr\">removed: </span>");
     append(html, value, limit);
     html.push_str("</del>");
 }
 
 fn added(html: &mut String, value: &Value, limit: usize) {
+    if value.is_null() {
+        return append(html, value, limit);
+    }
     html.push_str("<ins><span class=\"sr\">added: </span>");
     append(html, value, limit);
     html.push_str("</ins>");
@@ -114,7 +121,9 @@ fn added(html: &mut String, value: &Value, limit: usize) {
 pub(crate) fn change(old: &Value, new: &Value, limit: usize) -> Html {
     let mut html = String::new();
     match (old, new) {
-        (Value::Masked, Value::Masked) => html.push_str("<span class=\"none\">changed, hidden by policy</span>"),
+        (Value::Masked, Value::Masked) => {
+            html.push_str("<span class=\"none\">changed, hidden by policy</span>")
+        }
         (Value::Text(old), Value::Text(new)) if by_words(old, new) => words(&mut html, old, new, true),
         (old, new) => {
             removed(&mut html, old, limit);
@@ -127,6 +136,16 @@ pub(crate) fn change(old: &Value, new: &Value, limit: usize) -> Html {
             }
         }
     }
+    Html(html)
+}
+
+/// Changes of several fields, each with its name.
+pub(crate) fn named_changes<'f>(changes: impl Iterator<Item = (&'f str, Html)>) -> Html {
+    let mut html = String::from("<dl class=\"fields\">");
+    for (name, Html(change)) in changes {
+        html.push_str(&format!("<div><dt>{}</dt><dd>{change}</dd></div>", text(name)));
+    }
+    html.push_str("</dl>");
     Html(html)
 }
 
@@ -298,8 +317,10 @@ mod tests {
 
     #[test]
     fn what_is_not_there_is_told_from_what_is_empty_and_from_what_is_hidden() {
-        let shown: Vec<String> =
-            [Value::Null, t(""), Value::Masked, t("none")].iter().map(|v| value(v, SHORT).to_string()).collect();
+        let shown: Vec<String> = [Value::Null, t(""), Value::Masked, t("none")]
+            .iter()
+            .map(|v| value(v, SHORT).to_string())
+            .collect();
         let distinct: std::collections::BTreeSet<_> = shown.iter().collect();
         assert_eq!(distinct.len(), shown.len());
     }

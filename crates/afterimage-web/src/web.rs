@@ -78,6 +78,9 @@ impl Web {
     async fn answer(self, route: Option<Route>, request: Request) -> Response {
         let begun = Instant::now();
         let (mut head, body) = request.into_parts();
+        // Nested, the first page is found without a slash at its end; with one it is meant, too.
+        let first = head.uri.path() == "/" && head.method == Method::GET;
+        let route = route.or_else(|| ROUTES.first().filter(|_| first).copied());
         let id = correlation(&head.headers);
         let base = base(&head);
         let kind = route.map_or(Answer::Page, |route| route.answer);
@@ -159,6 +162,10 @@ impl Web {
                 return Err(Failure::forbidden(format!("You may see {}, and not {what} it.", table.table)));
             }
         }
+        if route.need == Need::OfEach(Act::Export) && asked.audit_for(Act::Export).tracked().await?.is_empty()
+        {
+            return Err(Failure::forbidden("There is no table that you may export from."));
+        }
         (route.handler)(asked).await
     }
 }
@@ -195,7 +202,8 @@ fn correlation(headers: &HeaderMap) -> String {
     let given = headers.get(CORRELATION).and_then(|value| value.to_str().ok());
     given
         .filter(|id| {
-            (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+            (1..=64).contains(&id.len())
+                && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         })
         .map_or_else(|| uuid::Uuid::now_v7().to_string(), ToOwned::to_owned)
 }

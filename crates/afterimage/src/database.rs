@@ -73,7 +73,13 @@ fn own_pool(options: sqlx::mysql::MySqlConnectOptions) -> sqlx::MySqlPool {
 
 impl Afterimage {
     fn over(pools: Pools) -> Self {
-        Self { pools, remembered: Remembered::default(), subscribers: Subscribers::default(), records: true, eyes: Eyes::default() }
+        Self {
+            pools,
+            remembered: Remembered::default(),
+            subscribers: Subscribers::default(),
+            records: true,
+            eyes: Eyes::default(),
+        }
     }
 
     /// Switches recording off, or on again, for all transactions that begin through this handle: with `false` each is as if

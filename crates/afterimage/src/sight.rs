@@ -64,7 +64,8 @@ impl Eyes {
         let Some(sight) = &self.0 else { return };
         let hidden = |column: &str| {
             !sight.sees_table(&entry.table)
-                || !sight.sees_column(&entry.table, column) && !entry.key.iter().any(|(name, _)| name == column)
+                || !sight.sees_column(&entry.table, column)
+                    && !entry.key.iter().any(|(name, _)| name == column)
         };
         for change in &mut entry.changes {
             if hidden(&change.field) {

@@ -105,7 +105,14 @@ async fn a_question_touches_so_many_pages() {
             first: false,
         };
         let source = || Source { layout: &layout, fields: &layout.fields, sparse };
-        let part = Part { source: source(), keys: vec![], not_keys: vec![], changed: vec![], refers: vec![], latest: false };
+        let part = Part {
+            source: source(),
+            keys: vec![],
+            not_keys: vec![],
+            changed: vec![],
+            refers: vec![],
+            latest: false,
+        };
         let query = LogQuery::from(Query::default()).query;
         let newest = db.lines("SELECT extract(epoch FROM history_date) * 1000000 || ' ' || history_id FROM t_history ORDER BY history_date DESC, history_id DESC LIMIT 50").await;
         let positions: Vec<_> = newest

@@ -138,7 +138,8 @@ async fn a_condition_on_the_key_reaches_the_index() {
 async fn plan_of_log(db: &mut TestDb, layout: &Layout, query: &str) -> String {
     let query: Query = LogQuery::parse(query).unwrap().query;
     let source = Source { layout, fields: &layout.fields, sparse: true };
-    let part = Part { source, keys: vec![], not_keys: vec![], changed: vec![], refers: vec![], latest: false };
+    let part =
+        Part { source, keys: vec![], not_keys: vec![], changed: vec![], refers: vec![], latest: false };
     let sql = dialect(db.audit.database()).positions(&[part], &query, None, 50);
     plan(db, &sql, &[]).await
 }

@@ -56,11 +56,7 @@ pub(crate) async fn explorer(asked: Asked) -> Result<Response, Failure> {
         let operation = operation.ok_or_else(|| Failure::missing("There is no such operation."))?;
         return Ok(page::see_other(&asked.links.to(&address(&asked, operation))));
     }
-    page::html(&Explorer {
-        here: asked.links.to("/api"),
-        shell: Shell::new(&asked, "", "API"),
-        operations,
-    })
+    page::html(&Explorer { here: asked.links.to("/api"), shell: Shell::new(&asked, "", "API"), operations })
 }
 
 /// The address of an operation with the parameters that were filled in.
@@ -133,7 +129,8 @@ mod tests {
     fn every_parameter_of_a_path_is_described() {
         let document = document("");
         for operation in operations(&document) {
-            for part in operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
+            for part in operation.path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+            {
                 let described = operation.parameters.iter().any(|p| p.name == part && p.required);
                 assert!(described, "{} {part}", operation.path);
             }

@@ -81,7 +81,31 @@ struct Page {
 }
 
 pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
+    if let Some(record) = named_record(&asked).await? {
+        return Ok(super::see_other(&record));
+    }
     show(asked, None).await
+}
+
+/// The record that a search names by its table and key: `order 17`, `orders 17`.
+async fn named_record(asked: &Asked) -> Result<Option<String>, Failure> {
+    let alone = asked.parameters.without(&["tz"]).pairs().count() == 1;
+    let words: Vec<&str> = asked
+        .parameters
+        .first("q")
+        .filter(|_| alone)
+        .map_or_else(Vec::new, |q| q.split_whitespace().collect());
+    let [name, key] = words.as_slice() else { return Ok(None) };
+    let named =
+        |table: &str| table.eq_ignore_ascii_case(name) || table.eq_ignore_ascii_case(&format!("{name}s"));
+    let known = asked.audit.tracked().await?;
+    let Some(table) = known.iter().find(|known| named(&known.table.name)) else { return Ok(None) };
+    let mut query = LogQuery::default().limit(1);
+    query.query.tables.wanted.push(table.table.to_string());
+    query.query.keys.wanted.push((*key).to_owned());
+    // A key that is none of this table is a word.
+    let there = asked.audit.log(&query).await.is_ok_and(|page| !page.entries.is_empty());
+    Ok(there.then(|| asked.links.record(&table.table.to_string(), key)))
 }
 
 /// What one actor did.
@@ -99,16 +123,18 @@ async fn show(asked: Asked, actor: Option<String>) -> Result<Response, Failure> 
     };
     let found = match found(&asked, &filter).await {
         Ok(found) => found,
-        Err(failure) if failure.status == StatusCode::BAD_REQUEST || failure.status == StatusCode::NOT_FOUND => {
+        Err(failure)
+            if failure.status == StatusCode::BAD_REQUEST || failure.status == StatusCode::NOT_FOUND =>
+        {
             return refused(&asked, actor, &failure).await;
         }
         Err(failure) => return Err(failure),
     };
     let Found { page, query, range, note } = found;
     // Counted without the choices of each facet, so that the others of it can be chosen.
-    let mut wide = LogQuery::from(query.clone()).limit(if filter.is_cheap() { COUNTED } else { LOOKED_AT });
-    wide.query.actors.wanted.clear();
-    wide.query.actions.wanted.clear();
+    let unchosen = Filter::read(&asked.parameters.without(&["actor", "action"]), asked.now, &asked.zone)?;
+    let mut wide = LogQuery::from(unchosen.query).limit(if filter.is_cheap() { COUNTED } else { LOOKED_AT });
+    (wide.query.from, wide.query.before) = (query.from, query.before);
     let summary = match actor {
         Some(_) => asked.audit.log_summary(&LogQuery { query: query.clone(), ..wide.clone() }).await?,
         None => asked.audit.log_summary(&wide).await?,
@@ -124,8 +150,7 @@ async fn show(asked: Asked, actor: Option<String>) -> Result<Response, Failure> 
         Some(actor) => format!("/actor/{}", crate::address::encoded(actor)),
         None => "/".to_owned(),
     };
-    let base = asked.links.base.clone();
-    let on = |parameters: &Parameters| format!("{base}{}", keeping_zone(&asked, parameters).on(&path));
+    let on = |parameters: &Parameters| asked.address(&path, parameters);
     let exports = asked.audit_for(Act::Export).tracked().await.is_ok_and(|tables| !tables.is_empty());
     // What is taken away is what is seen, its period included.
     let exported = if parameters.first("range").is_some() || filter.bounded {
@@ -133,7 +158,7 @@ async fn show(asked: Asked, actor: Option<String>) -> Result<Response, Failure> 
     } else {
         parameters.clone().with("range", range.unwrap_or("all"))
     };
-    let export = |path: &str| format!("{base}{}", keeping_zone(&asked, &exported).on(path));
+    let export = |path: &str| asked.address(path, &exported);
     let first_page = filter.after.is_none();
     let newest = page.entries.first().map(|entry| entry.cursor());
     let title = match &actor {
@@ -151,13 +176,16 @@ async fn show(asked: Asked, actor: Option<String>) -> Result<Response, Failure> 
         days: line::days(&asked, &page.entries),
         gaps: gaps(&asked, &page),
         ways_out: if empty { ways_out(&parameters, on) } else { Vec::new() },
-        older: page.next.filter(|_| !empty).map(|next| on(&exported.clone().with("before", next.to_string()))),
+        older: page
+            .next
+            .filter(|_| !empty)
+            .map(|next| on(&exported.clone().with("before", next.to_string()))),
         newest: (!first_page).then(|| on(&parameters)),
         csv: exports.then(|| export("/export.csv")),
         json: exports.then(|| export("/export.json")),
         poll: newest.filter(|_| first_page && filter.query.before.is_none()).map(|newest| {
-            let than = keeping_zone(&asked, &exported).with("than", newest.to_string());
-            format!("{base}{}", than.with("path", path.clone()).on("/new"))
+            let than = exported.clone().with("than", newest.to_string()).with("path", path.clone());
+            asked.address("/new", &than)
         }),
         kept: kept(&parameters),
         since: one(&parameters, "since"),
@@ -176,8 +204,7 @@ async fn show(asked: Asked, actor: Option<String>) -> Result<Response, Failure> 
 /// A query that cannot be asked, with what is wrong with it, and everything as it was typed.
 async fn refused(asked: &Asked, actor: Option<String>, failure: &Failure) -> Result<Response, Failure> {
     let parameters = asked.parameters.only(&NAMES);
-    let base = asked.links.base.clone();
-    let on = |parameters: &Parameters| format!("{base}{}", keeping_zone(asked, parameters).on("/"));
+    let on = |parameters: &Parameters| asked.address("/", parameters);
     let summary = LogSummary::default();
     let page = Page {
         facets: facets(asked, &summary, &parameters, None, &LogPage::default()).await?,
@@ -211,13 +238,6 @@ async fn refused(asked: &Asked, actor: Option<String>, failure: &Failure) -> Res
 
 fn one(parameters: &Parameters, name: &str) -> String {
     parameters.first(name).unwrap_or_default().to_owned()
-}
-
-pub(super) fn keeping_zone(asked: &Asked, parameters: &Parameters) -> Parameters {
-    match asked.parameters.first("tz") {
-        Some(zone) => parameters.without(&["tz"]).with("tz", zone),
-        None => parameters.clone(),
-    }
 }
 
 /// What the form has no fields for, so that it is sent along.
@@ -258,7 +278,9 @@ async fn found(asked: &Asked, filter: &Filter) -> Result<Found, Failure> {
         }
         let note = (*name != "24h").then(|| match page.entries.is_empty() {
             true => "Nothing in the last 30 days.".to_owned(),
-            false if seconds.is_none() => "Nothing in the last 30 days: these are the newest changes.".to_owned(),
+            false if seconds.is_none() => {
+                "Nothing in the last 30 days: these are the newest changes.".to_owned()
+            }
             false => format!("Nothing more recent: these are the {said}."),
         });
         return Ok(Found { page, query, range: Some(name), note });
@@ -394,7 +416,9 @@ fn chips(parameters: &Parameters, of_actor: bool, on: impl Fn(&Parameters) -> St
 fn period(asked: &Asked, query: &afterimage::Query) -> String {
     let day = |moment: Moment| moment.formatted(&asked.zone, "%-d %b %Y %H:%M");
     match (query.from, query.before) {
-        (Some(from), Some(before)) => format!("{} to {}", day(from), day(Moment::from_micros(before.as_micros() - 1))),
+        (Some(from), Some(before)) => {
+            format!("{} to {}", day(from), day(Moment::from_micros(before.as_micros() - 1)))
+        }
         (Some(from), None) => format!("since {}", day(from)),
         (None, Some(before)) => format!("until {}", day(Moment::from_micros(before.as_micros() - 1))),
         (None, None) => "of all time".to_owned(),
@@ -407,7 +431,11 @@ fn gaps(asked: &Asked, page: &LogPage) -> Vec<String> {
         .map(|(table, gap)| {
             let until = gap.to.map_or_else(|| "now".to_owned(), |to| asked.time(to));
             let row = gap.key.as_deref().map(|key| format!(" of row {key}")).unwrap_or_default();
-            format!("Changes of {table}{row} may be missing from {} to {until}: {}", asked.time(gap.from), gap.cause)
+            format!(
+                "Changes of {table}{row} may be missing from {} to {until}: {}",
+                asked.time(gap.from),
+                gap.cause
+            )
         })
         .collect()
 }
@@ -457,7 +485,6 @@ pub(crate) async fn new(asked: Asked) -> Result<Response, Failure> {
     let entries = asked.audit.log(&query).await?.entries;
     let newer = entries.iter().filter(|entry| entry.cursor().is_newer_than(than)).count();
     let path = asked.parameters.first("path").filter(|path| path.starts_with("/actor/")).unwrap_or("/");
-    let to = keeping_zone(&asked, &asked.parameters.only(&NAMES)).on(path);
     super::html(&New {
         count: match newer {
             0 => String::new(),
@@ -465,6 +492,6 @@ pub(crate) async fn new(asked: Asked) -> Result<Response, Failure> {
             n if n as u64 > PAGE => format!("{PAGE}+ new changes"),
             n => format!("{n} new changes"),
         },
-        to: format!("{}{to}", asked.links.base),
+        to: asked.address(path, &asked.parameters.only(&NAMES)),
     })
 }

@@ -7,7 +7,7 @@ use askama::Template;
 use axum::response::Response;
 
 use super::Shell;
-use super::activity::{grouped, keeping_zone};
+use super::activity::grouped;
 use super::exports::{attachment, csv_line, csv_value};
 use super::line::Link;
 use crate::access::Act;
@@ -154,7 +154,7 @@ async fn one_time(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut 
         None => format!("{count}, as of {}.", page.at),
     });
     let parameters = asked.parameters.only(&["at", "has"]);
-    let on = |parameters: &Parameters| format!("{}{}", asked.links.base, keeping_zone(asked, parameters).on(path));
+    let on = |parameters: &Parameters| asked.address(path, parameters);
     if let Some(moment) = moment {
         page.steps = steps(moment, asked.now)
             .map(|(said, at)| Link {
@@ -165,9 +165,10 @@ async fn one_time(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut 
     }
     page.csv = asked.may(Act::Export, &tracked.table).then(|| {
         let at = Parameters::default().with("at", page.at.clone());
-        format!("{}{}", asked.links.base, keeping_zone(asked, &at).on(&format!("{path}/csv")))
+        asked.address(&format!("{path}/csv"), &at)
     });
-    page.next = (more && skip + PAGE <= DEEPEST).then(|| on(&parameters.with("skip", (skip + PAGE).to_string())));
+    page.next =
+        (more && skip + PAGE <= DEEPEST).then(|| on(&parameters.with("skip", (skip + PAGE).to_string())));
     page.rows = rows
         .iter()
         .skip(skip)
@@ -224,7 +225,12 @@ fn key_of(tracked: &TrackedTable, columns: &[String], row: &[Value]) -> (String,
     (key_text(&key), at.unwrap_or_default())
 }
 
-async fn two_times(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut Page) -> Result<(), Failure> {
+async fn two_times(
+    asked: &Asked,
+    tracked: &TrackedTable,
+    path: &str,
+    page: &mut Page,
+) -> Result<(), Failure> {
     let (a, b) = (point(asked, &page.at)?, point(asked, &page.to)?);
     let state = async |at: PointInTime| {
         let query = AsOfQuery { limit: Some(COMPARED + 1), ..AsOfQuery::new(&page.table, at) };
@@ -270,17 +276,16 @@ async fn two_times(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut
         .collect();
     let tab = asked.parameters.first("show").unwrap_or("changed").to_owned();
     let parameters = asked.parameters.only(&["at", "to"]);
-    let counts =
-        [("added", added.len(), "added"), ("removed", removed.len(), "removed"), ("changed", changed.len(), "changed")];
+    let counts = [
+        ("added", added.len(), "added"),
+        ("removed", removed.len(), "removed"),
+        ("changed", changed.len(), "changed"),
+    ];
     page.tabs = Some(
         counts
             .iter()
             .map(|(name, count, said)| Tab {
-                to: format!(
-                    "{}{}",
-                    asked.links.base,
-                    keeping_zone(asked, &parameters.clone().with("show", *name)).on(path)
-                ),
+                to: asked.address(path, &parameters.clone().with("show", *name)),
                 count: grouped(*count as u64),
                 said,
                 here: tab == *name,
@@ -302,11 +307,18 @@ async fn two_times(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut
     let more = shown.len() > skip + PAGE;
     shown = shown.into_iter().skip(skip).take(PAGE).collect();
     page.next = more.then(|| {
-        let parameters = Parameters::default().with("show", tab.clone()).with("skip", (skip + PAGE).to_string());
-        let all = parameters.pairs().fold(asked.parameters.only(&["at", "to"]), |all, (n, v)| all.with(n, v.clone()));
-        format!("{}{}", asked.links.base, keeping_zone(asked, &all).on(path))
+        let parameters =
+            Parameters::default().with("show", tab.clone()).with("skip", (skip + PAGE).to_string());
+        let all = parameters
+            .pairs()
+            .fold(asked.parameters.only(&["at", "to"]), |all, (n, v)| all.with(n, v.clone()));
+        asked.address(path, &all)
     });
-    page.columns = if tab == "removed" { before.columns } else { after.columns };
+    page.columns = match tab.as_str() {
+        "removed" => before.columns,
+        "added" => after.columns,
+        _ => tracked.key.iter().cloned().chain(["What differs".to_owned()]).collect(),
+    };
     let (from, until) = (settled(&a, asked.now), settled(&b, asked.now));
     page.rows = shown
         .into_iter()
@@ -314,16 +326,18 @@ async fn two_times(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut
             let value = |row: &[(String, Value)], name: &str| {
                 row.iter().find(|(known, _)| known == name).map_or(Value::Null, |(_, value)| value.clone())
             };
-            let cells = page
-                .columns
-                .iter()
-                .map(|name| match (old.is_empty(), new.is_empty()) {
-                    (true, _) => markup::value(&value(&new, name), SHORT),
-                    (_, true) => markup::value(&value(&old, name), SHORT),
-                    _ if value(&old, name) == value(&new, name) => markup::value(&value(&new, name), SHORT),
-                    _ => markup::change(&value(&old, name), &value(&new, name), SHORT),
-                })
-                .collect();
+            let whole = if new.is_empty() { &old } else { &new };
+            let both = !old.is_empty() && !new.is_empty();
+            let shown = if both { &tracked.key } else { &page.columns };
+            let mut cells: Vec<Html> =
+                shown.iter().map(|name| markup::value(&value(whole, name), SHORT)).collect();
+            if both {
+                let differs = new.iter().filter(|(name, now)| value(&old, name) != *now);
+                cells.push(markup::named_changes(
+                    differs
+                        .map(|(name, now)| (name.as_str(), markup::change(&value(&old, name), now, SHORT))),
+                ));
+            }
             let to = match (from, until, old.is_empty() || new.is_empty()) {
                 (Some(from), Some(until), false) => {
                     let range = encoded(&format!("{from}..{until}"));
@@ -331,7 +345,8 @@ async fn two_times(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut
                 }
                 _ => asked.links.record(&page.table, &key),
             };
-            let link_at = tracked.key.first().and_then(|name| page.columns.iter().position(|column| column == name));
+            let link_at =
+                tracked.key.first().and_then(|name| page.columns.iter().position(|column| column == name));
             Row { to, cells, link_at: link_at.unwrap_or_default() }
         })
         .collect();

@@ -27,12 +27,7 @@ struct File {
 
 macro_rules! file {
     ($name:expr, $kind:literal, $path:literal) => {
-        File {
-            name: $name,
-            kind: $kind,
-            bytes: include_bytes!($path),
-            version: hash(include_bytes!($path)),
-        }
+        File { name: $name, kind: $kind, bytes: include_bytes!($path), version: hash(include_bytes!($path)) }
     };
 }
 

@@ -66,9 +66,9 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
     let tracked = asked.table().await?;
     let (table, key) = (tracked.table.to_string(), asked.part("key").to_owned());
     let range = asked.part("range");
-    let (a, b) = range
-        .split_once("..")
-        .ok_or_else(|| Failure::wrong(format!("{range:?} is not two versions, such as 3..7 or previous..current")))?;
+    let (a, b) = range.split_once("..").ok_or_else(|| {
+        Failure::wrong(format!("{range:?} is not two versions, such as 3..7 or previous..current"))
+    })?;
     let selectors = (super::version::selector(&asked, a)?, super::version::selector(&asked, b)?);
     let options = DiffOptions::default();
     let diff = asked.audit.diff(&table, &key, &selectors.0, &selectors.1, &options).await?;
@@ -84,7 +84,8 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
         .iter()
         .map(|field| {
             let labels = diff.labels.get(&field.field);
-            let label = |side: usize| labels.and_then(|labels| labels[side].as_ref()).map(ToString::to_string);
+            let label =
+                |side: usize| labels.and_then(|labels| labels[side].as_ref()).map(ToString::to_string);
             let mut row = row(field);
             row.to = within(&format!("/field/{}", encoded(&field.field)));
             row.old_label = label(0).filter(|label| !label.is_empty());
@@ -114,7 +115,8 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
         .collect();
     by.dedup();
     let by = if by.is_empty() { String::new() } else { format!(" by {}", by.join(", ")) };
-    let fields = if rows.len() == 1 { "1 field differs".to_owned() } else { format!("{} fields differ", rows.len()) };
+    let fields =
+        if rows.len() == 1 { "1 field differs".to_owned() } else { format!("{} fields differ", rows.len()) };
     let steps = if between.len() == 1 { "1 change".to_owned() } else { format!("{} changes", between.len()) };
     super::html(&Page {
         sum: format!("{fields} after {steps}{by}"),

@@ -4,7 +4,6 @@ use afterimage::LogQuery;
 use askama::Template;
 use axum::response::Response;
 
-use super::activity::keeping_zone;
 use super::line::{self, Line};
 use super::{PAGE, Shell};
 use crate::access::Act;
@@ -48,15 +47,15 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
             .map(|entry| {
                 // The whole life of the row is counted on its own page: here its record says which version it is.
                 let (table, key) = (entry.table.to_string(), key_text(&entry.key));
-                let restore = asked.may(Act::Revert, &entry.table).then(|| {
-                    asked.links.within(&table, &key, &format!("/restore/id%3A{}", entry.header.id))
-                });
+                let restore = asked
+                    .may(Act::Revert, &entry.table)
+                    .then(|| asked.links.within(&table, &key, &format!("/restore/id%3A{}", entry.header.id)));
                 (line::line(&asked, entry), restore)
             })
             .collect(),
         older: found.next.map(|next| {
             let parameters = parameters.with("before", next.to_string());
-            format!("{}{}", asked.links.base, keeping_zone(&asked, &parameters).on(here))
+            asked.address(here, &parameters)
         }),
         here: asked.links.to(here),
         shell: Shell::new(&asked, "deleted", "Deleted"),

@@ -32,7 +32,9 @@ pub(crate) async fn find(asked: &Asked) -> Result<LogEntry, Failure> {
     query.query.from = Some(at.date());
     query.query.before = Some(at.date().next());
     let entry = asked.audit.log(&query).await?.entries.into_iter().next();
-    entry.filter(|entry| format!("{}.{}", entry.header.date.as_micros(), entry.header.id) == name).ok_or_else(missing)
+    entry
+        .filter(|entry| format!("{}.{}", entry.header.date.as_micros(), entry.header.id) == name)
+        .ok_or_else(missing)
 }
 
 pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
@@ -45,7 +47,8 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
         .iter()
         .map(|change| line::field(&asked, &table, &key, entry.action(), change, LONG))
         .collect();
-    let mut facts = vec![fact("record", &header.id.to_string()), fact("captured", &asked.exactly(header.date))];
+    let mut facts =
+        vec![fact("record", &header.id.to_string()), fact("captured", &asked.exactly(header.date))];
     for (name, value) in [("actor", &header.user), ("reason", &header.reason), ("transaction", &header.tx)] {
         facts.extend(value.as_deref().map(|value| fact(name, value)));
     }

@@ -36,7 +36,8 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
     })
 }
 
-const COLUMNS: [&str; 10] = ["id", "date", "action", "table", "key", "user", "reason", "context", "tx", "changes"];
+const COLUMNS: [&str; 10] =
+    ["id", "date", "action", "table", "key", "user", "reason", "context", "tx", "changes"];
 
 pub(crate) async fn csv(asked: Asked) -> Result<Response, Failure> {
     let guarded = !asked.parameters.has("formulas", "keep");
@@ -101,8 +102,7 @@ where
     tracing::info!(
         target: "afterimage::access", id = asked.id, who = ?asked.visitor.name(), path = asked.path, "exported"
     );
-    let sending =
-        Sending { audit, query, line, end, begin, first: true, next: filter.after, over: false };
+    let sending = Sending { audit, query, line, end, begin, first: true, next: filter.after, over: false };
     let chunks = stream::unfold(sending, async |mut sending| {
         if sending.over {
             return None;

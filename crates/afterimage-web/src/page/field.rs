@@ -37,7 +37,8 @@ struct Page {
 
 pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
     let tracked = asked.table().await?;
-    let (table, key, name) = (tracked.table.to_string(), asked.part("key").to_owned(), asked.part("field").to_owned());
+    let (table, key, name) =
+        (tracked.table.to_string(), asked.part("key").to_owned(), asked.part("field").to_owned());
     // Newest first.
     let all = asked.audit.history(&table, &key).await?;
     if !all.iter().any(|version| value(version, &name).is_some()) {
@@ -61,7 +62,8 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
             continue;
         }
         let date = version.header.date;
-        let restorable = may_restore && !gone && version.number != last && now.is_some() && !values.is_empty();
+        let restorable =
+            may_restore && !gone && version.number != last && now.is_some() && !values.is_empty();
         values.push(Period {
             number: version.number,
             value: match (gone, now) {

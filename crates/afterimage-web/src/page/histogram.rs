@@ -67,11 +67,12 @@ pub(crate) fn histogram(asked: &Asked, summary: &LogSummary, filter: &Parameters
                 height,
                 name: begin.formatted(&asked.zone, if hours { "%a %-d %b %H:%M" } else { "%a %-d %b %Y" }),
                 count: *count,
-                to: format!("{}{}", asked.links.base, filter.on("/")),
+                to: asked.address("/", &filter),
             }
         })
         .collect();
-    let (from, until) = (spans.first()?.0, Moment::from_micros(spans.last()?.1.as_micros() - 1));
+    let (from, until) =
+        (spans.first()?.0, Moment::from_micros(spans.last()?.1.as_micros() - 1).min(asked.now));
     let name = |at: Moment| at.formatted(&asked.zone, if hours { "%a %-d %b %H:%M" } else { "%-d %b %Y" });
     Some(Histogram { bars, width, from: name(from), until: name(until) })
 }

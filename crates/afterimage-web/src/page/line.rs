@@ -64,6 +64,8 @@ pub(crate) struct Line {
 pub(crate) struct Group {
     /// Said of more than one: how many, and by what.
     pub(crate) note: Option<Link>,
+    /// Why, where all say the same.
+    pub(crate) reason: Option<Html>,
     pub(crate) lines: Vec<Line>,
 }
 
@@ -84,7 +86,7 @@ pub(crate) fn days(asked: &Asked, entries: &[LogEntry]) -> Vec<Day> {
         let Some(day) = days.last_mut() else { continue };
         match day.groups.last_mut() {
             Some(group) if line.tie.is_some() && group.lines[0].tie == line.tie => group.lines.push(line),
-            _ => day.groups.push(Group { note: None, lines: vec![line] }),
+            _ => day.groups.push(Group { note: None, reason: None, lines: vec![line] }),
         }
     }
     for group in days.iter_mut().flat_map(|day| &mut day.groups).filter(|group| group.lines.len() > 1) {
@@ -96,8 +98,30 @@ pub(crate) fn days(asked: &Asked, entries: &[LogEntry]) -> Vec<Day> {
         };
         let text = format!("{} changes, {what}", group.lines.len());
         group.note = Some(Link { text: markup::text(&text), to: link.to.clone() });
+        let reason = first.reason.clone();
+        let same = group.lines.iter().all(|line| line.by.reason == reason);
+        // Said once is enough.
+        for by in group.lines.iter_mut().map(|line| &mut line.by) {
+            (by.request, by.transaction) = (None, None);
+            if same {
+                by.reason = None;
+            }
+        }
+        group.reason = reason.filter(|_| same);
     }
     days
+}
+
+/// Records that would be written, which nothing can lead to yet.
+pub(crate) fn preview(asked: &Asked, entries: &[LogEntry]) -> Vec<Line> {
+    let lines = entries.iter().map(|entry| line(asked, entry));
+    lines
+        .map(|line| Line {
+            event: String::new(),
+            by: By { request: None, transaction: None, ..line.by },
+            ..line
+        })
+        .collect()
 }
 
 pub(crate) fn line(asked: &Asked, entry: &LogEntry) -> Line {
@@ -108,10 +132,7 @@ pub(crate) fn line(asked: &Asked, entry: &LogEntry) -> Line {
     let by = by(asked, &entry.header);
     Line {
         verb: verb(action, entry.header.old_key.is_some(), restored),
-        record: Link {
-            text: markup::text(&format!("{table} {key}")),
-            to: asked.links.record(&table, &key),
-        },
+        record: Link { text: markup::text(&format!("{table} {key}")), to: asked.links.record(&table, &key) },
         event: asked.links.event(entry),
         fields: fields(asked, &table, &key, action, &entry.changes, SHOWN),
         more: entry.changes.len().saturating_sub(SHOWN),

@@ -63,7 +63,7 @@ impl Shell {
             who: asked.visitor.name(),
             search: asked.parameters.first("q").unwrap_or_default().to_owned(),
             id: asked.id.clone(),
-            in_utc: (asked.zone != "UTC").then(|| format!("{}{utc}", asked.links.base)),
+            in_utc: (asked.zone != "UTC").then(|| asked.links.exactly(&utc)),
             zone: asked.zone.clone(),
         }
     }

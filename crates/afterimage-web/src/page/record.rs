@@ -49,7 +49,10 @@ struct Page {
 }
 
 /// The value of the column that names a row for people.
-pub(super) fn label<'v>(tracked: &afterimage::TrackedTable, version: &'v Version) -> Option<&'v afterimage::Value> {
+pub(super) fn label<'v>(
+    tracked: &afterimage::TrackedTable,
+    version: &'v Version,
+) -> Option<&'v afterimage::Value> {
     let column = tracked.tracking.label.as_deref()?;
     version.row.iter().find(|(name, _)| name == column).map(|(_, value)| value)
 }
@@ -75,7 +78,7 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
     let here = format!("/r/{}/{}", encoded(&table), encoded(&key));
     let older = shown.last().filter(|_| more).map(|last| {
         let parameters = asked.parameters.only(&["field", "actor"]).with("before", last.number.to_string());
-        format!("{}{}", asked.links.base, super::activity::keeping_zone(&asked, &parameters).on(&here))
+        asked.address(&here, &parameters)
     });
     let mut columns: Vec<String> = tracked.columns.iter().map(|column| column.name.clone()).collect();
     columns.extend(field.filter(|field| !columns.iter().any(|name| name == field)).map(ToOwned::to_owned));

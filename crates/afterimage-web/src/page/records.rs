@@ -65,8 +65,6 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
         rows_with(&asked, query).await?
     };
     let parameters = asked.parameters.only(&["key", "words", "state"]);
-    let base = &asked.links.base;
-    let on = |parameters| format!("{base}{}", super::activity::keeping_zone(&asked, &parameters).on(&here));
     super::html(&Page {
         said: match (words.is_empty(), deleted) {
             (true, false) => "The last changed first, current and deleted.".to_owned(),
@@ -75,7 +73,7 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
             (false, true) => format!("Deleted records that had {words:?} in the end."),
         },
         rows: entries.iter().map(|entry| row(&asked, entry)).collect(),
-        older: next.map(|next| on(parameters.with("before", next.to_string()))),
+        older: next.map(|next| asked.address(&here, &parameters.with("before", next.to_string()))),
         as_of: asked.links.to(&format!("/asof/{}", encoded(&table))),
         here: asked.links.to(&here),
         shell: Shell::new(&asked, "records", format!("Records of {table}")),
@@ -94,7 +92,10 @@ where
 }
 
 /// The rows of which a change answers, by the newest such change of each. A row can come again on a later page.
-async fn rows_with(asked: &Asked, query: LogQuery) -> Result<(Vec<LogEntry>, Option<afterimage::Cursor>), Failure> {
+async fn rows_with(
+    asked: &Asked,
+    query: LogQuery,
+) -> Result<(Vec<LogEntry>, Option<afterimage::Cursor>), Failure> {
     let limit = query.limit.unwrap_or(PAGE);
     let mut entries: Vec<LogEntry> = Vec::new();
     let mut seen = HashSet::new();

@@ -1,6 +1,8 @@
 //! An older version written back: what would change, field by field, a reason, and then the writing.
 
-use afterimage::{Action, DiffOptions, ErrorKind, FieldDiff, Restore, Revert, Selector, Stale, Value, Version};
+use afterimage::{
+    Action, DiffOptions, ErrorKind, FieldDiff, Restore, Revert, Selector, Stale, Value, Version,
+};
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -74,7 +76,9 @@ pub(crate) async fn write(asked: Asked) -> Result<Response, Failure> {
         related: sent.has("related", "yes"),
     };
     let expect = sent.first("expect").and_then(|expect| expect.parse::<u64>().ok());
-    let Some(expect) = expect else { return Err(Failure::wrong("the form says of no version that it is current")) };
+    let Some(expect) = expect else {
+        return Err(Failure::wrong("the form says of no version that it is current"));
+    };
     if filled.reason.is_empty() {
         let failure = Failure::wrong("Say why: the reason is recorded with what is restored.");
         return form(&asked, filled, Some(failure), StatusCode::BAD_REQUEST).await;
@@ -94,7 +98,8 @@ pub(crate) async fn write(asked: Asked) -> Result<Response, Failure> {
             let failure = Failure::wrong("Tick what is to be restored.");
             return form(&asked, filled, Some(failure), StatusCode::BAD_REQUEST).await;
         }
-        let revert = Revert::new(&table, &key, Selector::Record(target.header.id)).expect(Selector::Number(expect));
+        let revert =
+            Revert::new(&table, &key, Selector::Record(target.header.id)).expect(Selector::Number(expect));
         let revert = if gone { revert } else { revert.fields(fields) };
         asked.audit.revert(&revert, &context).await
     };
@@ -145,10 +150,14 @@ async fn form(
             warnings.push(format!("{name} is no column any more: what it was then cannot be written back."));
         }
         if gone && *value == Value::Masked {
-            warnings.push(format!("{name} was not kept, or is hidden from you: it cannot be given back from here."));
+            warnings.push(format!(
+                "{name} was not kept, or is hidden from you: it cannot be given back from here."
+            ));
         }
     }
-    for column in tracked.columns.iter().filter(|column| !target.row.iter().any(|(name, _)| *name == column.name)) {
+    for column in
+        tracked.columns.iter().filter(|column| !target.row.iter().any(|(name, _)| *name == column.name))
+    {
         warnings.push(format!("{} was no column then: it stays as it is.", column.name));
     }
     let rows = if gone { whole(&target) } else { differing(&filled, newest, &target, &known)? };
@@ -159,7 +168,11 @@ async fn form(
         }
         None => (None, None),
     };
-    let what = if gone { format!("Restore {table} {key}") } else { format!("Restore {table} {key} to v{}", target.number) };
+    let what = if gone {
+        format!("Restore {table} {key}")
+    } else {
+        format!("Restore {table} {key} to v{}", target.number)
+    };
     let who = target.header.context_member("label").or_else(|| target.header.user.clone());
     let by = who.map(|who| format!(" by {who}")).unwrap_or_default();
     let page = Page {
@@ -207,8 +220,8 @@ fn differing(
     target: &Version,
     known: &impl Fn(&str) -> bool,
 ) -> Result<Vec<Row>, Failure> {
-    let differences: Vec<FieldDiff> =
-        afterimage::diff(&newest.row, &target.row, &DiffOptions::default()).map_err(afterimage::Error::from)?;
+    let differences: Vec<FieldDiff> = afterimage::diff(&newest.row, &target.row, &DiffOptions::default())
+        .map_err(afterimage::Error::from)?;
     Ok(differences
         .iter()
         .filter(|field| known(&field.field) && target.row.iter().any(|(name, _)| *name == field.field))

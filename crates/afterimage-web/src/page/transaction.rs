@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::activity::grouped;
-use super::line::{self, By, Day, Link};
+use super::line::{self, By, Day, Line, Link};
 use super::{PAGE, Shell};
 use crate::access::Act;
 use crate::address::{encoded, key_text};
@@ -16,6 +16,9 @@ use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::filter::Parameters;
 use crate::markup;
+
+/// So many of the records that would be written are shown.
+const PREVIEWED: usize = 100;
 
 #[derive(Template)]
 #[template(path = "transaction.html")]
@@ -42,7 +45,7 @@ struct Undo {
     /// Whether it is known what would be written.
     ready: bool,
     records: u64,
-    days: Vec<Day>,
+    lines: Vec<Line>,
     skip: bool,
     reason: String,
 }
@@ -174,7 +177,7 @@ async fn preview(
         conflicts,
         ready: would.is_some(),
         records: would.as_ref().map_or(0, |would| would.records),
-        days: line::days(asked, &entries[..entries.len().min(PAGE as usize)]),
+        lines: line::preview(asked, &entries[..entries.len().min(PREVIEWED)]),
         skip,
         reason,
     };

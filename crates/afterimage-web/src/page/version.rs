@@ -65,7 +65,10 @@ pub(crate) async fn at(asked: Asked) -> Result<Response, Failure> {
             let all = asked.audit.history(&table, &key).await?;
             let first = all.last().map(|version| asked.time(version.header.date)).unwrap_or_default();
             let page = Page {
-                banner: format!("Not yet created at {text}: its first version is of {first} ({}).", asked.zone),
+                banner: format!(
+                    "Not yet created at {text}: its first version is of {first} ({}).",
+                    asked.zone
+                ),
                 crumb: text,
                 gone: false,
                 by: None,
@@ -128,7 +131,10 @@ async fn show(
         shell: Shell::new(
             asked,
             "records",
-            format!("{} v{number}", line::title(&tracked.table, &key, super::record::label(tracked, version))),
+            format!(
+                "{} v{number}",
+                line::title(&tracked.table, &key, super::record::label(tracked, version))
+            ),
         ),
         table,
         key,

@@ -7,8 +7,8 @@ use afterimage_core::record::all_fields;
 use afterimage_core::sql::log::{Part, Source};
 use afterimage_core::{Field, Layout, TableName, Value, suggest};
 
-use crate::catalog::{self, Entry, Gap};
 use super::LogQuery;
+use crate::catalog::{self, Entry, Gap};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
 use crate::{introspect, key};
@@ -40,7 +40,16 @@ impl LogSource {
             })
             .collect();
         let seen = introspect::seen(session, &entry.table).await?;
-        Ok(Self { entry, seen, fields, names, keys: Vec::new(), not_keys: Vec::new(), refers: Vec::new(), latest: false })
+        Ok(Self {
+            entry,
+            seen,
+            fields,
+            names,
+            keys: Vec::new(),
+            not_keys: Vec::new(),
+            refers: Vec::new(),
+            latest: false,
+        })
     }
 
     pub(super) fn layout(&self) -> Result<&Layout> {

@@ -54,7 +54,13 @@ impl Afterimage {
             };
             let counts: Vec<LogCount> = kinds
                 .into_iter()
-                .map(|((table, quarter, user, action), records)| LogCount { table, quarter, user, action, records })
+                .map(|((table, quarter, user, action), records)| LogCount {
+                    table,
+                    quarter,
+                    user,
+                    action,
+                    records,
+                })
                 .collect();
             let records = counts.iter().map(|count| count.records).sum();
             Ok(LogSummary { counts, records, more: more.unwrap_or(records >= limit) })

@@ -1,0 +1,396 @@
+//! The pages as somebody without JavaScript gets them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[macro_use]
+mod support;
+
+use std::collections::{BTreeSet, VecDeque};
+
+use axum::http::{Request, StatusCode};
+use support::*;
+
+/// Follows every link from the first page, up to so many pages, and gives each with its text.
+async fn crawl(somebody: &Somebody, from: &str, limit: usize) -> Vec<(String, Answer)> {
+    let mut waiting = VecDeque::from([from.to_owned()]);
+    let mut seen = BTreeSet::from([from.to_owned()]);
+    let mut pages = Vec::new();
+    while let Some(address) = waiting.pop_front() {
+        if pages.len() == limit {
+            break;
+        }
+        let answer = somebody.get(&address).await;
+        let mut links = Vec::new();
+        if answer.status == StatusCode::SEE_OTHER {
+            links.push(answer.location());
+        } else if answer.text.contains("<html") {
+            for attribute in ["href=\"", "data-row=\"", "hx-get=\""] {
+                links.extend(
+                    between(&answer.text, attribute, "\"")
+                        .into_iter()
+                        .map(|link| link.replace("&#38;", "&").replace("&amp;", "&")),
+                );
+            }
+        }
+        for link in links {
+            let link = link.split('#').next().unwrap().to_owned();
+            let link = if let Some(query) = link.strip_prefix('?') {
+                format!("{}?{query}", address.split('?').next().unwrap())
+            } else {
+                link
+            };
+            if !link.is_empty() && seen.insert(link.clone()) {
+                waiting.push_back(link);
+            }
+        }
+        pages.push((address, answer));
+    }
+    pages
+}
+
+on_every_database! {
+    async fn every_link_leads_to_a_page_that_is_there(db: &mut TestDb) {
+        shop(db).await;
+        let admin = Somebody::new(db, "admin");
+        let pages = crawl(&admin, &format!("{BASE}?range=all"), 500).await;
+        assert!(pages.len() > 60, "{}", pages.len());
+        for (address, answer) in &pages {
+            assert!(address.starts_with(BASE), "{address}");
+            // What a masked value would be needed for cannot be undone, and the page says so.
+            let told = address.ends_with("/undo") && said(&answer.text).contains("\"card\" is masked");
+            let fine = answer.status == StatusCode::OK || answer.status == StatusCode::SEE_OTHER || told;
+            assert!(fine, "{address}: {} {}", answer.status, said(&answer.text));
+            for secret in SECRETS {
+                assert!(!answer.text.contains(secret), "{address} shows {secret}");
+            }
+            if !answer.text.contains("<html") {
+                continue;
+            }
+            assert_eq!(between(&answer.text, "<h1", "</h1>").len(), 1, "{address}");
+            assert!(answer.text.ends_with("</html>") || answer.text.trim_end().ends_with("</html>"), "{address}");
+            assert!(!answer.text.contains("<script>") && !answer.text.contains(" style=") && !answer.text.contains(" onclick="), "{address}");
+            assert!(answer.text.len() < 60_000, "{address}: {} bytes", answer.text.len());
+            let ids: Vec<&str> = between(&answer.text, " id=\"", "\"");
+            assert_eq!(ids.len(), ids.iter().collect::<BTreeSet<_>>().len(), "{address}: {ids:?}");
+        }
+    }
+}
+
+on_every_database! {
+    async fn what_somebody_may_not_see_is_on_no_page(db: &mut TestDb) {
+        shop(db).await;
+        let clerk = Somebody::new(db, "clerk");
+        for (address, answer) in crawl(&clerk, &format!("{BASE}?range=all"), 300).await {
+            let text = said(&answer.text);
+            for hidden in ["Bobby", "880088", "chair"] {
+                assert!(!text.contains(hidden), "{address} shows {hidden}: {text}");
+            }
+        }
+        // Told apart from what is not there only to those who may know.
+        let hidden = clerk.get("/r/customer/7").await;
+        let missing = clerk.get("/r/nothing/7").await;
+        assert_eq!((hidden.status, missing.status), (StatusCode::NOT_FOUND, StatusCode::NOT_FOUND));
+        let plain = |answer: &Answer| said(&answer.text).replace("customer", "nothing").split("request").next().unwrap().to_owned();
+        assert_eq!(plain(&hidden), plain(&missing));
+        for query in ["q=K%C3%B6ln", "was=0&field=risk", "now=880088", "q=880088"] {
+            let found = clerk.get(&format!("/?range=all&{query}")).await;
+            assert!(said(&found.text).contains("No change answers this"), "{query}");
+        }
+    }
+}
+
+on_every_database! {
+    /// T1, T15: a change on the border of a page has its values; changes of one request are one group.
+    async fn a_page_border_hides_nothing(db: &mut TestDb) {
+        shop(db).await;
+        for n in 0..120 {
+            db.run(&format!("UPDATE orders SET risk = {} WHERE id = 17", 1000 + n)).await;
+            db.tick().await;
+        }
+        let viewer = Somebody::new(db, "viewer");
+        let mut address = "/?range=all".to_owned();
+        let mut seen = BTreeSet::new();
+        loop {
+            let page = viewer.get(&address).await.ok();
+            for change in between(&page, "<dd>", "</dd>") {
+                let values = said(change);
+                if values.starts_with("removed: 1") && values.contains("added: 1") {
+                    seen.insert(values);
+                }
+            }
+            let older = between(&page, "rel=\"next\" data-key=\"[\" href=\"", "\"").first().map(|link| link.replace("&#38;", "&"));
+            match older {
+                Some(older) => address = older,
+                None => break,
+            }
+        }
+        // From 1000 to 1119, one by one.
+        assert_eq!(seen.iter().filter(|values| values.contains("(+1")).count(), 119, "{seen:?}");
+    }
+}
+
+on_every_database! {
+    async fn changes_of_one_transaction_are_told_together(db: &mut TestDb) {
+        shop(db).await;
+        db.run_as("carol", "recall", "UPDATE customer SET city = 'Bonn'").await;
+        let page = Somebody::new(db, "viewer").get("/?actor=carol").await.ok();
+        assert!(said(&page).contains("2 changes, one transaction recall"), "{}", said(&page));
+    }
+}
+
+on_every_database! {
+    /// T3, T5: what is ticked is written, in one record that says what it restored from, who did it and why.
+    async fn restoring_writes_what_is_ticked_and_nothing_else(db: &mut TestDb) {
+        shop(db).await;
+        let reverter = Somebody::new(db, "reverter");
+        let form = reverter.get("/r/orders/17/restore/1").await.ok();
+        let text = said(&form);
+        assert!(text.contains("Fields to restore (4 differ)"), "{text}");
+        assert!(form.contains("name=\"expect\" value=\"4\""));
+        // Its own value is not shown, and cannot be ticked.
+        assert!(!form.contains("value=\"card\" checked"));
+        let sent = [("expect", "4"), ("field", "total"), ("field", "risk"), ("reason", "wrong price")];
+        let done = reverter.post("/r/orders/17/restore/1", &sent).await;
+        assert_eq!((done.status, done.location()), (StatusCode::SEE_OTHER, format!("{BASE}/r/orders/17")));
+        let versions = db.audit.history("orders", "17").await.unwrap();
+        assert_eq!(versions.len(), 5);
+        let newest = &versions[0];
+        let changed: Vec<&str> = newest.changes.iter().map(|change| change.field.as_str()).collect();
+        assert_eq!(changed, ["total", "risk"]);
+        assert_eq!(newest.header.user.as_deref(), Some("reverter"));
+        assert_eq!(newest.header.reason.as_deref(), Some("wrong price"));
+        assert!(newest.header.context_member("restored_from").unwrap().contains("\"version\":1"));
+        assert_eq!(newest.header.context_member("source").as_deref(), Some("web"));
+        assert!(said(&reverter.get("/r/orders/17").await.ok()).contains("restored 2 fields"));
+        db.verify().await;
+    }
+}
+
+on_every_database! {
+    /// T4: somebody changed the row meanwhile; nothing is lost, neither what they wrote nor what was typed.
+    async fn a_stale_form_writes_nothing_and_keeps_what_was_typed(db: &mut TestDb) {
+        shop(db).await;
+        let reverter = Somebody::new(db, "reverter");
+        db.run_as("carol", "fraud", "UPDATE orders SET notes = 'URGENT: do not ship' WHERE id = 17").await;
+        let sent = [("expect", "4"), ("field", "notes"), ("reason", "typed \"with\" care")];
+        let stale = reverter.post("/r/orders/17/restore/1", &sent).await;
+        assert_eq!(stale.status, StatusCode::CONFLICT);
+        let text = said(&stale.text);
+        for part in ["URGENT: do not ship", "When you looked, v4", "Now, v5", "carol", "fraud", "typed \"with\" care"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert_eq!(db.audit.history("orders", "17").await.unwrap().len(), 5);
+        // Whoever has seen the three states can go on.
+        assert!(stale.text.contains("name=\"expect\" value=\"5\"") && stale.text.contains("value=\"notes\" checked"));
+        // A double click is the same: the second finds another version current.
+        let sent = [("expect", "5"), ("field", "total"), ("reason", "twice")];
+        assert_eq!(reverter.post("/r/orders/17/restore/1", &sent).await.status, StatusCode::SEE_OTHER);
+        assert_eq!(reverter.post("/r/orders/17/restore/1", &sent).await.status, StatusCode::CONFLICT);
+        assert_eq!(db.audit.history("orders", "17").await.unwrap().len(), 6);
+    }
+}
+
+on_every_database! {
+    async fn a_form_without_a_reason_or_a_field_says_so_and_writes_nothing(db: &mut TestDb) {
+        shop(db).await;
+        let reverter = Somebody::new(db, "reverter");
+        for (sent, told) in [
+            (vec![("expect", "4"), ("field", "total"), ("reason", "  ")], "Say why"),
+            (vec![("expect", "4"), ("reason", "because")], "Tick what is to be restored"),
+            (vec![("expect", "4"), ("field", "nothing"), ("reason", "because")], "nothing"),
+        ] {
+            let refused = reverter.post("/r/orders/17/restore/1", &sent).await;
+            assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{}", said(&refused.text));
+            assert!(said(&refused.text).contains(told), "{told}: {}", said(&refused.text));
+        }
+        assert_eq!(db.audit.history("orders", "17").await.unwrap().len(), 4);
+    }
+}
+
+on_every_database! {
+    /// T6: a deleted record is found, looked at, and brought back, in three clicks.
+    async fn a_deleted_record_comes_back_to_life(db: &mut TestDb) {
+        shop(db).await;
+        let reverter = Somebody::new(db, "reverter");
+        let list = reverter.get("/deleted").await.ok();
+        assert!(said(&list).contains("bob deleted orders 14"), "{}", said(&list));
+        let restore = between(&list, "class=\"details\" href=\"", "\"")[0].to_owned();
+        for page in ["/r/orders/14", "/r/orders/14/v/1", "/r/orders/14/v/2", "/r/orders/14/compare/1..2", "/r/orders/14/field/total", "/r/orders/14/at?at=now", &restore] {
+            reverter.get(page).await.ok();
+        }
+        let path = restore.strip_prefix(BASE).unwrap();
+        let done = reverter.post(path, &[("expect", "2"), ("reason", "not a duplicate")]).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", said(&done.text));
+        let newest = &db.audit.history("orders", "14").await.unwrap()[0];
+        assert_eq!((newest.number, newest.header.reason.as_deref()), (3, Some("not a duplicate")));
+        assert!(newest.header.context_member("restored_from").is_some());
+        assert!(!said(&reverter.get("/deleted").await.ok()).contains("orders 14"));
+        db.verify().await;
+    }
+}
+
+on_every_database! {
+    /// T8, T9: values as people type them, actors exactly.
+    async fn people_find_what_they_look_for(db: &mut TestDb) {
+        shop(db).await;
+        let viewer = Somebody::new(db, "viewer");
+        for (query, count) in [
+            ("q=k%C3%B6ln", "1 change"), ("q=1%2C149", "1 change"), ("was=1249", "1 change"), ("now=1149.00&field=total", "1 change"),
+            ("actor=bob", "3 changes"), ("q=label:bob", "0 changes"), ("q=actor:bob+action:delete", "1 change"),
+            ("reason=price+match", "1 change"), ("action=delete", "1 change"), ("table=line", "2 changes"),
+            ("table=line&table=customer", "4 changes"),
+        ] {
+            let page = viewer.get(&format!("/?range=all&{query}")).await.ok();
+            let sum = said(between(&page, "class=\"sum\"", "</p>")[0]);
+            assert!(sum.contains(&format!(" {count}")), "{query}: {sum}");
+        }
+        // Two words that are a table and a key are a record.
+        let found = viewer.get("/?q=order+17").await;
+        assert_eq!((found.status, found.location()), (StatusCode::SEE_OTHER, format!("{BASE}/r/orders/17")));
+    }
+}
+
+on_every_database! {
+    async fn a_table_is_shown_as_it_was_and_compared_with_another_time(db: &mut TestDb) {
+        shop(db).await;
+        let first = moment_of_first_orders(db).await;
+        let viewer = Somebody::new(db, "viewer");
+        let page = said(&viewer.get(&format!("/asof/orders?at={first}")).await.ok());
+        assert!(page.contains("2 rows, as of") && page.contains("1249") && !page.contains("1149"), "{page}");
+        let page = said(&viewer.get(&format!("/asof/orders?at={first}&to=now")).await.ok());
+        assert!(page.contains("0 added 1 removed 1 changed"), "{page}");
+        assert!(page.contains("removed: placed → added: shipped"), "{page}");
+        let found = said(&viewer.get("/asof/orders?at=now&has=shipped").await.ok());
+        assert!(found.contains("1 rows have it"), "{found}");
+        let before = viewer.get("/asof/orders?at=2000-01-01").await;
+        assert_eq!(before.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(said(&before.text).contains("it is tracked since"), "{}", said(&before.text));
+    }
+}
+
+on_every_database! {
+    async fn a_transaction_is_undone_as_a_whole(db: &mut TestDb) {
+        shop(db).await;
+        db.run_as("carol", "wrong file", "UPDATE customer SET city = 'Bonn'").await;
+        let tx = db.audit.history("customer", "7").await.unwrap()[0].header.tx.clone().unwrap();
+        let reverter = Somebody::new(db, "reverter");
+        let preview = said(&reverter.get(&format!("/tx/{tx}/undo")).await.ok());
+        assert!(preview.contains("This would write 2 records") && preview.contains("added: Köln"), "{preview}");
+        assert_eq!(db.audit.history("customer", "7").await.unwrap().len(), 2);
+        let refused = reverter.post(&format!("/tx/{tx}/undo"), &[("reason", "")]).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+        let done = reverter.post(&format!("/tx/{tx}/undo"), &[("reason", "the wrong file")]).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", said(&done.text));
+        assert!(said(&reverter.get(&done.location()).await.ok()).contains("2 changes : 2 updated in customer"));
+        // Again it would take back what has been changed since.
+        let again = reverter.post(&format!("/tx/{tx}/undo"), &[("reason", "again")]).await;
+        assert_eq!(again.status, StatusCode::CONFLICT);
+        assert!(said(&again.text).contains("2 rows have changed again since"), "{}", said(&again.text));
+        db.verify().await;
+    }
+}
+
+on_every_database! {
+    /// T7, T14: masked in the file too, and no formula in it.
+    async fn a_file_is_masked_and_harmless(db: &mut TestDb) {
+        shop(db).await;
+        let viewer = Somebody::new(db, "viewer");
+        let csv = viewer.get("/export.csv?range=all").await;
+        assert!(csv.headers["content-disposition"].to_str().unwrap().contains("changes.csv"));
+        let csv = csv.ok();
+        assert_eq!(csv.lines().count(), 11, "{csv}");
+        assert!(SECRETS.iter().all(|secret| !csv.contains(secret)) && csv.contains("$masked"));
+        let state = viewer.get("/asof/customer/csv?at=now").await.ok();
+        assert!(state.contains(",'=1+1") && state.contains("Köln"), "{state}");
+        let kept = viewer.get("/asof/customer/csv?at=now&formulas=keep").await.ok();
+        assert!(kept.contains(",=1+1"), "{kept}");
+        let json: serde_json::Value = serde_json::from_str(&viewer.get("/export.json?range=all").await.ok()).unwrap();
+        assert_eq!(json.as_array().unwrap().len(), 10);
+        let unbounded = viewer.get("/export.csv").await;
+        assert_eq!(unbounded.status, StatusCode::BAD_REQUEST);
+    }
+}
+
+on_every_database! {
+    async fn a_wrong_question_says_what_is_wrong_and_is_kept(db: &mut TestDb) {
+        shop(db).await;
+        let viewer = Somebody::new(db, "viewer");
+        let wrong = viewer.get("/?q=acter:bob").await;
+        assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+        let text = said(&wrong.text);
+        assert!(text.contains("did you mean \"actor\"?") && wrong.text.contains("value=\"acter:bob\""), "{text}");
+        for (path, status) in [
+            ("/?field=nothing&range=all", StatusCode::BAD_REQUEST),
+            ("/?table=nothing", StatusCode::NOT_FOUND),
+            ("/?since=whenever", StatusCode::BAD_REQUEST),
+            ("/?tz=Mars/Olympus", StatusCode::BAD_REQUEST),
+            ("/?before=x", StatusCode::BAD_REQUEST),
+            ("/r/nothing", StatusCode::NOT_FOUND),
+            ("/r/orders/99", StatusCode::NOT_FOUND),
+            ("/r/orders/17/v/99", StatusCode::NOT_FOUND),
+            ("/r/orders/17/compare/3", StatusCode::BAD_REQUEST),
+            ("/r/orders/17/field/nothing", StatusCode::NOT_FOUND),
+            ("/e/1.2", StatusCode::NOT_FOUND),
+            ("/tx/999999999", StatusCode::NOT_FOUND),
+            ("/nowhere", StatusCode::NOT_FOUND),
+        ] {
+            let answer = viewer.get(path).await;
+            // What is wrong with a filter is said where the filter is.
+            let status = if path.contains("table=nothing") { StatusCode::BAD_REQUEST } else { status };
+            assert_eq!(answer.status, status, "{path}: {}", said(&answer.text));
+            assert!(answer.text.contains("</html>"), "{path}");
+        }
+    }
+}
+
+on_every_database! {
+    async fn nothing_that_another_site_sends_is_written(db: &mut TestDb) {
+        shop(db).await;
+        let reverter = Somebody::new(db, "reverter");
+        let body = "expect=4&field=total&reason=evil";
+        for (header, value) in [("sec-fetch-site", "cross-site"), ("origin", "https://evil.example"), ("origin", "null")] {
+            let request = Request::post(format!("{BASE}/r/orders/17/restore/1")).header(header, value);
+            let refused = reverter.send(request, body).await;
+            assert_eq!(refused.status, StatusCode::FORBIDDEN, "{header}: {value}");
+        }
+        assert_eq!(db.audit.history("orders", "17").await.unwrap().len(), 4);
+    }
+}
+
+on_every_database! {
+    async fn names_with_anything_in_them_have_their_pages(db: &mut TestDb) {
+        shop(db).await;
+        let viewer = Somebody::new(db, "viewer");
+        let page = viewer.get("/r/line").await.ok();
+        let links: Vec<&str> = between(&page, "<th scope=\"row\"><a href=\"", "\"");
+        assert_eq!(links.len(), 2, "{page}");
+        for link in links {
+            assert!(said(&viewer.get(link).await.ok()).contains("1 version"), "{link}");
+        }
+        let page = viewer.get("/r/customer/8").await.ok();
+        assert!(!page.contains("<script>alert") && page.contains("&lt;script&gt;alert(1)"));
+    }
+}
+
+/// A moment after the first orders were written, and before anything else happened to them.
+async fn moment_of_first_orders(db: &TestDb) -> afterimage::Moment {
+    let versions = db.audit.history("orders", "17").await.unwrap();
+    let lines = db.audit.history("line", "order_id=17,what=a/b?c#d").await.unwrap();
+    assert!(lines[0].header.date < versions[versions.len() - 2].header.date);
+    lines[0].header.date
+}
+
+#[tokio::test]
+async fn a_database_that_is_gone_has_a_page_that_says_so() {
+    let pool = sqlx::postgres::PgPoolOptions::new()
+        .acquire_timeout(std::time::Duration::from_secs(2))
+        .connect_lazy("postgres://nobody:s3cret@127.0.0.1:1/nothing")
+        .unwrap();
+    let router = router(afterimage::Afterimage::from_postgres(pool));
+    let admin = Somebody { router, user: Some("admin") };
+    for path in ["/", "/r/orders/17", "/api/log"] {
+        let answer = admin.get(path).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", answer.text);
+        assert!(answer.headers.contains_key("retry-after") && !answer.text.contains("s3cret"));
+    }
+}
