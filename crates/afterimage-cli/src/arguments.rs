@@ -15,7 +15,7 @@ use crate::terminal::Colour;
     name = "afterimage",
     version,
     max_term_width = 100,
-    after_help = "Begin with: afterimage demo\n\nSettings may also stand in afterimage.toml, of the current folder or of ~/.config/afterimage:\n  database_url, password_file, format, tz, actor, color, pager"
+    after_help = "Begin with: afterimage demo\n\nSettings may also stand in afterimage.toml, of the current folder or of ~/.config/afterimage:\n  database_url, password_file, format, tz, actor, color, pager, users"
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -173,14 +173,15 @@ pub(crate) enum Command {
         /// The tables; all, where none is named
         tables: Vec<String>,
     },
-    /// The web interface and REST API, on this machine
+    /// The web interface and REST API
     #[command(
-        after_help = "  afterimage serve\n  afterimage serve --listen 127.0.0.1:9000 --tz Europe/Berlin"
+        after_help = "Without users it listens on this machine only, and whoever uses that may see and revert everything.\n\n  afterimage serve\n  afterimage user add ann --role reverter && afterimage serve --listen 0.0.0.0:8080"
     )]
-    Serve {
-        /// Where to listen: an address of this machine only
-        #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
-        listen: std::net::SocketAddr,
+    Serve(Serve),
+    /// Who may log in to serve
+    User {
+        #[command(subcommand)]
+        command: UserCommand,
     },
     /// Thirteen years of real edits to one table, and a tour of what can be asked
     Demo {
@@ -192,6 +193,105 @@ pub(crate) enum Command {
         #[arg(long)]
         no_serve: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: std::net::SocketAddr,
+    /// How to tell on standard error what happens
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub(crate) log_format: LogFormat,
+}
+
+/// How to tell what happens.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// A JSON document a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum UserCommand {
+    /// Add somebody; the password is asked for, or read from what is piped in
+    Add {
+        /// The name they log in with, by which what they write back is recorded
+        name: String,
+        /// What they may
+        #[arg(long, value_enum, default_value = "viewer")]
+        role: RoleName,
+        /// What they are called
+        #[arg(long)]
+        label: Option<String>,
+        /// Only these tables
+        #[arg(long, value_name = "TABLE", value_delimiter = ',')]
+        tables: Vec<String>,
+        /// Columns whose values they never see
+        #[arg(long, value_name = "TABLE.COLUMN", value_delimiter = ',')]
+        hide: Vec<String>,
+        /// The file that holds the password
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<std::path::PathBuf>,
+    },
+    /// Everybody
+    List,
+    /// Remove somebody
+    Remove {
+        /// Their name
+        name: String,
+    },
+    /// Give somebody another password
+    Password {
+        /// Their name
+        name: String,
+        /// The file that holds it
+        #[arg(long, value_name = "FILE")]
+        password_file: Option<std::path::PathBuf>,
+    },
+    /// Make a token for a program of somebody's: Authorization: Bearer …
+    Token {
+        /// Their name
+        name: String,
+        /// What the token is called
+        token: String,
+        /// Until when it is valid: 90d, 12h, or a date
+        #[arg(long, value_name = "TIME", default_value = "90d")]
+        expires: String,
+        /// No more than this, whatever they may
+        #[arg(long, value_enum, default_value = "viewer")]
+        role: RoleName,
+    },
+    /// Take a token away
+    Revoke {
+        /// Their name
+        name: String,
+        /// What the token is called
+        token: String,
+    },
+}
+
+/// What somebody may.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum RoleName {
+    /// See, and take away as a file
+    Viewer,
+    /// Write old values back, too
+    Reverter,
+    /// Everything
+    Admin,
+}
+
+impl From<RoleName> for afterimage_web::Role {
+    fn from(name: RoleName) -> Self {
+        match name {
+            RoleName::Viewer => Self::Viewer,
+            RoleName::Reverter => Self::Reverter,
+            RoleName::Admin => Self::Admin,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -26,6 +26,8 @@ struct File {
     color: Option<Colour>,
     /// The pager; empty for none.
     pager: Option<String>,
+    /// The file of those who may log in to `serve`.
+    users: Option<PathBuf>,
 }
 
 /// The settings of one run.
@@ -37,7 +39,11 @@ pub(crate) struct Config {
     pub(crate) actor: Option<String>,
     pub(crate) colour: Colour,
     pub(crate) pager: Option<String>,
+    users: PathBuf,
 }
+
+/// The file of users, where no other is named.
+const USERS: &str = "afterimage-users.json";
 
 impl Config {
     pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
@@ -54,8 +60,14 @@ impl Config {
             tz: global.tz.clone().or(file.tz).unwrap_or_else(|| "UTC".to_owned()),
             actor: std::env::var("AFTERIMAGE_ACTOR").ok().filter(|actor| !actor.is_empty()).or(file.actor),
             colour: global.color.or(file.color).unwrap_or_default(),
+            users: file.users.map_or_else(|| PathBuf::from(USERS), |users| folder.join(users)),
             pager: if global.no_pager { Some(String::new()) } else { file.pager },
         })
+    }
+
+    /// The file of those who may log in.
+    pub(crate) fn users(&self) -> &Path {
+        &self.users
     }
 
     pub(crate) fn database_url(&self) -> Result<&str, Failure> {

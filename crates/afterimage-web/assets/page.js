@@ -52,6 +52,13 @@
     act();
   });
 
+  // What was left empty is not part of the address.
+  document.addEventListener("formdata", (event) => {
+    for (const [name, value] of [...event.formData]) {
+      if (value === "" && event.target.method !== "post") event.formData.delete(name);
+    }
+  });
+
   const box = document.getElementById("keys-on");
   if (box) {
     box.checked = on();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use afterimage::{Context, Sight, TableName};
 use axum::http::request::Parts;
+use serde::{Deserialize, Serialize};
 
 /// Something that somebody may do with a table and its history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -29,8 +30,9 @@ pub trait Rights: Send + Sync {
     }
 }
 
-/// Rights that are the same for every table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// Rights that are the same for every table; each has those of the ones before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Sees everything and takes it away as a file.
     Viewer,
@@ -54,12 +56,24 @@ impl Rights for Role {
 pub struct Visitor {
     context: Context,
     rights: Arc<dyn Rights>,
+    log_out: Option<String>,
 }
 
 impl Visitor {
     /// Somebody of these rights. What they write back is recorded with this context: who they are.
     pub fn new(context: Context, rights: impl Rights + 'static) -> Self {
-        Self { context, rights: Arc::new(rights) }
+        Self { context, rights: Arc::new(rights), log_out: None }
+    }
+
+    /// Where they log out, by a form that is sent there.
+    #[must_use]
+    pub fn log_out_at(mut self, address: impl Into<String>) -> Self {
+        self.log_out = Some(address.into());
+        self
+    }
+
+    pub(crate) fn log_out(&self) -> Option<&str> {
+        self.log_out.as_deref()
     }
 
     /// Who they are.

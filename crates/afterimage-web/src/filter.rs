@@ -124,7 +124,9 @@ impl Filter {
             period.before = Some(period.before.map_or(until, |before: Moment| before.min(until)));
         }
         let mut bounded = false;
-        for range in parameters.all("range") {
+        // A time that somebody typed is meant rather than a period that was chosen before.
+        let typed = parameters.first("since").or(parameters.first("until")).is_some();
+        for range in parameters.all("range").filter(|_| !typed) {
             let Some((.., seconds)) = RANGES.iter().find(|(name, ..)| *name == range) else {
                 let names: Vec<&str> = RANGES.iter().map(|(name, ..)| *name).collect();
                 return Err(Failure::wrong(format!(
@@ -201,6 +203,12 @@ mod tests {
     fn a_day_ends_with_its_end() {
         let query = filter("since=2026-11-20&until=2026-11-20").unwrap().query;
         assert_eq!(query.before.unwrap().as_micros() - query.from.unwrap().as_micros(), 86_400_000_000);
+    }
+
+    #[test]
+    fn a_time_that_was_typed_wins_over_a_period_that_was_chosen() {
+        let query = filter("range=1h&since=2026-11-01").unwrap().query;
+        assert_eq!(query.from.unwrap().to_string(), "2026-11-01T00:00:00.000000Z");
     }
 
     #[test]

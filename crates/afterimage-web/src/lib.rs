@@ -32,6 +32,8 @@ mod filter;
 mod markup;
 mod page;
 mod routes;
+#[cfg(feature = "users")]
+pub mod users;
 mod web;
 
 pub use access::{Act, Authorizer, Refusal, Rights, Role, Visitor};

@@ -25,7 +25,7 @@ const LONGEST_BODY: usize = 1 << 20;
 const CORRELATION: &str = "x-correlation-id";
 
 /// What pages may load, and do: nothing but what comes from here.
-const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+const POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src data:; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// The web interface and REST API over one database.
@@ -183,7 +183,7 @@ fn base(head: &axum::http::request::Parts) -> String {
 ///
 /// Browsers say where a request comes from, and no page can make them say otherwise; see "Cross-Site Request Forgery" by
 /// Filippo Valsorda, 2025, and `http.CrossOriginProtection` of Go 1.25.
-fn from_here(headers: &HeaderMap) -> bool {
+pub(crate) fn from_here(headers: &HeaderMap) -> bool {
     let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
     match text(HeaderName::from_static("sec-fetch-site")) {
         Some(site) => site == "same-origin" || site == "none",
@@ -209,7 +209,7 @@ fn correlation(headers: &HeaderMap) -> String {
 }
 
 /// What every answer says of how it may be used.
-fn secure(headers: &mut HeaderMap, kind: Answer, id: &str) {
+pub(crate) fn secure(headers: &mut HeaderMap, kind: Answer, id: &str) {
     let mut set = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };

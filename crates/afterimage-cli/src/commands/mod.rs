@@ -12,6 +12,7 @@ mod restore;
 mod serve;
 mod status;
 mod track;
+mod user;
 mod verify;
 mod views;
 
@@ -70,6 +71,9 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
     let config = Config::load(&arguments.global)?;
     terminal::settle(config.colour);
     terminal::settle_pager(config.pager.clone());
+    if let Command::User { command } = arguments.command {
+        return user::run(&config, command);
+    }
     if let Command::Demo { into, no_serve: _ } = &arguments.command {
         return demo::run(into.as_deref()).await.map(|()| Outcome::Done);
     }
@@ -99,8 +103,10 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
             as_of::run(&audit, &config, &table, &time, filter, limit).await
         }
         Command::Views(request) => views::run(&audit, &config, request).await,
-        Command::Serve { listen } => serve::run(audit, &config, listen).await,
+        Command::Serve(request) => serve::run(audit, &config, request).await,
         Command::Verify { tables } => verify::run(&audit, &config, &tables).await,
-        Command::Demo { .. } | Command::Completions { .. } | Command::Man { .. } => Ok(Outcome::Done),
+        Command::Demo { .. } | Command::User { .. } | Command::Completions { .. } | Command::Man { .. } => {
+            Ok(Outcome::Done)
+        }
     }
 }

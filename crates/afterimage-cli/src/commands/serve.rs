@@ -1,41 +1,102 @@
-//! `serve`: the web interface and the REST API, on this machine only.
+//! `serve`: the web interface and the REST API.
+
+mod metrics;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use afterimage::{Afterimage, Context};
+use afterimage_web::users::Users;
 use afterimage_web::{Refusal, Role, Visitor, Web};
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::middleware::from_fn;
 use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::{Done, Failure};
 use crate::Outcome;
+use crate::arguments::{LogFormat, Serve};
 use crate::config::Config;
+use metrics::Metrics;
 
 /// Serves until it is interrupted; what is being answered then is answered still.
-pub(super) async fn run(audit: Afterimage, config: &Config, listen: SocketAddr) -> Done {
-    if !listen.ip().is_loopback() {
+pub(super) async fn run(audit: Afterimage, config: &Config, request: Serve) -> Done {
+    let listen = request.listen;
+    let users = Users::open(config.users())?;
+    let known = !users.list()?.is_empty();
+    if !known && !listen.ip().is_loopback() {
         return Err(Failure::Usage(format!(
-            "{listen} can be reached from other machines, and serve does not know users yet: give an address of this \
-             machine, such as 127.0.0.1:8080, and put what authenticates before it"
+            "{listen} can be reached from other machines, and there are no users: add some with afterimage user add, or \
+             give an address of this machine, such as 127.0.0.1:8080"
         )));
     }
+    log(request.log_format);
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|error| Failure::Usage(format!("cannot listen on {listen}: {error}")))?;
-    println!("Serving on http://{}/ (interrupt to stop)", listener.local_addr()?);
-    let service = router(audit, config).into_make_service_with_connect_info::<SocketAddr>();
+    let address = listener.local_addr()?;
+    println!("Serving on http://{address}/ (interrupt to stop)");
+    if known {
+        println!("Users of {} log in.", config.users().display());
+        if !listen.ip().is_loopback() {
+            println!("Browsers keep the session only over TLS: put a proxy with a certificate before it.");
+        }
+    } else {
+        println!("Whoever uses this machine may see and revert everything: there are no users.");
+    }
+    let router = router(audit, config, known.then_some(users));
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(interrupted()).await?;
     Ok(Outcome::Done)
 }
 
-/// The interface, and whether the database answers.
-fn router(audit: Afterimage, config: &Config) -> Router {
+/// What happens is told on standard error, a line each.
+fn log(format: LogFormat) {
+    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO);
+    // Whoever embeds the program may have a logger already.
+    let _ = match format {
+        LogFormat::Text => lines.with_ansi(false).compact().try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+}
+
+/// The interface, with whether the database answers, and what was answered how fast.
+fn router(audit: Afterimage, config: &Config, users: Option<Users>) -> Router {
+    let health = audit.clone();
+    let healthy = move || async move {
+        match health.tracked().await {
+            Ok(_) => (StatusCode::OK, "ok\n"),
+            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
+        }
+    };
+    let metrics = Arc::new(Metrics::default());
+    let counted = Arc::clone(&metrics);
+    let pages = match users {
+        Some(users) => users.router().merge(Web::new(audit, users).zone(&config.tz).router()),
+        None => Web::new(audit, whoever_is_here(config)).zone(&config.tz).router(),
+    };
+    // Beside the pages: for what watches over a service.
+    let told = move |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move {
+        let here = peer.ip().to_canonical().is_loopback();
+        if here {
+            (StatusCode::OK, metrics.text())
+        } else {
+            (StatusCode::FORBIDDEN, "from this machine only\n".to_owned())
+        }
+    };
+    pages
+        .layer(from_fn(move |request, next| metrics::counting(Arc::clone(&counted), request, next)))
+        .route("/healthz", get(healthy))
+        .route("/metrics", get(told))
+}
+
+/// Everybody on this machine, under the name that the settings give, or the system.
+fn whoever_is_here(config: &Config) -> impl Fn(&Parts) -> Result<Visitor, Refusal> + Send + Sync + 'static {
     let actor = config.actor.clone().or_else(|| std::env::var("USER").ok()).filter(|actor| !actor.is_empty());
-    let visitor = move |request: &Parts| {
+    move |request: &Parts| {
         // A page elsewhere may send a browser of this machine here, under a name of its own.
         if !names_this_machine(request) {
             return Err(Refusal::Forbidden);
@@ -45,16 +106,7 @@ fn router(audit: Afterimage, config: &Config) -> Router {
             context = context.remote_addr(peer.ip().to_string());
         }
         Ok(Visitor::new(context, Role::Admin))
-    };
-    let health = audit.clone();
-    let healthy = move || async move {
-        match health.tracked().await {
-            Ok(_) => (StatusCode::OK, "ok\n"),
-            Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the database does not answer\n"),
-        }
-    };
-    let web = Web::new(audit, visitor).zone(&config.tz);
-    Router::new().route("/healthz", get(healthy)).fallback_service(web.router())
+    }
 }
 
 /// Whether the host that a request names is this machine: what a name of somebody else's that leads here (DNS rebinding)

@@ -13,8 +13,6 @@ pub(crate) const STYLE: &str = "style.css";
 pub(crate) const SCRIPT: &str = "page.js";
 /// htmx, pinned; see `assets/htmx-LICENSE`.
 pub(crate) const HTMX: &str = "htmx-4.0.1.min.js";
-/// The icon.
-pub(crate) const ICON: &str = "icon.svg";
 
 /// A file of them.
 struct File {
@@ -31,11 +29,10 @@ macro_rules! file {
     };
 }
 
-static FILES: [File; 4] = [
+static FILES: [File; 3] = [
     file!(STYLE, "text/css; charset=utf-8", "../../assets/style.css"),
     file!(SCRIPT, "text/javascript; charset=utf-8", "../../assets/page.js"),
     file!(HTMX, "text/javascript; charset=utf-8", "../../assets/htmx-4.0.1.min.js"),
-    file!(ICON, "image/svg+xml", "../../assets/icon.svg"),
 ];
 
 /// FNV-1a, 64 bit: it only has to differ where the content does.

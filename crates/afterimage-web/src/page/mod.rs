@@ -44,6 +44,8 @@ pub(crate) struct Shell {
     pub(crate) links: Links,
     /// Who is looking.
     pub(crate) who: Option<String>,
+    /// Where they log out.
+    pub(crate) log_out: Option<String>,
     pub(crate) zone: String,
     /// What stands in the search box.
     pub(crate) search: String,
@@ -61,6 +63,7 @@ impl Shell {
             tab,
             links: asked.links.clone(),
             who: asked.visitor.name(),
+            log_out: asked.visitor.log_out().map(ToOwned::to_owned),
             search: asked.parameters.first("q").unwrap_or_default().to_owned(),
             id: asked.id.clone(),
             in_utc: (asked.zone != "UTC").then(|| asked.links.exactly(&utc)),
@@ -120,6 +123,7 @@ pub(crate) fn failure(failure: &Failure, base: &str, head: &Parts, id: &str) -> 
             tab: "",
             links: Links::new(base.to_owned(), &zone),
             who: None,
+            log_out: None,
             zone,
             search: search.clone(),
             id: id.to_owned(),

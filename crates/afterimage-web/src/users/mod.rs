@@ -1,0 +1,207 @@
+//! Users of its own, for where there is no host that has them: kept in a file beside the service, never in the database
+//! that is looked at, so that its role there need not write.
+//!
+//! Passwords are kept as Argon2id hashes, tokens as SHA-256 hashes of what is random anyway. Sessions are in memory: whoever
+//! restarts the service logs everybody out. A file that others can read is refused.
+
+mod attempts;
+mod log_in;
+mod sessions;
+mod store;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use afterimage::{Context, Moment, TableName};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+
+pub use store::{Grant, NewToken, Token, User, UsersError};
+
+use crate::access::{Act, Authorizer, Refusal, Rights, Visitor};
+use attempts::Attempts;
+use sessions::Sessions;
+use store::Store;
+
+/// The cookie of a session. Its prefix makes browsers refuse one that is set from elsewhere, or without TLS; that of this
+/// machine itself counts as safe.
+const COOKIE: &str = "__Host-afterimage";
+
+/// What a token begins with, so that one that was published by mistake is found.
+const TOKEN_PREFIX: &str = "afterimage_";
+
+/// The users of a file, and who of them is logged in.
+#[derive(Clone)]
+pub struct Users {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Mutex<Store>,
+    sessions: Sessions,
+    attempts: Attempts,
+    /// So many passwords are looked at together: each takes memory and a moment.
+    hashing: tokio::sync::Semaphore,
+}
+
+impl std::fmt::Debug for Users {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Users").finish_non_exhaustive()
+    }
+}
+
+impl Users {
+    /// The users of a file; none, where it is not there yet.
+    pub fn open(file: impl Into<PathBuf>) -> Result<Self, UsersError> {
+        let store = Store::open(file.into())?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                store: Mutex::new(store),
+                sessions: Sessions::default(),
+                attempts: Attempts::default(),
+                hashing: tokio::sync::Semaphore::new(2),
+            }),
+        })
+    }
+
+    /// What the file says now.
+    fn current(&self) -> Result<Vec<User>, UsersError> {
+        let mut store = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner);
+        store.refresh()?;
+        Ok(store.users().to_vec())
+    }
+
+    fn change<T>(&self, work: impl FnOnce(&mut Vec<User>) -> Result<T, UsersError>) -> Result<T, UsersError> {
+        let mut store = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner);
+        store.change(work)
+    }
+
+    /// Everybody, without what is secret of them.
+    pub fn list(&self) -> Result<Vec<User>, UsersError> {
+        Ok(self.current()?.into_iter().map(User::without_secrets).collect())
+    }
+
+    /// Adds somebody who logs in with this password.
+    pub fn add(
+        &self,
+        name: &str,
+        label: Option<&str>,
+        password: &str,
+        grant: Grant,
+    ) -> Result<(), UsersError> {
+        let mut user = User::new(name, password, grant)?;
+        user.label = label.map(ToOwned::to_owned);
+        self.change(|users| {
+            if users.iter().any(|known| known.name == user.name) {
+                return Err(UsersError::new(format!("there is a user {name:?} already")));
+            }
+            users.push(user);
+            Ok(())
+        })
+    }
+
+    /// Removes somebody: sessions and tokens of theirs end at once.
+    pub fn remove(&self, name: &str) -> Result<(), UsersError> {
+        self.change(|users| {
+            let before = users.len();
+            users.retain(|user| user.name != name);
+            if users.len() == before { Err(UsersError::no_user(name)) } else { Ok(()) }
+        })
+    }
+
+    /// Gives somebody another password: sessions that began with the old one end.
+    pub fn set_password(&self, name: &str, password: &str) -> Result<(), UsersError> {
+        let hash = store::hash(password)?;
+        self.change(|users| {
+            let user = users.iter_mut().find(|user| user.name == name);
+            user.ok_or_else(|| UsersError::no_user(name))?.set_hash(hash);
+            Ok(())
+        })
+    }
+
+    /// Gives somebody a token for programs, and what it is: it is told only now.
+    pub fn add_token(&self, name: &str, token: NewToken) -> Result<String, UsersError> {
+        let secret = format!("{TOKEN_PREFIX}{}", sessions::random());
+        let kept = token.kept(sessions::fingerprint(&secret));
+        self.change(|users| {
+            let user = users.iter_mut().find(|user| user.name == name);
+            user.ok_or_else(|| UsersError::no_user(name))?.add_token(kept)
+        })?;
+        Ok(secret)
+    }
+
+    /// Takes a token of somebody's away.
+    pub fn revoke_token(&self, name: &str, token: &str) -> Result<(), UsersError> {
+        self.change(|users| {
+            let user = users.iter_mut().find(|user| user.name == name);
+            user.ok_or_else(|| UsersError::no_user(name))?.revoke_token(token)
+        })
+    }
+
+    /// Whose session or token a request has.
+    fn of_request(&self, headers: &HeaderMap) -> Result<Option<(User, Option<Grant>)>, UsersError> {
+        if let Some(secret) = bearer(headers) {
+            let fingerprint = sessions::fingerprint(secret);
+            let found = self.current()?.into_iter().find_map(|user| {
+                let token = user.token_of(&fingerprint, Moment::now())?.clone();
+                Some((user.clone(), Some(user.grant.narrowed(token.role))))
+            });
+            return Ok(found);
+        }
+        let Some(cookie) = cookie(headers) else { return Ok(None) };
+        let users = self.current()?;
+        Ok(self.inner.sessions.user_of(cookie, &users).map(|user| (user, None)))
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    all.flat_map(|value| value.split(';')).find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == COOKIE).then_some(value)
+    })
+}
+
+impl Rights for Grant {
+    fn may(&self, act: Act, table: &TableName) -> bool {
+        let name = table.to_string();
+        self.tables.as_ref().is_none_or(|tables| tables.contains(&name)) && self.role.may(act, table)
+    }
+
+    fn sees(&self, table: &TableName, column: &str) -> bool {
+        !self.hidden.contains(&format!("{table}.{column}"))
+    }
+}
+
+#[async_trait::async_trait]
+impl Authorizer for Users {
+    async fn visitor(&self, request: &Parts) -> Result<Visitor, Refusal> {
+        let by_token = request.headers.contains_key(header::AUTHORIZATION);
+        match self.of_request(&request.headers) {
+            Ok(Some((user, narrowed))) => {
+                let mut context = Context::actor(&user.name);
+                if let Some(label) = &user.label {
+                    context = context.label(label);
+                }
+                let visitor = Visitor::new(context, narrowed.unwrap_or(user.grant));
+                Ok(if by_token { visitor } else { visitor.log_out_at("/logout") })
+            }
+            Ok(None) => {
+                if by_token {
+                    tracing::warn!(target: "afterimage::access", path = request.uri.path(), "an unknown token was refused");
+                }
+                Err(Refusal::Unknown { log_in: Some(log_in::address(&request.uri)) })
+            }
+            Err(error) => {
+                tracing::error!(%error, "the users cannot be read");
+                Err(Refusal::Forbidden)
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Users of its own: logging in and out, tokens, and what each may.
+
+#![cfg(feature = "users")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[allow(unused_macros)]
+#[macro_use]
+mod support;
+
+use afterimage::Moment;
+use afterimage_web::users::{Grant, NewToken, Users};
+use afterimage_web::{Role, Router, Web};
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use support::{TestDb, said, shop};
+use tower::ServiceExt as _;
+
+const PASSWORD: &str = "correct horse battery";
+
+/// The service, its users, and the folder they are kept in.
+async fn service(db: &mut TestDb) -> (Router, Users, tempfile::TempDir) {
+    shop(db).await;
+    let folder = tempfile::tempdir().unwrap();
+    let users = Users::open(folder.path().join("users.json")).unwrap();
+    users.add("ann", Some("Ann Smith"), PASSWORD, Grant::new(Role::Reverter)).unwrap();
+    let hidden = vec!["orders.notes".to_owned()];
+    let grant = Grant { tables: Some(vec!["orders".into()]), hidden, ..Grant::new(Role::Viewer) };
+    users.add("bob", None, PASSWORD, grant).unwrap();
+    let router = users.router().merge(Web::new(db.audit.clone(), users.clone()).router());
+    (router, users, folder)
+}
+
+struct Answer {
+    status: StatusCode,
+    location: String,
+    cookie: String,
+    text: String,
+}
+
+async fn send(router: &Router, request: axum::http::request::Builder, body: &str) -> Answer {
+    let request = request.header("host", "history.example").body(Body::from(body.to_owned())).unwrap();
+    let response = router.clone().oneshot(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    let text = String::from_utf8(body.collect().await.unwrap().to_bytes().to_vec()).unwrap();
+    let header =
+        |name: &str| head.headers.get(name).map(|v| v.to_str().unwrap().to_owned()).unwrap_or_default();
+    Answer { status: head.status, location: header("location"), cookie: header("set-cookie"), text }
+}
+
+async fn log_in(router: &Router, name: &str, password: &str) -> Answer {
+    let mut body = form_urlencoded::Serializer::new(String::new());
+    body.extend_pairs([("name", name), ("password", password), ("to", "/r/orders/17")]);
+    let request = Request::post("/login").header("sec-fetch-site", "same-origin");
+    send(router, request, &body.finish()).await
+}
+
+/// The cookie's name and value.
+fn pair(answer: &Answer) -> String {
+    answer.cookie.split(';').next().unwrap().to_owned()
+}
+
+async fn get(router: &Router, path: &str, cookie: &str) -> Answer {
+    send(router, Request::get(path).header("cookie", cookie), "").await
+}
+
+#[tokio::test]
+async fn somebody_logs_in_goes_on_where_they_were_and_logs_out() {
+    let db = &mut TestDb::sqlite().await;
+    let (router, _users, _folder) = service(db).await;
+    let stranger = get(&router, "/r/orders/17", "").await;
+    assert_eq!(
+        (stranger.status, &*stranger.location),
+        (StatusCode::SEE_OTHER, "/login?to=%2Fr%2Forders%2F17")
+    );
+    assert_eq!(get(&router, "/api/log", "").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(get(&router, &stranger.location, "").await.status, StatusCode::OK);
+    let wrong = log_in(&router, "ann", "correct horse batterx").await;
+    assert_eq!((wrong.status, &*wrong.cookie), (StatusCode::UNAUTHORIZED, ""));
+    let entered = log_in(&router, "ann", PASSWORD).await;
+    assert_eq!((entered.status, &*entered.location), (StatusCode::SEE_OTHER, "/r/orders/17"));
+    for part in ["__Host-afterimage=", "Path=/", "Secure", "HttpOnly", "SameSite=Lax"] {
+        assert!(entered.cookie.contains(part), "{}", entered.cookie);
+    }
+    let cookie = pair(&entered);
+    let page = get(&router, "/r/orders/17", &cookie).await;
+    assert!(said(&page.text).contains("You are Ann Smith.") && page.text.contains("action=\"/logout\""));
+    let written = Request::post("/r/orders/17/restore/1")
+        .header("cookie", &cookie)
+        .header("sec-fetch-site", "same-origin");
+    let done = send(&router, written, "expect=4&field=total&reason=wrong+price").await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    assert_eq!(db.audit.history("orders", "17").await.unwrap()[0].header.user.as_deref(), Some("ann"));
+    let again = log_in(&router, "ann", PASSWORD).await;
+    assert_ne!(pair(&again), cookie);
+    let leave = Request::post("/logout").header("cookie", &cookie).header("sec-fetch-site", "same-origin");
+    assert!(send(&router, leave, "").await.cookie.contains("Max-Age=0"));
+    assert_eq!(get(&router, "/", &cookie).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(get(&router, "/", &pair(&again)).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn each_sees_what_was_granted_and_no_more() {
+    let db = &mut TestDb::sqlite().await;
+    let (router, _users, _folder) = service(db).await;
+    let bob = pair(&log_in(&router, "bob", PASSWORD).await);
+    let page = get(&router, "/?range=all", &bob).await;
+    assert!(
+        page.text.contains("orders 17")
+            && !page.text.contains("customer 7")
+            && !page.text.contains("neighbour")
+    );
+    assert_eq!(get(&router, "/r/customer/7", &bob).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(get(&router, "/r/orders/17/restore/1", &bob).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn whoever_is_removed_or_gets_another_password_is_out_at_once() {
+    let db = &mut TestDb::sqlite().await;
+    let (router, users, folder) = service(db).await;
+    let ann = pair(&log_in(&router, "ann", PASSWORD).await);
+    let bob = pair(&log_in(&router, "bob", PASSWORD).await);
+    // As another program does it, which the service finds in the file.
+    let elsewhere = Users::open(folder.path().join("users.json")).unwrap();
+    elsewhere.remove("ann").unwrap();
+    assert_eq!(get(&router, "/", &ann).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(get(&router, "/", &bob).await.status, StatusCode::OK);
+    users.set_password("bob", "another horse battery").unwrap();
+    assert_eq!(get(&router, "/", &bob).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(log_in(&router, "bob", PASSWORD).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(log_in(&router, "bob", "another horse battery").await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn passwords_cannot_be_tried_for_ever() {
+    let db = &mut TestDb::sqlite().await;
+    let (router, _users, _folder) = service(db).await;
+    for _ in 0..5 {
+        assert_eq!(log_in(&router, "ann", "not her password").await.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(log_in(&router, "ann", PASSWORD).await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(log_in(&router, "bob", PASSWORD).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_token_is_valid_until_it_expires_and_for_no_more_than_it_says() {
+    let db = &mut TestDb::sqlite().await;
+    let (router, users, folder) = service(db).await;
+    let hour = |hours: i64| Moment::from_micros(Moment::now().as_micros() + hours * 3_600_000_000);
+    let token = |name: &str, role, expires| NewToken { name: name.to_owned(), role, expires };
+    let reads = users.add_token("ann", token("reads", Role::Viewer, hour(1))).unwrap();
+    let writes = users.add_token("ann", token("writes", Role::Admin, hour(1))).unwrap();
+    let expired = users.add_token("ann", token("expired", Role::Admin, hour(-1))).unwrap();
+    let asks = async |token: &str| {
+        let request = Request::get("/api/log?range=all").header("authorization", format!("Bearer {token}"));
+        send(&router, request, "").await.status
+    };
+    assert_eq!(asks(&reads).await, StatusCode::OK);
+    assert_eq!(asks(&expired).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(asks("afterimage_guessed").await, StatusCode::UNAUTHORIZED);
+    let reverts = async |token: &str| {
+        let request = Request::post("/api/tables/orders/records/17/revert")
+            .header("authorization", format!("Bearer {token}"));
+        send(&router, request, r#"{"to": 1, "fields": ["total"], "reason": "price"}"#).await.status
+    };
+    assert_eq!(reverts(&reads).await, StatusCode::FORBIDDEN);
+    // No more than its user may, either.
+    assert_eq!(reverts(&writes).await, StatusCode::OK);
+    users.revoke_token("ann", "reads").unwrap();
+    assert_eq!(asks(&reads).await, StatusCode::UNAUTHORIZED);
+    let kept = std::fs::read_to_string(folder.path().join("users.json")).unwrap();
+    assert!(!kept.contains(&writes) && !kept.contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn another_site_logs_nobody_in() {
+    let db = &mut TestDb::sqlite().await;
+    let (router, _users, _folder) = service(db).await;
+    let request = Request::post("/login").header("sec-fetch-site", "cross-site");
+    let refused = send(&router, request, &format!("name=ann&password={PASSWORD}")).await;
+    assert_eq!((refused.status, &*refused.cookie), (StatusCode::FORBIDDEN, ""));
+}
