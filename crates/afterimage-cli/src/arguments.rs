@@ -189,7 +189,7 @@ pub(crate) enum Command {
         /// earlier demo
         #[arg(long, value_name = "URL")]
         into: Option<String>,
-        /// Only the tour, without the web interface that is to come
+        /// Only the tour, without the web interface after it
         #[arg(long)]
         no_serve: bool,
     },

@@ -16,6 +16,8 @@ mod user;
 mod verify;
 mod views;
 
+use std::io::IsTerminal as _;
+
 use afterimage::Afterimage;
 
 use crate::Outcome;
@@ -74,8 +76,13 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
     if let Command::User { command } = arguments.command {
         return user::run(&config, command);
     }
-    if let Command::Demo { into, no_serve: _ } = &arguments.command {
-        return demo::run(into.as_deref()).await.map(|()| Outcome::Done);
+    if let Command::Demo { into, no_serve } = &arguments.command {
+        let audit = demo::run(into.as_deref()).await?;
+        // Where there is nobody to look at it, the tour is all.
+        return match !no_serve && std::io::stdout().is_terminal() {
+            true => serve::for_a_look(audit, &config).await,
+            false => Ok(Outcome::Done),
+        };
     }
     let audit = Afterimage::connect(config.database_url()?).await?;
     match arguments.command {

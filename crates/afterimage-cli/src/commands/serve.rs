@@ -53,6 +53,19 @@ pub(super) async fn run(audit: Afterimage, config: &Config, request: Serve) -> D
     Ok(Outcome::Done)
 }
 
+/// The interface over the database of the demo: on this machine, without users, wherever there is room.
+pub(super) async fn for_a_look(audit: Afterimage, config: &Config) -> Done {
+    let usual = SocketAddr::from(([127, 0, 0, 1], 8080));
+    let listener = match TcpListener::bind(usual).await {
+        Ok(listener) => listener,
+        Err(_) => TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?,
+    };
+    println!("\nNow look at it: http://{}/?range=all (interrupt to stop)", listener.local_addr()?);
+    let service = router(audit, config, None).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, service).with_graceful_shutdown(interrupted()).await?;
+    Ok(Outcome::Done)
+}
+
 /// What happens is told on standard error, a line each.
 fn log(format: LogFormat) {
     let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO);

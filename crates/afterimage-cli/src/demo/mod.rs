@@ -15,8 +15,8 @@ pub(crate) const FILE: &str = "afterimage-demo.db";
 /// The table in it.
 const TABLE: &str = "country_codes";
 
-/// Replays and asks, in a file of its own or in the database at `into`.
-pub(crate) async fn run(into: Option<&str>) -> Result<(), Failure> {
+/// Replays and asks, in a file of its own or in the database at `into`; gives the database.
+pub(crate) async fn run(into: Option<&str>) -> Result<Afterimage, Failure> {
     let audit = match into {
         None => {
             clear_file(Path::new(FILE)).await?;
@@ -30,7 +30,8 @@ pub(crate) async fn run(into: Option<&str>) -> Result<(), Failure> {
     };
     let place = into.map_or_else(|| FILE.to_owned(), afterimage::redacted);
     let replayed = replay::run(&audit).await?;
-    tour::run(&audit, &place, &replayed).await
+    tour::run(&audit, &place, &replayed).await?;
+    Ok(audit)
 }
 
 /// Removes what an earlier demo left, and nothing else.
