@@ -119,7 +119,7 @@ impl Afterimage {
             let mut all = Vec::new();
             for entry in catalog::entries(session).await? {
                 let layout = entry.layout()?.clone();
-                let faults = match health::whereabouts(session, &entry).await? {
+                let mut faults = match health::whereabouts(session, &entry).await? {
                     _ if entry.stage == catalog::Stage::Stopped => Vec::new(),
                     None => vec![Fault::Gone],
                     Some(name) => match introspect::exact(session, &name).await? {
@@ -127,9 +127,16 @@ impl Afterimage {
                         None => vec![Fault::Gone],
                     },
                 };
-                let count = session.dialect().count(&layout.history);
+                let records = match introspect::exact(session, &layout.history).await? {
+                    Some(_) => session.int(&session.dialect().count(&layout.history), &[]).await?,
+                    // Somebody dropped it, or tracking was interrupted before it was made.
+                    None => {
+                        faults.push(Fault::Missing(format!("the history {}", layout.history)));
+                        None
+                    }
+                };
                 all.push(TableStatus {
-                    records: session.int(&count, &[]).await?.unwrap_or_default(),
+                    records: records.unwrap_or_default(),
                     state: health::state(entry.stage, &faults),
                     storage: layout.storage,
                     history: introspect::seen(session, &layout.history).await?,

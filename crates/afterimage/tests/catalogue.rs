@@ -87,3 +87,17 @@ on_every_database! {
         assert_eq!(db.signs("doc", "1").await, "+");
     }
 }
+
+on_every_database! {
+    /// Where tracking was interrupted before it had made the history, or somebody dropped it, the rest is told still.
+    async fn a_history_that_is_not_there_is_a_fault_and_no_error(db: &mut TestDb) {
+        db.run("CREATE TABLE doc (id INTEGER PRIMARY KEY); CREATE TABLE item (id INTEGER PRIMARY KEY)").await;
+        db.track("doc", Tracking::new()).await;
+        db.track("item", Tracking::new()).await;
+        db.run("DROP TABLE doc_history").await;
+        let status = db.audit.status().await.unwrap();
+        assert!(!status[0].is_healthy() && status[1].is_healthy(), "{status:?}");
+        let faults: Vec<String> = status[0].faults.iter().map(ToString::to_string).collect();
+        assert!(faults.iter().any(|fault| fault.contains("doc_history is missing")), "{faults:?}");
+    }
+}
