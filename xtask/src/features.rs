@@ -7,8 +7,9 @@ use afterimage_throwaway::run;
 use crate::{Outcome, metadata};
 
 /// The published crates, with the features of which at least one is needed.
-const PUBLISHED: [(&str, &[&str]); 2] =
-    [("afterimage-core", &[]), ("afterimage", &["sqlite", "postgres", "mysql"])];
+const DATABASES: &[&str] = &["sqlite", "postgres", "mysql"];
+const PUBLISHED: [(&str, &[&str]); 3] =
+    [("afterimage-core", &[]), ("afterimage", DATABASES), ("afterimage-web", DATABASES)];
 
 pub(crate) fn check() -> Outcome {
     let metadata = metadata(&["--no-deps"])?;

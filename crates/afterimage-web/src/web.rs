@@ -60,8 +60,8 @@ impl Web {
         self
     }
 
-    /// The router. It can be nested under any path, or served as it is.
-    pub fn router(self) -> Router {
+    /// The router. It can be nested under any path, or served as it is; it fits a router of any state.
+    pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
         let mut router = Router::new();
         for route in ROUTES {
             let web = self.clone();

@@ -39,7 +39,7 @@ async fn crawl(somebody: &Somebody, from: &str, limit: usize) -> Vec<(String, An
             } else {
                 link
             };
-            if !link.is_empty() && seen.insert(link.clone()) {
+            if !link.is_empty() && !link.starts_with("data:") && seen.insert(link.clone()) {
                 waiting.push_back(link);
             }
         }

@@ -3,10 +3,12 @@
 use afterimage::orm::Tracked as _;
 use afterimage::tower::AuditLayer;
 use afterimage::{Afterimage, Context, Error, ErrorKind, PointInTime};
+use afterimage_web::{Refusal, Role, Visitor, Web};
 use axum::extract::{Path, Query, Request, State};
-use axum::http::StatusCode;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
@@ -23,6 +25,8 @@ pub fn router(audit: Afterimage) -> Router {
         .route("/orders/{id}/cancel", post(cancel))
         .route("/orders/{id}/undo", post(undo))
         .route("/orders/{id}/history", get(history))
+        .route("/login", get(log_in))
+        .nest("/history", Web::new(audit.clone(), authorize).router())
         .layer(AuditLayer::new(|request| match request.extensions.get::<User>() {
             Some(User(name)) => Context::actor(name),
             None => Context::new(),
@@ -35,9 +39,31 @@ pub fn router(audit: Afterimage) -> Router {
 #[derive(Debug, Clone)]
 struct User(String);
 
+/// Who may look at the history, and write old values back: whoever is known.
+fn authorize(request: &Parts) -> Result<Visitor, Refusal> {
+    match request.extensions.get::<User>() {
+        Some(User(name)) => Ok(Visitor::new(Context::actor(name), Role::Reverter)),
+        None => Err(Refusal::Unknown { log_in: Some("/login?as=ann".to_owned()) }),
+    }
+}
+
+#[derive(Deserialize)]
+struct LogIn {
+    r#as: String,
+}
+
+/// Stands for a page that asks for a password.
+async fn log_in(Query(LogIn { r#as: user }): Query<LogIn>) -> impl IntoResponse {
+    let name: String = user.chars().filter(char::is_ascii_alphanumeric).collect();
+    let cookie = format!("user={name}; Path=/; HttpOnly; SameSite=Lax");
+    ([(header::SET_COOKIE, cookie)], Redirect::to("/history"))
+}
+
 /// Stands for whatever authenticates: a session, a token.
 async fn authenticate(mut request: Request, next: Next) -> Response {
-    let user = request.headers().get("x-user").and_then(|name| name.to_str().ok());
+    let cookie = request.headers().get(header::COOKIE).and_then(|cookie| cookie.to_str().ok());
+    let cookie = cookie.and_then(|cookie| cookie.split("; ").find_map(|pair| pair.strip_prefix("user=")));
+    let user = request.headers().get("x-user").and_then(|name| name.to_str().ok()).or(cookie);
     if let Some(user) = user.map(|name| User(name.to_owned())) {
         request.extensions_mut().insert(user);
     }

@@ -5,6 +5,8 @@
 //! curl -X POST localhost:3000/orders/1/cancel -H 'x-user: bob' -H 'content-type: application/json' -d '{"reason":"changed their mind"}'
 //! curl localhost:3000/orders/1/history
 //! ```
+//!
+//! And in a browser <http://localhost:3000/history>.
 
 use sea_orm::ConnectionTrait as _;
 

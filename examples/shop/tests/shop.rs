@@ -101,3 +101,30 @@ async fn who_touches_a_card_is_heard_of_and_its_number_nowhere() {
     assert_eq!(raised.last().unwrap(), "eve changed the card of customer 1");
     assert!(!format!("{:?}", audit.history("customer", "1").await.unwrap()).contains("4111"));
 }
+
+/// The history in a browser: for whoever is known, under the shop's own roof, and what they write back is theirs.
+#[tokio::test]
+async fn the_history_has_its_pages() {
+    let (audit, _) = shop().await;
+    let placed = json!({ "customer": 1, "items": [["pen", 3]] });
+    ask(&audit, Method::POST, "/orders", "ann", placed).await;
+    let why = json!({ "reason": "changed their mind" });
+    ask(&audit, Method::POST, "/orders/1/cancel", "bob", why).await;
+    let visit = async |method: Method, path: &str, cookie: &str, body: &'static str| {
+        let request = Request::builder().method(method).uri(path).header("cookie", cookie);
+        let request = request.header("sec-fetch-site", "same-origin").body(Body::from(body)).unwrap();
+        let response = api::router(audit.clone()).oneshot(request).await.unwrap();
+        let status = response.status();
+        let bytes = axum::body::to_bytes(response.into_body(), 100_000).await.unwrap();
+        (status, String::from_utf8(bytes.to_vec()).unwrap())
+    };
+    assert_eq!(visit(Method::GET, "/history", "", "").await.0, StatusCode::SEE_OTHER);
+    let (status, page) = visit(Method::GET, "/history", "user=carl", "").await;
+    assert!(status.is_success() && page.contains("changed their mind"), "{page}");
+    let orders = audit.tracked().await.unwrap().remove(0).table.to_string();
+    let form = "expect=2&field=status&reason=they+want+it+after+all";
+    let path = format!("/history/r/{orders}/1/restore/1");
+    assert_eq!(visit(Method::POST, &path, "user=carl", form).await.0, StatusCode::SEE_OTHER);
+    let newest = audit.history(&orders, "1").await.unwrap().remove(0);
+    assert_eq!(newest.header.user.as_deref(), Some("carl"));
+}

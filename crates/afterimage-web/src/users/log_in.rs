@@ -35,7 +35,7 @@ pub(super) fn address(to: &Uri) -> String {
 impl Users {
     /// The pages for logging in, `/login`, and out, `/logout`: to be merged with the router of [`Web`](crate::Web) that
     /// these users authorize, both at the root.
-    pub fn router(&self) -> Router {
+    pub fn router<S: Clone + Send + Sync + 'static>(&self) -> Router<S> {
         let (show, enter, leave) = (self.clone(), self.clone(), self.clone());
         Router::new()
             .route(
