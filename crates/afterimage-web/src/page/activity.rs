@@ -22,6 +22,9 @@ const COUNTED: u64 = 10_000;
 /// The same where each has to be looked at.
 const LOOKED_AT: u64 = 1_000;
 
+/// So many seconds back it is looked for words and values, where nobody says how far.
+const LOOKED_BACK: i64 = 30 * 24 * 3600;
+
 /// So many choices of a facet are offered.
 const CHOICES: usize = 12;
 
@@ -135,7 +138,12 @@ async fn show(asked: Asked, actor: Option<String>) -> Result<Response, Failure> 
     let unchosen = Filter::read(&asked.parameters.without(&["actor", "action"]), asked.now, &asked.zone)?;
     let mut wide = LogQuery::from(unchosen.query).limit(if filter.is_cheap() { COUNTED } else { LOOKED_AT });
     (wide.query.from, wide.query.before) = (query.from, query.before);
+    let all_are_here = filter.after.is_none()
+        && page.next.is_none()
+        && parameters.first("actor").or(parameters.first("action")).is_none();
     let summary = match actor {
+        // Nothing has to be looked for twice.
+        _ if all_are_here => LogSummary::of(&page.entries),
         Some(_) => asked.audit.log_summary(&LogQuery { query: query.clone(), ..wide.clone() }).await?,
         None => asked.audit.log_summary(&wide).await?,
     };
@@ -175,7 +183,11 @@ async fn show(asked: Asked, actor: Option<String>) -> Result<Response, Failure> 
         histogram: histogram(&asked, &counted, &parameters),
         days: line::days(&asked, &page.entries),
         gaps: gaps(&asked, &page),
-        ways_out: if empty { ways_out(&parameters, on) } else { Vec::new() },
+        ways_out: if empty || (!filter.bounded && !filter.is_cheap()) {
+            ways_out(&parameters, on)
+        } else {
+            Vec::new()
+        },
         older: page
             .next
             .filter(|_| !empty)
@@ -263,25 +275,25 @@ async fn found(asked: &Asked, filter: &Filter) -> Result<Found, Failure> {
         let (page, query) = ask(filter.query.clone()).await?;
         return Ok(Found { page, query, range: None, note: None });
     }
+    // What has to be looked for is looked for once, and not in all there is.
+    if !filter.is_cheap() {
+        let mut query = filter.query.clone();
+        query.from = Some(ago(asked.now, LOOKED_BACK));
+        let (page, query) = ask(query).await?;
+        let note = page.next.is_none().then(|| "Looked for in the last 30 days.".to_owned());
+        return Ok(Found { page, query, range: Some("30d"), note });
+    }
     // The first page of nothing in particular says what is newest, however long ago that is.
-    let anything = filter.is_cheap();
     for (name, said, seconds) in &RANGES[1..] {
         let mut query = filter.query.clone();
         query.from = seconds.map(|seconds| ago(asked.now, seconds));
-        if seconds.is_none() && !anything {
-            break;
-        }
         let (page, query) = ask(query).await?;
-        let last = seconds.is_none() || (!anything && *name == "30d");
-        if page.entries.is_empty() && !last {
+        if page.entries.is_empty() && seconds.is_some() {
             continue;
         }
-        let note = (*name != "24h").then(|| match page.entries.is_empty() {
-            true => "Nothing in the last 30 days.".to_owned(),
-            false if seconds.is_none() => {
-                "Nothing in the last 30 days: these are the newest changes.".to_owned()
-            }
-            false => format!("Nothing more recent: these are the {said}."),
+        let note = (*name != "24h" && !page.entries.is_empty()).then(|| match seconds {
+            Some(_) => format!("Nothing more recent: these are the {said}."),
+            None => "Nothing in the last 30 days: these are the newest changes.".to_owned(),
         });
         return Ok(Found { page, query, range: Some(name), note });
     }

@@ -6,7 +6,7 @@ use afterimage_core::matching::Matcher;
 use afterimage_core::sql::log::QUARTER;
 use afterimage_core::{Action, Moment, TableName};
 
-use super::{HISTORIES, LogQuery, each_of, sources};
+use super::{HISTORIES, LogEntry, LogQuery, each_of, sources};
 use crate::database::Afterimage;
 use crate::error::Result;
 use crate::session::Session;
@@ -37,6 +37,34 @@ pub struct LogSummary {
     pub more: bool,
 }
 
+/// The quarter of an hour of a moment.
+fn quarter(date: Moment) -> Moment {
+    let date = date.as_micros();
+    Moment::from_micros(date - date.rem_euclid(QUARTER))
+}
+
+impl LogSummary {
+    /// Of these changes, where they are all there are.
+    pub fn of(entries: &[LogEntry]) -> Self {
+        let mut kinds: HashMap<Kind, u64> = HashMap::new();
+        for entry in entries {
+            let kind =
+                (entry.table.clone(), quarter(entry.header.date), entry.header.user.clone(), entry.action());
+            *kinds.entry(kind).or_default() += 1;
+        }
+        Self::from_kinds(kinds)
+    }
+
+    fn from_kinds(kinds: HashMap<Kind, u64>) -> Self {
+        let counts: Vec<LogCount> = kinds
+            .into_iter()
+            .map(|((table, quarter, user, action), records)| LogCount { table, quarter, user, action, records })
+            .collect();
+        let records = counts.iter().map(|count| count.records).sum();
+        Self { counts, records, more: false }
+    }
+}
+
 impl Afterimage {
     /// Counts the changes that answer a query, the newest up to its limit: the cost is bounded by that, whatever there is.
     ///
@@ -52,18 +80,8 @@ impl Afterimage {
             } else {
                 Some(looked_at(session, query, &mut add).await?)
             };
-            let counts: Vec<LogCount> = kinds
-                .into_iter()
-                .map(|((table, quarter, user, action), records)| LogCount {
-                    table,
-                    quarter,
-                    user,
-                    action,
-                    records,
-                })
-                .collect();
-            let records = counts.iter().map(|count| count.records).sum();
-            Ok(LogSummary { counts, records, more: more.unwrap_or(records >= limit) })
+            let summary = LogSummary::from_kinds(kinds);
+            Ok(LogSummary { more: more.unwrap_or(summary.records >= limit), ..summary })
         })
         .await
     }
@@ -99,8 +117,7 @@ async fn counted(session: &mut Session, query: &LogQuery, add: &mut impl FnMut(K
 async fn looked_at(session: &mut Session, query: &LogQuery, add: &mut impl FnMut(Kind, u64)) -> Result<bool> {
     let sources = sources(session, query).await?;
     let (next, _) = each_of(session, &sources, query, |entry| {
-        let date = entry.header.date.as_micros();
-        let quarter = Moment::from_micros(date - date.rem_euclid(QUARTER));
+        let quarter = quarter(entry.header.date);
         let action = entry.action();
         add((entry.table, quarter, entry.header.user, action), 1);
         true
