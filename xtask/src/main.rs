@@ -2,6 +2,7 @@
 
 mod features;
 mod licences;
+mod pictures;
 
 use std::process::{Command, ExitCode};
 
@@ -13,6 +14,7 @@ cargo xtask test [ARGS…]    runs all tests against throwaway servers; ARGS go 
 cargo xtask bench [ARGS…]   measures what an audit trail costs, beside the plain table and beside others: --help
 cargo xtask features        checks that each feature of the library compiles alone
 cargo xtask licences        checks that every dependency's licence is one we may use
+cargo xtask pictures        takes the guide's pictures of the web interface, in Chromium
 cargo xtask shell           starts a throwaway PostgreSQL, prints its address, and stops it when you press Enter";
 
 fn main() -> ExitCode {
@@ -24,6 +26,7 @@ fn main() -> ExitCode {
         "bench" => bench(&rest),
         "features" => features::check(),
         "licences" => licences::check(),
+        "pictures" => pictures::take(),
         "shell" => shell(),
         _ => {
             eprintln!("{HELP}");

@@ -58,7 +58,13 @@ impl LogSummary {
     fn from_kinds(kinds: HashMap<Kind, u64>) -> Self {
         let counts: Vec<LogCount> = kinds
             .into_iter()
-            .map(|((table, quarter, user, action), records)| LogCount { table, quarter, user, action, records })
+            .map(|((table, quarter, user, action), records)| LogCount {
+                table,
+                quarter,
+                user,
+                action,
+                records,
+            })
             .collect();
         let records = counts.iter().map(|count| count.records).sum();
         Self { counts, records, more: false }
