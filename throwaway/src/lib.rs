@@ -82,6 +82,48 @@ impl Process {
     }
 }
 
+/// A running chromedriver.
+#[derive(Debug)]
+pub struct Chromedriver {
+    child: Child,
+    port: u16,
+}
+
+impl Chromedriver {
+    /// Starts one, installing it and Chromium where they are missing.
+    pub fn start() -> Outcome<Self> {
+        need("chromium", "chromium")?;
+        need("chromedriver", "chromium-driver")?;
+        let port = free_port()?;
+        let mut command = Command::new("chromedriver");
+        command.arg(format!("--port={port}")).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut started = Self { child: command.spawn()?, port };
+        let begun = Instant::now();
+        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if let Some(status) = started.child.try_wait()? {
+                return Err(format!("chromedriver ended as it started: {status}").into());
+            }
+            if begun.elapsed() > PATIENCE {
+                return Err(format!("chromedriver did not start within {} s", PATIENCE.as_secs()).into());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(started)
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+}
+
+impl Drop for Chromedriver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// How long a server may take to start.
 const PATIENCE: Duration = Duration::from_secs(60);
 

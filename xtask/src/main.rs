@@ -14,6 +14,7 @@ cargo xtask test [ARGS…]    runs all tests against throwaway servers; ARGS go 
 cargo xtask bench [ARGS…]   measures what an audit trail costs, beside the plain table and beside others: --help
 cargo xtask features        checks that each feature of the library compiles alone
 cargo xtask licences        checks that every dependency's licence is one we may use
+cargo xtask browser [ARGS…] runs the tests of the web interface that need a browser; installs Chromium where it is missing
 cargo xtask pictures        takes the guide's pictures of the web interface, in Chromium
 cargo xtask shell           starts a throwaway PostgreSQL, prints its address, and stops it when you press Enter";
 
@@ -26,6 +27,7 @@ fn main() -> ExitCode {
         "bench" => bench(&rest),
         "features" => features::check(),
         "licences" => licences::check(),
+        "browser" => browser(&rest),
         "pictures" => pictures::take(),
         "shell" => shell(),
         _ => {
@@ -60,6 +62,13 @@ fn test(rest: &[String]) -> Outcome {
         run(Command::new("cargo").args(["test", "--workspace", "--all-features", "--doc"]))?;
     }
     Ok(())
+}
+
+fn browser(rest: &[String]) -> Outcome {
+    let driver = server::Chromedriver::start()?;
+    let mut cargo = Command::new("cargo");
+    cargo.args(["test", "--package", "afterimage-web", "--all-features", "--test", "browser"]).args(rest);
+    run(cargo.args(["--", "--ignored"]).env("AFTERIMAGE_TEST_CHROMEDRIVER", driver.url()))
 }
 
 fn bench(rest: &[String]) -> Outcome {
