@@ -138,9 +138,4 @@ impl Asked {
     pub(crate) fn clock(&self, moment: Moment) -> String {
         moment.formatted(&self.zone, "%H:%M:%S")
     }
-
-    /// The same for programs.
-    pub(crate) fn exactly(&self, moment: Moment) -> String {
-        moment.to_string()
-    }
 }

@@ -47,8 +47,7 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
         .iter()
         .map(|change| line::field(&asked, &table, &key, entry.action(), change, LONG))
         .collect();
-    let mut facts =
-        vec![fact("record", &header.id.to_string()), fact("captured", &asked.exactly(header.date))];
+    let mut facts = vec![fact("record", &header.id.to_string()), fact("captured", &header.date.to_string())];
     for (name, value) in [("actor", &header.user), ("reason", &header.reason), ("transaction", &header.tx)] {
         facts.extend(value.as_deref().map(|value| fact(name, value)));
     }

@@ -202,7 +202,7 @@ pub(crate) fn by(asked: &Asked, header: &Header) -> By {
             .map(|source| markup::text(&source)),
     };
     By {
-        exactly: asked.exactly(header.date),
+        exactly: header.date.to_string(),
         time: asked.time(header.date),
         clock: asked.clock(header.date),
         actor,
