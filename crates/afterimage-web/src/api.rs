@@ -367,8 +367,9 @@ pub(crate) async fn revert(asked: Asked) -> Result<Response, Failure> {
         Json::String(text) => text.clone(),
         other => return Err(Failure::wrong(format!("to is a version or a time, not {other}"))),
     };
+    let fields = asked.writable(&asked.table().await?, body.fields.unwrap_or_default())?;
     let mut revert = Revert::new(asked.part("table"), asked.part("key"), selector(&asked, &to)?)
-        .fields(body.fields.unwrap_or_default())
+        .fields(fields)
         .dry_run(body.dry_run);
     if let Some(expect) = body.expect {
         revert = revert.expect(Selector::Number(expect));

@@ -111,6 +111,22 @@ impl Asked {
         self.whole.seen_through(self.visitor.sight(act))
     }
 
+    /// The fields that are to be written back, of those asked for, or of all: none that they may not see.
+    pub(crate) fn writable(&self, table: &TrackedTable, fields: Vec<String>) -> Result<Vec<String>, Failure> {
+        let hidden = |name: &String| !table.key.contains(name) && !self.visitor.sees(&table.table, name);
+        if let Some(name) = fields.iter().find(|name| hidden(name)) {
+            return Err(Failure::forbidden(format!(
+                "{name} is hidden from you, so that you cannot write it back."
+            )));
+        }
+        if fields.is_empty() && table.columns.iter().any(|column| hidden(&column.name)) {
+            let seen =
+                table.columns.iter().filter(|column| !column.masked && !table.key.contains(&column.name));
+            return Ok(seen.map(|column| column.name.clone()).collect());
+        }
+        Ok(fields)
+    }
+
     /// The tables that a transaction touched, whether or not they may be viewed.
     pub(crate) async fn tables_of_transaction(&self, id: &str) -> Result<Vec<TableName>, Failure> {
         let mut query = LogQuery::default();

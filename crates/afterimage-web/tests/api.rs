@@ -115,3 +115,19 @@ on_every_database! {
         assert_eq!(tried.location(), format!("{BASE}/api/tables/orders/records/a%2Fb/versions/1"));
     }
 }
+
+on_every_database! {
+    async fn nobody_writes_back_what_they_do_not_see(db: &mut TestDb) {
+        shop(db).await;
+        let careful = Somebody::new(db, "careful");
+        let path = "/api/tables/orders/records/17/revert";
+        let refused = careful.post_json(path, &json!({"to": 1, "fields": ["risk"], "reason": "x"})).await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+        let form = [("expect", "4"), ("field", "risk"), ("reason", "x")];
+        assert_eq!(careful.post("/r/orders/17/restore/1", &form).await.status, StatusCode::FORBIDDEN);
+        assert_eq!(db.audit.history("orders", "17").await.unwrap().len(), 4);
+        // Without fields, it is all that they see; what is masked for everybody stays out of it, too.
+        let done = careful.post_json(path, &json!({"to": 3, "reason": "x"})).await.json();
+        assert_eq!(done["entries"][0]["changes"].as_object().unwrap().keys().collect::<Vec<_>>(), ["status"]);
+    }
+}

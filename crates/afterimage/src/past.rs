@@ -97,6 +97,7 @@ impl Afterimage {
     async fn past(&self, what: What) -> Result<Past> {
         let mut session = self.open(self.dialect().open(false)).await?;
         session.remembered().sees_one_moment = true;
+        session.remembered().eyes = self.eyes.clone();
         Ok(Past {
             what,
             database: self.database(),

@@ -116,3 +116,15 @@ on_every_database! {
         }
     }
 }
+
+on_every_database! {
+    async fn the_past_connection_sees_no_more(db: &mut TestDb) {
+        let clerk = office(db, afterimage::Storage::Snapshot).await;
+        let past = clerk.at(PointInTime::Now).await.unwrap();
+        assert!(past.sql("SELECT word FROM secret").await.is_err());
+        let counted = past.sql("SELECT count(salary) FROM person").await.unwrap();
+        let whole = db.audit.at(PointInTime::Now).await.unwrap().sql("SELECT count(salary) FROM person").await.unwrap();
+        assert_eq!(db.text(&counted).await.as_deref(), Some("0"));
+        assert_eq!(db.text(&whole).await.as_deref(), Some("1"));
+    }
+}

@@ -83,7 +83,8 @@ pub(crate) async fn write(asked: Asked) -> Result<Response, Failure> {
         let failure = Failure::wrong("Say why: the reason is recorded with what is restored.");
         return form(&asked, filled, Some(failure), StatusCode::BAD_REQUEST).await;
     }
-    let (table, key) = (asked.table().await?.table.to_string(), asked.part("key").to_owned());
+    let tracked = asked.table().await?;
+    let (table, key) = (tracked.table.to_string(), asked.part("key").to_owned());
     let all = asked.audit.history(&table, &key).await?;
     let target = target(&asked, &all).await?;
     let context = asked.context(&filled.reason);
@@ -100,7 +101,7 @@ pub(crate) async fn write(asked: Asked) -> Result<Response, Failure> {
         }
         let revert =
             Revert::new(&table, &key, Selector::Record(target.header.id)).expect(Selector::Number(expect));
-        let revert = if gone { revert } else { revert.fields(fields) };
+        let revert = if gone { revert } else { revert.fields(asked.writable(&tracked, fields)?) };
         asked.audit.revert(&revert, &context).await
     };
     match written {

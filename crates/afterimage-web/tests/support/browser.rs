@@ -1,6 +1,12 @@
 //! A browser, driven over WebDriver: as much of it as the tests need.
 
-#![allow(missing_docs, missing_debug_implementations, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    missing_docs,
+    missing_debug_implementations,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
