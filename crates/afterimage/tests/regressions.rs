@@ -34,6 +34,33 @@ async fn a_row_that_refers_to_itself_may_change_its_key() {
     }
 }
 
+/// Where a table's own trigger writes the row again whose change of key a foreign key carries over to itself, PostgreSQL
+/// fires it before ours sees what the cascade did. A limit: the records lead to what is there, and one of those in between
+/// is out of order, so that a full record among them does not name all that differs from the one before it.
+#[tokio::test]
+async fn a_row_that_refers_to_itself_and_is_written_again_by_a_trigger_is_right_in_the_end() {
+    for storage in [Storage::Snapshot, Storage::Delta] {
+        let mut db = TestDb::postgres().await;
+        db.run(
+            "CREATE TABLE item (id INTEGER PRIMARY KEY, boss INTEGER REFERENCES item ON UPDATE CASCADE, touched INTEGER);
+             CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+               UPDATE item SET touched = coalesce(touched, 0) + 1 WHERE id = NEW.id; RETURN NULL; END $$;
+             CREATE TRIGGER touch AFTER UPDATE ON item FOR EACH ROW
+               WHEN (coalesce(NEW.touched, 0) < 3 AND NEW.touched IS NOT DISTINCT FROM OLD.touched) EXECUTE FUNCTION touch()",
+        )
+        .await;
+        db.track("item", Tracking::new().storage(storage)).await;
+        db.run("INSERT INTO item VALUES (6, 6, NULL)").await;
+        db.run("UPDATE item SET id = 1").await;
+        db.verify().await;
+        let last = db.versions("item", "1").await.pop().unwrap();
+        let values: Vec<String> = last.row.iter().map(|(_, value)| value.to_string()).collect();
+        assert_eq!(values, ["1", "1", "2"], "{storage}");
+        let state = db.audit.as_of(&AsOfQuery::new("item", PointInTime::Now)).await.unwrap();
+        assert_eq!(state.rows, [last.row.into_iter().map(|(_, value)| value).collect::<Vec<_>>()]);
+    }
+}
+
 #[tokio::test]
 async fn a_record_cannot_be_replaced() {
     let mut db = TestDb::sqlite().await;
