@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use afterimage_core::record::Epoch;
 use afterimage_core::sql::catalog as sql;
-use afterimage_core::{Layout, Moment, Storage, TableName, Tracking, suggest};
+use afterimage_core::{Field, Keeping, Layout, Moment, Storage, TableName, Tracking, suggest};
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::introspect;
 use crate::remembered::Entries;
-pub(crate) use crate::remembered::entries;
+pub(crate) use crate::remembered::{entries, whole};
 use crate::session::{Cell, Row, Session};
 
 /// How far tracking of a table has come.
@@ -95,6 +95,15 @@ impl Entry {
     /// As it is, whoever sees it.
     pub(crate) fn whole(&self) -> &Self {
         self.whole.as_deref().unwrap_or(self)
+    }
+
+    /// Whether it is only for whoever sees it that a field of it is masked.
+    pub(crate) fn hides(&self, field: &Field) -> bool {
+        let of_whole = |whole: &Arc<Self>| {
+            let mut fields = whole.epochs.iter().rev().flat_map(|epoch| &epoch.layout.fields);
+            fields.find(|known| known.bit == field.bit).is_some_and(|known| known.keeping == Keeping::Stored)
+        };
+        field.keeping == Keeping::Masked && self.whole.as_ref().is_some_and(of_whole)
     }
 
     /// The layout of now.

@@ -90,7 +90,7 @@ async fn labels(
         let Some(field) = fields.iter().find(|field| field.field == *column) else { continue };
         let mut both = [None, None];
         for ((label, value), version) in both.iter_mut().zip([&field.old, &field.new]).zip(versions) {
-            if !value.is_null() {
+            if !value.is_null() && *value != Value::Masked {
                 *label = label_of(session, &reference.target, value, version).await?;
             }
         }
@@ -109,7 +109,12 @@ async fn label_of(
     version: &Version,
 ) -> Result<Option<Label>> {
     let Some(entry) = catalog::find_exact(session, target).await? else {
-        return untracked(session, target, key).await;
+        let eyes = session.remembered().eyes.clone();
+        return if eyes.see(session, target).await? {
+            untracked(session, target, key).await
+        } else {
+            Ok(None)
+        };
     };
     let Ok(mut versions) = versions::of_row(session, &entry, &key.to_string()).await else { return Ok(None) };
     let gone = versions.last().is_some_and(|last| last.header.action == Action::Delete);

@@ -6,7 +6,6 @@ use std::fmt;
 use afterimage_core::TableName;
 
 use crate::restore::Stale;
-use crate::sight::Eyes;
 
 /// The result of everything that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -96,16 +95,6 @@ impl Error {
 
     pub(crate) fn with_stale(mut self, stale: Stale) -> Self {
         self.0.stale = Some(Box::new(stale));
-        self
-    }
-
-    /// The same for somebody who may not see everything.
-    pub(crate) fn dimmed(mut self, eyes: &Eyes) -> Self {
-        if let Some(stale) = self.0.stale.as_deref_mut() {
-            for version in [&mut stale.then, &mut stale.target, &mut stale.now] {
-                eyes.dim_version(&stale.table, version);
-            }
-        }
         self
     }
 

@@ -29,7 +29,7 @@ pub(crate) struct Remembered {
     shared: Arc<Mutex<Option<Reading>>>,
     /// Whether this session's transaction sees one moment and does not write.
     pub(crate) sees_one_moment: bool,
-    /// Who asks.
+    /// Who asks. What changes the catalogue itself is asked by nobody in particular.
     pub(crate) eyes: Eyes,
     /// Where it sees one moment, it need not ask twice.
     of_this_moment: Option<Entries>,
@@ -53,11 +53,22 @@ impl Remembered {
     }
 }
 
-/// All tracked tables: read anew only where the catalogue has changed since they were read last.
+/// All tracked tables that are there for whoever asks.
 pub(crate) async fn entries(session: &mut Session) -> Result<Entries> {
     if let Some(entries) = &session.remembered().of_this_moment {
         return Ok(entries.clone());
     }
+    let whole = whole(session).await?;
+    let eyes = session.remembered().eyes.clone();
+    let entries = eyes.over(session, whole).await?;
+    if session.remembered().sees_one_moment {
+        session.remembered().of_this_moment = Some(entries.clone());
+    }
+    Ok(entries)
+}
+
+/// All tracked tables, whoever asks: read anew only where the catalogue has changed since they were read last.
+pub(crate) async fn whole(session: &mut Session) -> Result<Entries> {
     if !session.remembered().sees_one_moment {
         // What a transaction that writes makes of the catalogue may never be committed: it is nobody else's to remember.
         let there = catalog::exists(session).await?;
@@ -80,17 +91,13 @@ pub(crate) async fn entries(session: &mut Session) -> Result<Entries> {
             return Err(error);
         }
     };
-    let entries = match (last, &revision) {
-        (Some(last), Some(revision)) if last.revision == *revision => last.entries,
+    match (last, &revision) {
+        (Some(last), Some(revision)) if last.revision == *revision => Ok(last.entries),
         _ => {
             let entries = catalog::read(session).await?;
             let reading = revision.map(|revision| Reading { revision, entries: entries.clone() });
             session.remembered().keep(reading);
-            entries
+            Ok(entries)
         }
-    };
-    let eyes = session.remembered().eyes.clone();
-    let entries = eyes.over(session, entries).await?;
-    session.remembered().of_this_moment = Some(entries.clone());
-    Ok(entries)
+    }
 }

@@ -150,8 +150,19 @@ impl Session {
         }
     }
 
+    /// A zero byte, which no statement can hold, nor any text of PostgreSQL, is somebody's input.
+    fn sound(&self, sql: &str, parameters: &[Cell]) -> Result<()> {
+        let holds = |parameter: &Cell| matches!(parameter, Cell::Text(text) if text.contains('\0'));
+        let in_parameters = self.dialect().database() == Database::Postgres && parameters.iter().any(holds);
+        if sql.contains('\0') || in_parameters {
+            return Err(Error::new(ErrorKind::InvalidInput, "a zero byte stands in what is asked for"));
+        }
+        Ok(())
+    }
+
     /// Runs statements that give no rows and take no parameters.
     pub(crate) async fn run(&mut self, sql: &str) -> Result<u64> {
+        self.sound(sql, &[])?;
         let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         whichever!(self, connection => Ok((&mut **connection).execute(sql).await?.rows_affected()))
     }
@@ -166,6 +177,7 @@ impl Session {
 
     /// Runs a statement with parameters.
     pub(crate) async fn execute(&mut self, sql: &str, parameters: &[Cell]) -> Result<u64> {
+        self.sound(sql, parameters)?;
         let sql = AssertSqlSafe(sql.to_owned());
         whichever!(self, connection => {
             Ok(bound!(sql, parameters).execute(&mut **connection).await?.rows_affected())
@@ -224,6 +236,7 @@ impl Session {
         parameters: &[Cell],
         mut take: impl FnMut(Row) -> Result<bool>,
     ) -> Result<()> {
+        self.sound(sql, parameters)?;
         let sql = AssertSqlSafe(sql.to_owned());
         handed_over!(self, bound!(sql, parameters), take)
     }
@@ -234,6 +247,7 @@ impl Session {
         sql: &str,
         mut take: impl FnMut(Row) -> Result<bool>,
     ) -> Result<()> {
+        self.sound(sql, &[])?;
         let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
         handed_over!(self, sql, take)
     }

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use afterimage_core::{Keeping, TableName, Value, Version};
+use afterimage_core::{Keeping, TableName};
 
 use crate::catalog::Entry;
 use crate::database::Afterimage;
 use crate::error::Result;
 use crate::introspect;
-use crate::log::LogEntry;
 use crate::remembered::Entries;
 use crate::session::Session;
 
@@ -35,8 +34,8 @@ impl Afterimage {
     /// The same database, as somebody may see it: whatever is asked of this handle, a table that they may not see is not
     /// tracked, and a value of a column that they may not see is [`Value::Masked`], never to be found by what it is.
     ///
-    /// What is written back goes on as ever, and only what is said of it is masked: whether somebody may revert is for
-    /// the caller to decide.
+    /// So it is when something is written back, too: what is not there is not written, nor is a value that is masked, and what
+    /// cannot be done without is refused.
     #[must_use]
     pub fn seen_through(&self, sight: Arc<dyn Sight>) -> Self {
         let mut seen = self.clone();
@@ -59,39 +58,10 @@ impl Eyes {
         Ok(seen)
     }
 
-    /// Leaves out of an entry what they may not see.
-    pub(crate) fn dim(&self, entry: &mut LogEntry) {
-        let Some(sight) = &self.0 else { return };
-        let hidden = |column: &str| {
-            !sight.sees_table(&entry.table)
-                || !sight.sees_column(&entry.table, column)
-                    && !entry.key.iter().any(|(name, _)| name == column)
-        };
-        for change in &mut entry.changes {
-            if hidden(&change.field) {
-                mask(&mut change.old);
-                mask(&mut change.new);
-            }
-        }
-    }
-
-    /// The same of a version of a row.
-    pub(crate) fn dim_version(&self, table: &TableName, version: &mut Version) {
-        let Some(sight) = &self.0 else { return };
-        let hidden = |column: &str| !sight.sees_column(table, column);
-        for (_, value) in version.row.iter_mut().filter(|(name, _)| hidden(name)) {
-            mask(value);
-        }
-        for change in version.changes.iter_mut().filter(|change| hidden(&change.field)) {
-            mask(&mut change.old);
-            mask(&mut change.new);
-        }
-    }
-}
-
-fn mask(value: &mut Value) {
-    if !value.is_null() {
-        *value = Value::Masked;
+    /// Whether a table is there for them.
+    pub(crate) async fn see(&self, session: &mut Session, table: &TableName) -> Result<bool> {
+        let Some(sight) = &self.0 else { return Ok(true) };
+        Ok(sight.sees_table(&introspect::seen(session, table).await?))
     }
 }
 

@@ -7,8 +7,8 @@ mod support;
 use std::sync::Arc;
 
 use afterimage::{
-    Afterimage, AsOfQuery, Context, DiffOptions, ErrorKind, LogQuery, PointInTime, Revert, Selector, Sight,
-    TableName, Tracking, Value,
+    Afterimage, AsOfQuery, Context, DiffOptions, ErrorKind, LogQuery, PointInTime, Restore, Revert,
+    RevertTransaction, Selector, Sight, TableName, Tracking, Value,
 };
 use support::*;
 
@@ -102,18 +102,113 @@ on_every_database! {
 }
 
 on_every_database! {
-    async fn what_is_written_back_is_written_whole_and_told_masked(db: &mut TestDb) {
-        let clerk = office(db, afterimage::Storage::Delta).await;
-        let back = Revert::new("person", "1", Selector::Number(1));
-        let done = clerk.revert(&back.clone().dry_run(true), &Context::actor("c")).await.unwrap();
-        let salary = done.entries[0].changes.iter().find(|c| c.field == "salary").unwrap();
-        assert_eq!((&salary.old, &salary.new), (&Value::Masked, &Value::Masked));
-        let stale = clerk.revert(&back.expect(Selector::Number(1)), &Context::actor("c")).await.unwrap_err();
-        let stale = stale.stale().unwrap();
-        for version in [&stale.then, &stale.target, &stale.now] {
-            assert_eq!(version.row[2].1, Value::Masked);
-            assert!(version.changes.iter().all(|c| c.field != "salary" || c.new == Value::Masked));
+    async fn what_is_hidden_is_not_written_back(db: &mut TestDb) {
+        for storage in STORAGES {
+            let clerk = office(db, storage).await;
+            let me = Context::actor("c");
+            let back = Revert::new("person", "1", Selector::Number(1));
+            let stale = clerk.revert(&back.clone().expect(Selector::Number(1)), &me).await.unwrap_err();
+            let stale = stale.stale().unwrap();
+            for version in [&stale.then, &stale.target, &stale.now] {
+                assert_eq!(version.row[2].1, Value::Masked);
+                assert!(version.changes.iter().all(|c| c.field != "salary" || c.new == Value::Masked));
+            }
+            let asked_for = clerk.revert(&back.clone().fields(["salary"]), &me).await.unwrap_err();
+            assert_eq!(asked_for.kind(), ErrorKind::Forbidden);
+            let done = clerk.revert(&back, &me).await.unwrap();
+            let fields: Vec<&str> = done.entries[0].changes.iter().map(|c| c.field.as_str()).collect();
+            assert_eq!(fields, ["name"]);
+            assert_eq!(db.text("SELECT salary FROM person WHERE id = 1").await.as_deref(), Some("4321"));
+            // A row that is gone would come back without it.
+            db.run("DELETE FROM person WHERE id = 1").await;
+            for error in [
+                clerk.revert(&Revert::new("person", "1", Selector::Number(1)), &me).await.unwrap_err(),
+                clerk.restore(&Restore::new("person", "1"), &me).await.unwrap_err(),
+                clerk.restore(&Restore::new("person", "1").set("salary", Some("9".into())), &me).await.unwrap_err(),
+            ] {
+                assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
+            }
+            // Nobody's salary is needed for Bob, who has none.
+            db.run("DELETE FROM person WHERE id = 2").await;
+            assert_eq!(clerk.restore(&Restore::new("person", "2"), &me).await.unwrap().records, 1);
+            db.verify().await;
+            for table in ["person", "secret"] {
+                db.audit.untrack(table, true).await.unwrap();
+                db.run(&format!("DROP TABLE {table}")).await;
+            }
         }
+    }
+}
+
+on_every_database! {
+    async fn a_hidden_column_is_hidden_by_whatever_name_it_had_and_when_it_is_gone(db: &mut TestDb) {
+        let clerk = office(db, afterimage::Storage::Delta).await;
+        db.alter("person", "ALTER TABLE person RENAME COLUMN name TO called").await;
+        db.alter("person", "ALTER TABLE person DROP COLUMN salary").await;
+        db.run("UPDATE person SET called = 'Annie' WHERE id = 1").await;
+        let back = Revert::new("person", "1", Selector::Number(1));
+        let whole = db.audit.revert(&back.clone().dry_run(true), &Context::actor("c")).await.unwrap_err();
+        assert!(whole.to_string().contains("1234"), "{whole}");
+        let seen = clerk.revert(&back, &Context::actor("c")).await.unwrap();
+        assert_eq!(seen.entries[0].changes[0].new.to_string(), "Ann");
+    }
+}
+
+on_every_database! {
+    async fn what_is_hidden_is_neither_restored_nor_undone_along_with_the_rest(db: &mut TestDb) {
+        db.run("CREATE TABLE person (id INTEGER PRIMARY KEY, name VARCHAR(50), salary INTEGER)").await;
+        db.run("CREATE TABLE secret (id INTEGER PRIMARY KEY, person INTEGER REFERENCES person (id))").await;
+        db.track("person", Tracking::new()).await;
+        db.track("secret", Tracking::new()).await;
+        db.run("INSERT INTO person VALUES (1, 'Ann', NULL)").await;
+        db.run("INSERT INTO secret VALUES (77, 1)").await;
+        db.run_as("bob", "out", "DELETE FROM secret; DELETE FROM person").await;
+        let clerk = db.audit.seen_through(Arc::new(Clerk));
+        let me = Context::actor("c");
+        let tx = db.audit.log(&LogQuery::parse("action:delete").unwrap()).await.unwrap().entries[0].header.tx.clone().unwrap();
+        for error in [
+            clerk.restore(&Restore::new("person", "1").related(true), &me).await.unwrap_err(),
+            clerk.revert_transaction(&RevertTransaction::new(&tx), &me).await.unwrap_err(),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Forbidden, "{error}");
+            assert!(!error.to_string().contains("secret"), "{error}");
+        }
+        assert_eq!(clerk.restore(&Restore::new("person", "1"), &me).await.unwrap().records, 1);
+        assert_eq!(db.text("SELECT count(*) FROM secret").await.as_deref(), Some("0"));
+    }
+}
+
+on_every_database! {
+    async fn whether_a_row_of_a_hidden_table_is_there_is_not_told(db: &mut TestDb) {
+        db.run("CREATE TABLE secret (id INTEGER PRIMARY KEY, word VARCHAR(50))").await;
+        db.run("CREATE TABLE person (id INTEGER PRIMARY KEY, secret INTEGER REFERENCES secret (id))").await;
+        db.track("person", Tracking::new()).await;
+        db.track("secret", Tracking::new()).await;
+        db.run("INSERT INTO secret VALUES (1, 'mellon'), (2, 'x')").await;
+        db.run("INSERT INTO person VALUES (1, 1)").await;
+        db.run("UPDATE person SET secret = 2").await;
+        db.run("DELETE FROM secret WHERE id = 1").await;
+        let clerk = db.audit.seen_through(Arc::new(Clerk));
+        let diff = async |audit: &Afterimage| {
+            audit.diff("person", "1", &Selector::Number(1), &Selector::Current, &DiffOptions::default()).await.unwrap().labels
+        };
+        assert!(!diff(&db.audit).await.is_empty());
+        assert!(diff(&clerk).await.is_empty());
+    }
+}
+
+on_every_database! {
+    async fn an_undeletion_that_expects_another_deletion_is_refused(db: &mut TestDb) {
+        let _ = office(db, afterimage::Storage::Delta).await;
+        db.run("DELETE FROM person WHERE id = 2").await;
+        db.run("INSERT INTO person VALUES (2, 'Bert', 5)").await;
+        db.run("DELETE FROM person WHERE id = 2").await;
+        let me = Context::actor("c");
+        let restore = Restore::new("person", "2");
+        let stale = db.audit.restore(&restore.clone().expect(Selector::Number(2)), &me).await.unwrap_err();
+        assert_eq!(stale.kind(), ErrorKind::Conflict);
+        assert_eq!(stale.stale().unwrap().target.row[1].1.to_string(), "Bert");
+        assert_eq!(db.audit.restore(&restore.expect(Selector::Number(4)), &me).await.unwrap().records, 1);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use afterimage_core::{Field, Keeping, Layout, Table, Value, suggest};
 
+use super::not_known;
 use crate::catalog::Entry;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -41,10 +42,11 @@ pub(super) fn key_then(today: &Layout, then: &Layout) -> Result<Vec<String>> {
 /// Of the columns, those that somebody chose. Each must be one that can be written back.
 pub(super) fn chosen(
     common: Vec<(Field, String)>,
-    today: &Layout,
+    entry: &Entry,
     table: &Table,
     fields: &[String],
 ) -> Result<Vec<(Field, String)>> {
+    let today = entry.layout()?;
     for name in fields {
         let refuse = |why: String| Err(Error::new(ErrorKind::InvalidInput, why).on(&today.table));
         let Some(field) = today.field(name) else {
@@ -60,6 +62,9 @@ pub(super) fn chosen(
         if today.is_key(field) {
             return refuse(format!("{name:?} is of the key, by which the row is found: change it by hand"));
         }
+        if entry.hides(field) {
+            return Err(not_known(entry, field, ""));
+        }
         if field.keeping == Keeping::Masked {
             return refuse(format!("{name:?} is masked: what it was is kept nowhere"));
         }
@@ -74,7 +79,7 @@ pub(super) fn chosen(
 }
 
 /// Refuses where all fields are asked for and one of them cannot be given back: a column that is gone, or a masked
-/// value that changed since. `changed` says whether a field of today's changed since.
+/// value that changed since. `changed` says whether a field of today's changed since. What is hidden is not asked for.
 pub(super) fn nothing_lost(
     entry: &Entry,
     then: &Layout,
@@ -84,7 +89,7 @@ pub(super) fn nothing_lost(
 ) -> Result<()> {
     let today = entry.layout()?;
     let refuse = |why: String| Err(Error::new(ErrorKind::Unknowable, why).on(&today.table));
-    for before in &then.fields {
+    for before in then.fields.iter().filter(|before| !entry.hides(before)) {
         let value = row.iter().find(|(name, _)| *name == before.name).map(|(_, value)| value);
         let is_null = value.is_none_or(Value::is_null);
         match today.fields.iter().find(|field| field.bit == before.bit) {
@@ -96,10 +101,7 @@ pub(super) fn nothing_lost(
                 ));
             }
             Some(field) if field.keeping == Keeping::Masked && changed(field) => {
-                return refuse(format!(
-                    "{:?} is masked and would have to change: what it was is kept nowhere; {way_out}",
-                    field.name
-                ));
+                return Err(not_known(entry, field, way_out));
             }
             _ => {}
         }

@@ -7,7 +7,7 @@ use afterimage_core::sql::{AsOf, Bound, Rows, WriteBack};
 use afterimage_core::{Action, Column, Field, Keeping, Layout, Table, TableName, Value, Version, suggest};
 
 use super::row::Stale;
-use super::{columns, reading, stage, writable};
+use super::{columns, not_known, reading, stage, writable};
 use crate::catalog::{self, Entry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
@@ -162,7 +162,7 @@ impl Row {
             columns::nothing_lost(&self.entry, then, &target.row, changed, &way_out)?;
             columns.retain(|(field, _)| !today.is_key(field));
         } else {
-            columns = columns::chosen(columns, today, &self.table, fields)?;
+            columns = columns::chosen(columns, &self.entry, &self.table, fields)?;
         }
         let live = self.live.as_deref().unwrap_or_default();
         columns.retain(|(field, name)| value_of(live, &field.name) != value_of(&target.row, name));
@@ -210,13 +210,8 @@ impl Row {
                 && now.keeping == Keeping::Masked
                 && !is_set(&now.name)
             {
-                return Err(self.refuse(
-                    ErrorKind::Unknowable,
-                    format!(
-                        "{:?} is masked: what it was is kept nowhere; give it a value: --set '{}=…'",
-                        now.name, now.name
-                    ),
-                ));
+                let way_out = format!("give it a value: --set '{}=…'", now.name);
+                return Err(not_known(&self.entry, now, &way_out));
             }
         }
         let mut columns = columns::common(today, &self.table, then);
@@ -242,10 +237,18 @@ impl Row {
         Ok(())
     }
 
+    fn hides(&self, column: &str) -> bool {
+        self.layout().ok().and_then(|today| today.field(column)).is_some_and(|field| self.entry.hides(field))
+    }
+
     /// The columns that somebody gives a value of their own.
     fn given(&self, set: &[(String, Option<String>)]) -> Result<Vec<(Column, Option<String>)>> {
         set.iter()
             .map(|(name, value)| match self.table.column(name) {
+                Some(column) if self.hides(&column.name) => Err(self.refuse(
+                    ErrorKind::Forbidden,
+                    format!("{name:?} is hidden from you, so that you cannot give it a value"),
+                )),
                 Some(column) if !column.generated => Ok((column.clone(), value.clone())),
                 Some(_) => {
                     Err(self.refuse(ErrorKind::InvalidInput, format!("{name:?} is computed by the database")))
@@ -291,15 +294,18 @@ impl Row {
                     .zip(&values)
                     .map(|(name, value)| format!("{name}={value}"))
                     .collect();
-                let seen = introspect::seen(session, &reference.target).await?;
-                return Err(self.refuse(
-                    ErrorKind::Conflict,
+                let by = reference.columns.join(", ");
+                let eyes = session.remembered().eyes.clone();
+                let what = if eyes.see(session, &reference.target).await? {
+                    let seen = introspect::seen(session, &reference.target).await?;
                     format!(
-                        "it refers by {} to the row {} of {seen}, which is not there: restore that first",
-                        reference.columns.join(", "),
+                        "to the row {} of {seen}, which is not there: restore that first",
                         named.join(",")
-                    ),
-                ));
+                    )
+                } else {
+                    "to a row that is not there".to_owned()
+                };
+                return Err(self.refuse(ErrorKind::Conflict, format!("it refers by {by} {what}")));
             }
         }
         Ok(())

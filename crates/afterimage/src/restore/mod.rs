@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use afterimage_core::query::Query;
 use afterimage_core::sql::{Rows, WriteBack, postgres};
-use afterimage_core::{Context, Database, Moment, TableName, Value};
+use afterimage_core::{Context, Database, Field, Moment, TableName, Value};
 
 use crate::catalog::{Entry, Stage};
 use crate::database::Afterimage;
@@ -64,6 +64,12 @@ impl Afterimage {
     /// Begins a transaction that reads and writes one moment: whoever changes a row meanwhile makes it fail, and
     /// nothing is half done.
     async fn begin_restoring(&self, context: &Context) -> Result<Writing> {
+        let mut tx = self.begin_one_moment(context).await?;
+        tx.session.remembered().eyes = self.eyes.clone();
+        Ok(tx)
+    }
+
+    async fn begin_one_moment(&self, context: &Context) -> Result<Writing> {
         let context = &within_current(context);
         match self.database() {
             Database::Postgres => {
@@ -94,13 +100,9 @@ impl Afterimage {
         let worked = async {
             let restored = work(&mut tx).await?;
             let (entries, records) = written(&mut tx).await?;
-            let mut restored = Restored { entries, records, dry_run, ..restored };
-            let conflicts = restored.conflicts.iter_mut().map(|conflict| &mut conflict.newest);
-            restored.entries.iter_mut().chain(conflicts).for_each(|entry| self.eyes.dim(entry));
-            Ok(restored)
+            Ok(Restored { entries, records, dry_run, ..restored })
         }
-        .await
-        .map_err(|error: Error| error.dimmed(&self.eyes));
+        .await;
         match worked {
             Ok(restored) if dry_run => {
                 tx.rollback().await?;
@@ -193,6 +195,19 @@ async fn writable(session: &mut Session, entry: &Entry) -> Result<afterimage_cor
         );
     }
     Ok(table)
+}
+
+/// Why what a masked column was cannot be written back.
+fn not_known(entry: &Entry, field: &Field, otherwise: &str) -> Error {
+    let (kind, why) = if entry.hides(field) {
+        (ErrorKind::Forbidden, format!("{:?} is hidden from you: whoever sees it has to do this", field.name))
+    } else {
+        (
+            ErrorKind::Unknowable,
+            format!("{:?} is masked: what it was is kept nowhere; {otherwise}", field.name),
+        )
+    };
+    Error::new(kind, why).on(&entry.table)
 }
 
 /// A context that says what is restored from.

@@ -3,8 +3,8 @@
 use afterimage_core::sql::{Rows, WriteBack};
 use afterimage_core::{Keeping, Quoted, Table, Value, Version};
 
-use super::transaction::without;
-use super::{columns, own_transaction, stage, writable};
+use super::transaction::{beyond, without};
+use super::{columns, not_known, own_transaction, stage, writable};
 use crate::catalog::{self, Entry, Stage};
 use crate::error::{Error, ErrorKind, Result};
 use crate::introspect;
@@ -28,12 +28,14 @@ pub(super) async fn restore(
     };
     let session = &mut tx.session;
     let mut others = Vec::new();
-    for entry in catalog::entries(session).await? {
+    let seen = catalog::entries(session).await?;
+    for entry in catalog::whole(session).await? {
         if entry.stage == Stage::Active
             && let Some(child) = introspect::exact(session, &entry.table).await?
         {
             let references = introspect::references(session, &child).await?;
-            others.push((entry, child, references));
+            let seen = seen.iter().find(|seen| seen.id == entry.id).cloned();
+            others.push((entry, seen, child, references));
         }
     }
     let own = own_transaction(session).await?;
@@ -49,8 +51,9 @@ pub(super) async fn restore(
                 Error::new(ErrorKind::Conflict, "the rows refer to one another in a circle").on(&target)
             );
         }
-        for (entry, child, references) in &others {
+        for (whole, seen, child, references) in &others {
             for reference in references.iter().filter(|reference| reference.target == target) {
+                let entry = seen.as_ref().unwrap_or(whole);
                 let state = without(session, entry, &id, &own)?;
                 let same: Vec<String> = reference
                     .columns
@@ -64,6 +67,13 @@ pub(super) async fn restore(
                 );
                 let layout = entry.layout()?;
                 if reference.columns.iter().any(|column| layout.field(column).is_none()) {
+                    continue;
+                }
+                if seen.is_none() {
+                    let sql = format!("SELECT count(*) FROM (\n{state}\n) AS s");
+                    if session.int(&sql, &[]).await?.unwrap_or_default() > 0 {
+                        return Err(beyond());
+                    }
                     continue;
                 }
                 writable(session, entry).await?;
@@ -95,11 +105,7 @@ const MOST_LEVELS: usize = 100;
 
 fn refuse_masked(entry: &Entry) -> Result<()> {
     match entry.layout()?.fields.iter().find(|field| field.keeping == Keeping::Masked) {
-        Some(field) => Err(Error::new(
-            ErrorKind::Unknowable,
-            format!("{:?} is masked: restore its rows one by one, and give it a value", field.name),
-        )
-        .on(&entry.table)),
+        Some(field) => Err(not_known(entry, field, "restore its rows one by one, and give it a value")),
         None => Ok(()),
     }
 }

@@ -57,13 +57,15 @@ pub struct Restore {
     key: String,
     set: Vec<(String, Option<String>)>,
     related: bool,
+    expect: Option<Selector>,
     dry_run: bool,
 }
 
 impl Restore {
     /// Brings the row back as it was last, under its key.
     pub fn new(table: impl Into<String>, key: impl Into<String>) -> Self {
-        Self { table: table.into(), key: key.into(), set: Vec::new(), related: false, dry_run: false }
+        let (table, key) = (table.into(), key.into());
+        Self { table, key, set: Vec::new(), related: false, expect: None, dry_run: false }
     }
 
     /// Gives a column another value: where what it was is not kept, or cannot be any more. The database reads the text.
@@ -77,6 +79,14 @@ impl Restore {
     #[must_use]
     pub fn related(mut self, yes: bool) -> Self {
         self.related = yes;
+        self
+    }
+
+    /// Refuses where the current version, which is its deletion, is another than this: it came back and went again since
+    /// it was looked at. The error has a [`Stale`].
+    #[must_use]
+    pub fn expect(mut self, version: Selector) -> Self {
+        self.expect = Some(version);
         self
     }
 
@@ -155,6 +165,13 @@ impl Afterimage {
         self.restoring(context, request.dry_run, async |tx| {
             let seen = Row::look(tx, &request.table, &request.key).await?;
             let deletion = seen.now()?.clone();
+            let last = seen.versions.iter().rev().find(|version| version.header.action != Action::Delete);
+            if let (Some(expected), Some(last)) = (&request.expect, last) {
+                let then = seen.select(&mut tx.session, expected).await?;
+                if then.number != deletion.number {
+                    return Err(seen.stale(then, last.clone(), deletion));
+                }
+            }
             if deletion.header.action != Action::Delete {
                 return Err(seen.refuse(
                     ErrorKind::Conflict,
@@ -164,7 +181,6 @@ impl Afterimage {
                     ),
                 ));
             }
-            let last = seen.versions.iter().rev().find(|version| version.header.action != Action::Delete);
             let Some(last) = last.cloned() else {
                 return Err(seen.refuse(
                     ErrorKind::Unknowable,

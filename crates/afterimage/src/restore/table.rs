@@ -168,7 +168,7 @@ impl RevertTable {
         let (state, then) = as_of::state_sql(dialect, &entry, &point, &wanted)?;
         let mut all = columns::common(today, &table, then);
         if !self.fields.is_empty() {
-            all = columns::chosen(all, today, &table, &self.fields)?;
+            all = columns::chosen(all, &entry, &table, &self.fields)?;
         }
         let changeable: Vec<(Field, String)> = all
             .iter()

@@ -8,8 +8,8 @@ use afterimage_core::{Context, Field, Keeping, Moment, Table, Value};
 use serde_json::json;
 
 use super::{
-    Conflict, Restored, columns, defer_constraints, naming, own_transaction, parents_first, reading, stage,
-    writable,
+    Conflict, Restored, columns, defer_constraints, naming, not_known, own_transaction, parents_first,
+    reading, stage, writable,
 };
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
@@ -119,6 +119,14 @@ impl Afterimage {
     }
 }
 
+/// What reaches a table that is not there for whoever asks is refused, without a word of which.
+pub(super) fn beyond() -> Error {
+    Error::new(
+        ErrorKind::Forbidden,
+        "it reaches rows of a table that you may not write anything back to: nothing was written",
+    )
+}
+
 pub(super) fn refused(conflicts: &[Conflict]) -> Error {
     let rows = if conflicts.len() == 1 { "row has" } else { "rows have" };
     let first = &conflicts[0];
@@ -139,12 +147,14 @@ pub(super) fn refused(conflicts: &[Conflict]) -> Error {
 async fn look(tx: &mut Writing, id: &str) -> Result<(Vec<Touched>, Vec<Conflict>)> {
     reading(&mut tx.session, async |session| {
         let mut tables = Vec::new();
-        for entry in catalog::entries(session).await? {
+        let seen = catalog::entries(session).await?;
+        for entry in catalog::whole(session).await? {
             let Ok(layout) = entry.layout() else { continue };
             let sql = session.dialect().count_of_tx(layout, id)?;
             if session.int(&sql, &[]).await?.unwrap_or_default() > 0 {
-                let table = writable(session, &entry).await?;
-                tables.push((entry, table));
+                let seen = seen.iter().find(|seen| seen.id == entry.id).ok_or_else(beyond)?;
+                let table = writable(session, seen).await?;
+                tables.push((Arc::clone(seen), table));
             }
         }
         if tables.is_empty() {
@@ -202,7 +212,7 @@ async fn moves(session: &mut Session, entry: &Entry, id: &str) -> Result<Vec<(Ve
     query.tables.wanted.push(entry.table.to_string());
     query.transactions.wanted.push(id.to_owned());
     let mut moves = Vec::new();
-    let mut lost: Option<(String, String)> = None;
+    let mut lost: Option<(Field, String)> = None;
     let masked: Vec<&Field> = layout.fields.iter().filter(|field| field.keeping == Keeping::Masked).collect();
     log::each(session, &LogQuery::from(query), |record: LogEntry| {
         if let Some(old) = &record.header.old_key
@@ -213,21 +223,19 @@ async fn moves(session: &mut Session, entry: &Entry, id: &str) -> Result<Vec<(Ve
         let needed = record
             .changes
             .iter()
-            .find(|change| !change.old.is_null() && masked.iter().any(|field| field.name == change.field));
-        if let (Some(change), None) = (needed, &lost) {
-            lost = Some((change.field.clone(), key_text(&record.key)));
+            .filter(|change| !change.old.is_null())
+            .find_map(|change| masked.iter().find(|field| field.name == change.field));
+        if let (Some(field), None) = (needed, &lost) {
+            lost = Some((Field::clone(field), key_text(&record.key)));
         }
         true
     })
     .await?;
     if let Some((field, key)) = lost {
-        return Err(Error::new(
-            ErrorKind::Unknowable,
-            format!(
-                "{field:?} is masked, and the transaction changed it in the row {key}: what it was is kept nowhere; revert its rows one by one, with chosen fields"
-            ),
-        )
-        .on(&entry.table));
+        let otherwise = format!(
+            "the transaction changed it in the row {key}: revert its rows one by one, with chosen fields"
+        );
+        return Err(not_known(entry, &field, &otherwise));
     }
     moves.reverse();
     Ok(moves)
@@ -308,7 +316,8 @@ pub(super) async fn without_collateral(
     rows: Rows<'_>,
 ) -> Result<()> {
     let dialect = session.dialect();
-    for entry in catalog::entries(session).await? {
+    let seen = catalog::entries(session).await?;
+    for entry in catalog::whole(session).await? {
         let Ok(layout) = entry.layout() else { continue };
         if entry.stage == Stage::Stopped {
             continue;
@@ -316,6 +325,9 @@ pub(super) async fn without_collateral(
         let rows = if meant.contains(&entry.id) { rows } else { Rows::Keys(&[]) };
         let sql = dialect.count_collateral(layout, own, rows)?;
         let count = session.int(&sql, &[]).await?.unwrap_or_default();
+        if count > 0 && !seen.iter().any(|seen| seen.id == entry.id) {
+            return Err(beyond());
+        }
         if count > 0 {
             return Err(Error::new(
                 ErrorKind::Conflict,
