@@ -22,6 +22,8 @@ pub struct AsOfQuery {
     pub filter: Option<String>,
     /// At most so many rows, in key order.
     pub limit: Option<u64>,
+    /// Only the rows after this key, which need not be one of them: the next page.
+    pub after: Option<String>,
     /// Where to begin.
     pub start: Start,
 }
@@ -43,7 +45,7 @@ pub enum Start {
 impl AsOfQuery {
     /// All rows of a table.
     pub fn new(table: impl Into<String>, at: PointInTime) -> Self {
-        Self { table: table.into(), at, filter: None, limit: None, start: Start::default() }
+        Self { table: table.into(), at, filter: None, limit: None, after: None, start: Start::default() }
     }
 }
 
@@ -181,9 +183,15 @@ async fn as_of_sql(
     }
     // With a limit, reading the records in the order of the key stops early. In a union SQLite compares a column with what
     // somebody typed by other rules than in the table.
-    let whole = limit.is_none() && (filter.is_none() || dialect.database() == Database::Postgres);
+    let whole = limit.is_none()
+        && query.after.is_none()
+        && (filter.is_none() || dialect.database() == Database::Postgres);
     let from_live = whole && starts_from_live(session, entry, point, query.start).await?;
-    let wanted = Wanted { filter, limit, from_live, ..Wanted::default() };
+    let after = match &query.after {
+        Some(text) => Some(key::values(layout_at(entry, point.bound)?, text)?),
+        None => None,
+    };
+    let wanted = Wanted { filter, limit, from_live, after: after.as_deref(), ..Wanted::default() };
     let (sql, layout) = state_sql(dialect, entry, point, &wanted)?;
     let fields: Vec<&Field> = layout.fields.iter().collect();
     Ok((dialect.shown(layout, &sql, &fields), layout.fields.clone()))
@@ -233,6 +241,8 @@ async fn few_are_beyond(session: &mut Session, layout: &Layout, bound: Bound) ->
 pub(crate) struct Wanted<'a> {
     pub(crate) filter: Option<&'a str>,
     pub(crate) limit: Option<u64>,
+    /// Only those after this key.
+    pub(crate) after: Option<&'a [Value]>,
     /// Only the first ones will be fetched.
     pub(crate) first: bool,
     /// From the live rows, with what was written since undone.
@@ -260,7 +270,7 @@ pub(crate) fn state_sql<'e>(
         sparse: entry.sparse(),
         bound: point.bound,
         unfinished: &point.unfinished,
-        rows: Rows::All,
+        rows: wanted.after.map_or(Rows::All, Rows::After),
         first: wanted.first || wanted.limit.is_some(),
     };
     let recent = if wanted.from_live { live::as_of(dialect, &as_of) } else { None };

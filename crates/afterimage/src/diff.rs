@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use afterimage_core::diff::{self, DiffOptions, FieldDiff};
-use afterimage_core::{Action, Table, TableName, Value, Version};
+use afterimage_core::record::epoch_at;
+use afterimage_core::{Action, Moment, Table, TableName, Value, Version};
 
 use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
@@ -66,7 +67,7 @@ impl Afterimage {
             let state = |version: &Version| match version.header.action {
                 // Nothing is left of a deleted row.
                 Action::Delete => Vec::new(),
-                _ => version.row.clone(),
+                _ => named_as_of(&entry, version, to.header.date),
             };
             let fields = diff::diff(&state(&from), &state(&to), options)
                 .map_err(|error| crate::Error::from(error).on(&entry.table))?;
@@ -75,6 +76,23 @@ impl Afterimage {
         })
         .await
     }
+}
+
+/// A row of a version, its columns called as they were at a moment: a column is the same whatever it was called.
+fn named_as_of(entry: &Entry, version: &Version, moment: Moment) -> Vec<(String, Value)> {
+    let layout = |at: Moment| epoch_at(&entry.epochs, at).map(|epoch| &epoch.layout);
+    let (Some(then), Some(there)) = (layout(version.header.date), layout(moment)) else {
+        return version.row.clone();
+    };
+    let called = |name: &String| {
+        let bit = then.field(name)?.bit;
+        there.fields.iter().find(|field| field.bit == bit).map(|field| field.name.clone())
+    };
+    version
+        .row
+        .iter()
+        .map(|(name, value)| (called(name).unwrap_or_else(|| name.clone()), value.clone()))
+        .collect()
 }
 
 async fn labels(

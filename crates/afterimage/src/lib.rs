@@ -101,7 +101,10 @@ pub use past::{Past, PastOn, ViewsIn};
 pub use plan::{Plan, PlannedTable};
 pub use registration::Builder;
 pub use related::{Related, RelatedChange};
-pub use restore::{Conflict, Conflicts, Restore, Restored, Revert, RevertTable, RevertTransaction, Stale};
+pub use restore::{
+    Conflict, Conflicts, Obstacle, PreviewedField, Restore, Restored, Revert, RevertPreview, RevertTable,
+    RevertTransaction, Stale,
+};
 pub use resync::{Resync, Resynced};
 pub use scope::{current, in_scope, scope};
 pub use sight::Sight;

@@ -3,11 +3,12 @@
 use afterimage_core::{Field, Keeping, Moment, Storage, TableName, Tracking};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use crate::catalog::{self, Gap};
+use crate::catalog::{self, Entry, Gap};
 use crate::database::Afterimage;
 use crate::error::Result;
 use crate::health::{self, Fault, State};
 use crate::introspect;
+use crate::session::Session;
 
 /// How one tracked table is.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,33 +81,38 @@ pub struct TrackedTable {
 pub struct TrackedColumn {
     /// Its name.
     pub name: String,
+    /// What it was called, and from when on, oldest first; its present name is the last.
+    pub names: Vec<(Moment, String)>,
     /// Its type as SQL.
     pub sql_type: String,
     /// Whether its values are kept out of sight.
     pub masked: bool,
 }
 
+impl TrackedColumn {
+    /// What it was called at a moment; before it was a column, what it was called first.
+    pub fn name_at(&self, moment: Moment) -> &str {
+        let at = self.names.iter().rev().find(|(from, _)| *from <= moment).or_else(|| self.names.first());
+        at.map_or(self.name.as_str(), |(_, name)| name.as_str())
+    }
+}
+
 impl Afterimage {
+    /// One tracked table, by the name that people give it.
+    pub async fn tracked_table(&self, name: &str) -> Result<TrackedTable> {
+        self.reading(async |session| {
+            let entry = catalog::find(session, name).await?;
+            tracked(session, &entry).await
+        })
+        .await
+    }
+
     /// Every tracked table, without looking at the tables themselves: what it costs does not depend on how much there is.
     pub async fn tracked(&self) -> Result<Vec<TrackedTable>> {
         self.reading(async |session| {
             let mut all = Vec::new();
             for entry in catalog::entries(session).await? {
-                let layout = entry.layout()?;
-                let column = |field: &Field| TrackedColumn {
-                    name: field.name.clone(),
-                    sql_type: field.sql_type.clone(),
-                    masked: field.keeping == Keeping::Masked,
-                };
-                all.push(TrackedTable {
-                    key: layout.key.clone(),
-                    columns: layout.fields.iter().map(column).collect(),
-                    since: entry.since,
-                    captured: entry.stage != catalog::Stage::Stopped,
-                    tracking: entry.tracking.clone(),
-                    gaps: entry.gaps.clone(),
-                    table: introspect::seen(session, &entry.table).await?,
-                });
+                all.push(tracked(session, &entry).await?);
             }
             Ok(all)
         })
@@ -201,4 +207,33 @@ impl Afterimage {
         })
         .await
     }
+}
+
+async fn tracked(session: &mut Session, entry: &Entry) -> Result<TrackedTable> {
+    let layout = entry.layout()?;
+    let names = |field: &Field| {
+        let mut names: Vec<(Moment, String)> = Vec::new();
+        for epoch in &entry.epochs {
+            let then = epoch.layout.fields.iter().find(|then| then.bit == field.bit);
+            if let Some(then) = then.filter(|then| names.last().is_none_or(|(_, last)| *last != then.name)) {
+                names.push((epoch.from, then.name.clone()));
+            }
+        }
+        names
+    };
+    let column = |field: &Field| TrackedColumn {
+        name: field.name.clone(),
+        names: names(field),
+        sql_type: field.sql_type.clone(),
+        masked: field.keeping == Keeping::Masked,
+    };
+    Ok(TrackedTable {
+        key: layout.key.clone(),
+        columns: layout.fields.iter().map(column).collect(),
+        since: entry.since,
+        captured: entry.stage != catalog::Stage::Stopped,
+        tracking: entry.tracking.clone(),
+        gaps: entry.gaps.clone(),
+        table: introspect::seen(session, &entry.table).await?,
+    })
 }

@@ -74,6 +74,8 @@ pub enum Rows<'a> {
     All,
     /// Those of these keys, each in the key's order.
     Keys(&'a [Vec<Value>]),
+    /// Those that come after this key, in the key's order.
+    After(&'a [Value]),
     /// Those that a transaction wrote.
     TouchedBy(&'a str),
     /// Those with records beyond a bound.

@@ -6,6 +6,7 @@
 
 mod columns;
 mod known;
+mod preview;
 mod related;
 mod row;
 mod table;
@@ -27,6 +28,7 @@ use crate::session::Session;
 use crate::writing::Writing;
 use crate::{introspect, migrate};
 
+pub use preview::{Obstacle, PreviewedField, RevertPreview};
 pub use row::{Restore, Revert, Stale};
 pub use table::RevertTable;
 pub use transaction::{Conflicts, RevertTransaction};

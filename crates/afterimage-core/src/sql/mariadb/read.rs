@@ -112,6 +112,21 @@ pub(super) fn among(
                 keys.iter().map(|key| key_is(layout, |field| col(row, &name(field)), key)).collect();
             Some(format!("({})", balanced(&each, "OR", "FALSE")))
         }
+        Rows::After(key) => {
+            let terms: Vec<(String, String)> = layout
+                .key_fields()
+                .zip(key)
+                .map(|(field, given)| {
+                    let value = value::key_literal(&field.sql_type, field.shown, given);
+                    (col(row, &name(field)), value)
+                })
+                .collect();
+            // As a comparison of rows it would not be read along the index.
+            Some(terms.into_iter().rev().fold(String::new(), |rest, (column, value)| match rest.as_str() {
+                "" => format!("{column} > {value}"),
+                rest => format!("({column} >= {value} AND ({column} > {value} OR {rest}))"),
+            }))
+        }
         Rows::TouchedBy(tx) => Some(by(of_tx("x", tx))),
         Rows::Beyond(bound) => Some(by(beyond("x", bound))),
     }
@@ -231,12 +246,17 @@ fn first_as_of(as_of: &AsOf<'_>) -> String {
         };
         columns.push(named(layout, field, &value));
     }
+    let after = match as_of.rows {
+        Rows::After(_) => among(layout, "l", |field| field.history.clone(), as_of.rows),
+        _ => None,
+    };
     format!(
         "SELECT {}
 FROM {history} AS l
-WHERE l.history_type <> '-' AND l.history_id = {}
+WHERE {}l.history_type <> '-' AND l.history_id = {}
 ORDER BY {}",
         columns.join(", "),
+        after.map(|after| format!("{after} AND ")).unwrap_or_default(),
         newest("h.history_id", ""),
         key_columns(layout, "l")
     )

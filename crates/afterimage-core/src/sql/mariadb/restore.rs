@@ -30,7 +30,7 @@ pub(super) fn stage(back: &WriteBack<'_>, rows: Rows<'_>) -> Script {
     let mut script = lay_out("then", key, back.state).to_vec();
     let history = back.layout.history.quoted();
     let touched = match rows {
-        Rows::All | Rows::Keys(_) => None,
+        Rows::All | Rows::Keys(_) | Rows::After(_) => None,
         Rows::TouchedBy(tx) => Some(of_tx("x", tx)),
         Rows::Beyond(bound) => Some(scoped::beyond("x", bound)),
     };
@@ -49,7 +49,9 @@ pub(super) fn stage(back: &WriteBack<'_>, rows: Rows<'_>) -> Script {
 fn is_meant(back: &WriteBack<'_>, rows: Rows<'_>) -> String {
     let own = |field: &Field| field.name.clone();
     match rows {
-        Rows::All | Rows::Keys(_) => among(back.layout, "t", own, rows).unwrap_or_else(|| "TRUE".to_owned()),
+        Rows::All | Rows::Keys(_) | Rows::After(_) => {
+            among(back.layout, "t", own, rows).unwrap_or_else(|| "TRUE".to_owned())
+        }
         Rows::TouchedBy(_) | Rows::Beyond(_) => {
             let same =
                 keys_are_equal(back.layout, |field| col("t", &field.name), |field| col("x", &field.history));

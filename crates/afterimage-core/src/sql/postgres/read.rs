@@ -178,6 +178,13 @@ pub(super) fn among(
     match rows {
         Rows::All => None,
         Rows::Keys(keys) => Some(key_among(layout, row, name, keys)),
+        Rows::After(key) => {
+            let own: Vec<String> = layout.key_fields().map(|field| col(row, &name(field))).collect();
+            let values = layout.key_fields().zip(key);
+            let values: Vec<String> =
+                values.map(|(field, value)| key_value(field, &literal(&value.to_string()))).collect();
+            Some(format!("({}) > ({})", own.join(", "), values.join(", ")))
+        }
         Rows::TouchedBy(tx) => Some(by(format!("x.history_tx = {}::bigint", literal(tx)))),
         Rows::Beyond(bound) => Some(by(format!("NOT {}", within("x", bound)))),
     }

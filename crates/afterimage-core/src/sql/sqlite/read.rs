@@ -108,6 +108,17 @@ pub(super) fn among(
                 .collect();
             Some(format!("({})", balanced(&each, "OR", "0")))
         }
+        Rows::After(key) => {
+            let value = |(field, value): (&Field, &Value)| match value {
+                // Among values without a type, a number comes before every text.
+                Value::Text(digits) if takes_values_as_they_are(field) && digits.parse::<f64>().is_ok() => {
+                    format!("CAST({} AS NUMERIC)", literal(digits))
+                }
+                value => key_literal(value),
+            };
+            let values: Vec<String> = layout.key_fields().zip(key).map(value).collect();
+            Some(format!("({}) > ({})", own(), values.join(", ")))
+        }
         // There is one writer at a time: all numbers from its first to its last are its own.
         Rows::TouchedBy(tx) => Some(by(format!(
             "afterimage_scope AS w JOIN {history} AS x ON x.history_id BETWEEN w.first_id AND coalesce(w.last_id, 9223372036854775807) WHERE w.id = {tx} AND w.tx = {tx}"
@@ -221,12 +232,17 @@ fn first_as_of(as_of: &AsOf<'_>) -> String {
             col("l", &field.history)
         }
     }));
+    let after = match as_of.rows {
+        Rows::After(_) => among(layout, "l", |field| field.history.clone(), as_of.rows),
+        _ => None,
+    };
     format!(
         "SELECT {}
 FROM {history} AS l
-WHERE l.history_type <> '-' AND l.history_id = {}
+WHERE {}l.history_type <> '-' AND l.history_id = {}
 ORDER BY {}",
         columns.join(", "),
+        after.map(|after| format!("{after} AND ")).unwrap_or_default(),
         newest("h.history_id", ""),
         key_columns(layout, "l")
     )
