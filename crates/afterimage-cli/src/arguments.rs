@@ -203,6 +203,18 @@ pub(crate) struct Serve {
     /// How to tell on standard error what happens
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub(crate) log_format: LogFormat,
+    /// Who logged in, was refused, wrote back or took away goes to the end of this file too, a JSON document a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) access_log: Option<std::path::PathBuf>,
+    /// Proxies that are believed when they say where a request comes from (X-Forwarded-For): addresses or networks
+    #[arg(long, value_name = "NETWORK", value_delimiter = ',')]
+    pub(crate) trust_proxy: Vec<String>,
+    /// Who asks is whom these proxies name in this header, which they must remove from what comes from elsewhere
+    #[arg(long, value_name = "HEADER", requires = "trust_proxy")]
+    pub(crate) user_header: Option<String>,
+    /// What somebody may whom they name and nobody added; nothing, where not given
+    #[arg(long, value_enum, value_name = "ROLE", requires = "user_header")]
+    pub(crate) user_header_role: Option<RoleName>,
 }
 
 /// How to tell what happens.
@@ -235,6 +247,9 @@ pub(crate) enum UserCommand {
         /// The file that holds the password
         #[arg(long, value_name = "FILE")]
         password_file: Option<std::path::PathBuf>,
+        /// Without a password: a proxy names them (serve --user-header), or they have tokens only
+        #[arg(long, conflicts_with = "password_file")]
+        no_password: bool,
     },
     /// Everybody
     List,

@@ -92,11 +92,6 @@ impl Visitor {
         self.rights.may(Act::View, table) && self.rights.may(act, table)
     }
 
-    /// Whether they see the values of this column.
-    pub(crate) fn sees(&self, table: &TableName, column: &str) -> bool {
-        self.rights.sees(table, column)
-    }
-
     /// What they see of the database when they do this.
     pub(crate) fn sight(&self, act: Act) -> Arc<dyn Sight> {
         Arc::new(Seeing { rights: Arc::clone(&self.rights), act })

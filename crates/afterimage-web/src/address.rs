@@ -10,22 +10,20 @@ const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.'
 
 /// Text as one segment of a path, or as a value of a query.
 pub(crate) fn encoded(text: &str) -> String {
-    // A segment of nothing but dots would be taken for a way up.
-    if !text.is_empty() && text.bytes().all(|byte| byte == b'.') {
-        return text.replace('.', "%2E");
-    }
     utf8_percent_encode(text, PLAIN).to_string()
 }
 
 /// A key as people write it, and as it is read again: the value itself, or a JSON object of several.
 pub(crate) fn key_text(key: &[(String, Value)]) -> String {
     match key {
-        [(_, value)] => value.to_string(),
+        // What would be no segment of a path, or a way up in it, however it is written.
+        [(_, value)] if !["", ".", ".."].contains(&value.to_string().as_str()) => value.to_string(),
         several => {
-            let plain = several.iter().all(|(name, value)| {
-                let text = value.to_string();
-                !name.contains(['=', ',']) && !text.contains(['=', ',', '{', '"'])
-            });
+            let plain = several.len() > 1
+                && several.iter().all(|(name, value)| {
+                    let text = value.to_string();
+                    !name.contains(['=', ',']) && !text.contains(['=', ',', '{', '"'])
+                });
             if plain {
                 let pairs: Vec<String> =
                     several.iter().map(|(name, value)| format!("{name}={value}")).collect();
@@ -42,13 +40,19 @@ pub(crate) fn key_text(key: &[(String, Value)]) -> String {
 pub(crate) struct Links {
     /// The path under which the router is nested, without a slash at its end.
     pub(crate) base: String,
-    /// `tz=…`, where it is not UTC.
+    /// `tz=…`, where it is not the usual one.
     zone: Option<String>,
 }
 
 impl Links {
-    pub(crate) fn new(base: String, zone: &str) -> Self {
-        Self { base, zone: (zone != "UTC").then(|| format!("tz={}", encoded(zone))) }
+    /// For pages in a zone, where another, or the same, is the usual one.
+    pub(crate) fn new(base: String, zone: &str, usual: &str) -> Self {
+        Self { base, zone: (zone != usual).then(|| format!("tz={}", encoded(zone))) }
+    }
+
+    /// Whether the addresses say a zone.
+    pub(crate) fn has_zone(&self) -> bool {
+        self.zone.is_some()
     }
 
     /// A page, as it is.
@@ -113,7 +117,6 @@ mod tests {
     #[test]
     fn a_segment_can_hold_anything() {
         assert_eq!(encoded("a/b c?d#e%"), "a%2Fb%20c%3Fd%23e%25");
-        assert_eq!(encoded(".."), "%2E%2E");
         assert_eq!(encoded("köln"), "k%C3%B6ln");
     }
 
@@ -124,5 +127,8 @@ mod tests {
         assert_eq!(key_text(&pair("1", "2")), "a=1,b=2");
         assert_eq!(key_text(&pair("1,b=3", "2")), r#"{"a":"1,b=3","b":"2"}"#);
         assert_eq!(key_text(&[("id".into(), text("a=1,b=2"))]), "a=1,b=2");
+        for odd in ["", ".", ".."] {
+            assert_eq!(key_text(&[("id".into(), text(odd))]), format!(r#"{{"id":"{odd}"}}"#));
+        }
     }
 }

@@ -2,19 +2,22 @@
 
 mod document;
 
+use std::collections::BTreeMap;
+
 use afterimage::{
-    Action, AsOfQuery, ChangesJson, Conflicts, DiffOptions, LogQuery, PointInTime, Restore, Restored, Revert,
-    RevertTransaction, RowJson, Selector, Value,
+    Action, ChangesJson, Conflicts, DiffOptions, LogEntry, LogQuery, PointInTime, Restore, Restored, Revert,
+    RevertTransaction, RowJson, Selector, Version,
 };
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value as Json, json};
+use serde_json::value::RawValue;
+use serde_json::{Value as Json, json};
 
 pub(crate) use document::{explorer, openapi};
 
 use crate::access::Act;
-use crate::address::{encoded, key_text};
+use crate::address::encoded;
 use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::filter::Filter;
@@ -29,19 +32,34 @@ const MOST: u64 = 1_000;
 
 /// Problem details (RFC 9457).
 pub(crate) fn problem(failure: &Failure, id: &str) -> Response {
-    let mut details = json!({
-        "type": "about:blank",
-        "title": failure.title(),
-        "status": failure.status.as_u16(),
-        "detail": failure.detail,
-        "request": id,
-    });
-    if let Some(stale) = &failure.stale {
-        details["then"] = json!(stale.then);
-        details["target"] = json!(stale.target);
-        details["now"] = json!(stale.now);
+    #[derive(Serialize)]
+    struct Problem<'a> {
+        r#type: &'static str,
+        title: &'static str,
+        status: u16,
+        detail: &'a str,
+        request: &'a str,
+        #[serde(flatten)]
+        stale: Option<States<'a>>,
     }
-    typed(failure.status, "application/problem+json", details.to_string())
+    #[derive(Serialize)]
+    struct States<'a> {
+        then: &'a Version,
+        target: &'a Version,
+        now: &'a Version,
+    }
+    let stale = failure.stale.as_deref();
+    let details = Problem {
+        r#type: "about:blank",
+        title: failure.title(),
+        status: failure.status.as_u16(),
+        detail: &failure.detail,
+        request: id,
+        stale: stale.map(|stale| States { then: &stale.then, target: &stale.target, now: &stale.now }),
+    };
+    // Into memory, which does not fail.
+    let text = serde_json::to_string(&details).unwrap_or_default();
+    typed(failure.status, "application/problem+json", text)
 }
 
 /// JSON, with a tag by which it is known whether it is still the same.
@@ -108,7 +126,7 @@ fn asked_for(asked: &Asked) -> Result<LogQuery, Failure> {
     let filter = Filter::read(&asked.parameters, asked.now, &asked.zone)?;
     let mut query = LogQuery { after: filter.after, ..LogQuery::from(filter.query.clone()) };
     if !filter.bounded && !filter.is_cheap() && filter.query.transactions.wanted.is_empty() {
-        query.query.from = Some(crate::filter::ago(asked.now, 30 * 24 * 3600));
+        query.query.from = Some(crate::filter::ago(asked.now, crate::filter::LOOKED_BACK));
     }
     Ok(query)
 }
@@ -116,17 +134,21 @@ fn asked_for(asked: &Asked) -> Result<LogQuery, Failure> {
 pub(crate) async fn log(asked: Asked) -> Result<Response, Failure> {
     let query = asked_for(&asked)?.limit(limit(&asked)?);
     let page = asked.audit.log(&query).await?;
-    let gaps: Vec<Json> =
-        page.gaps.iter().map(|(table, gap)| json!({"table": table.to_string(), "gap": gap})).collect();
-    answer(
-        &asked,
-        &json!({
-            "since": query.query.from.map(|from| from.to_string()),
-            "entries": page.entries,
-            "next": page.next.map(|next| next.to_string()),
-            "gaps": gaps,
-        }),
-    )
+    // Never by way of a tree: a number in a JSON column may have more digits, and its arrays more levels, than that holds.
+    #[derive(Serialize)]
+    struct Log<'a> {
+        since: Option<String>,
+        entries: &'a [LogEntry],
+        next: Option<String>,
+        gaps: Vec<Json>,
+    }
+    let log = Log {
+        since: query.query.from.map(|from| from.to_string()),
+        entries: &page.entries,
+        next: page.next.map(|next| next.to_string()),
+        gaps: page.gaps.iter().map(|(table, gap)| json!({"table": table.to_string(), "gap": gap})).collect(),
+    };
+    answer(&asked, &log)
 }
 
 pub(crate) async fn summary(asked: Asked) -> Result<Response, Failure> {
@@ -166,49 +188,30 @@ fn selector(asked: &Asked, text: &str) -> Result<Selector, Failure> {
 }
 
 pub(crate) async fn as_of(asked: Asked) -> Result<Response, Failure> {
-    let tracked = asked.table().await?;
+    let tracked = asked.table()?;
     let limit = limit(&asked)?;
-    let mut query = AsOfQuery::new(tracked.table.to_string(), point(&asked, "at")?);
-    let after = asked.parameters.first("after").map(ToOwned::to_owned);
-    // Rows come in the order of their keys; how many there are before the one given is not known.
-    query.limit = after.is_none().then_some(limit + 1);
-    let mut rows: Vec<Vec<(String, Value)>> = Vec::new();
-    let mut skipping = after.is_some();
-    asked
-        .audit
-        .as_of_each(&query, |columns, row| {
-            let row: Vec<(String, Value)> = columns.iter().cloned().zip(row).collect();
-            if skipping {
-                skipping = Some(key_of(&tracked.key, &row)) != after;
-                return true;
-            }
-            rows.push(row);
-            rows.len() as u64 <= limit
-        })
-        .await?;
-    if skipping {
-        return Err(Failure::missing("There is no row of that key then, so that nothing comes after it."));
-    }
-    let more = rows.len() as u64 > limit;
-    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let next = rows.last().filter(|_| more).map(|row| key_of(&tracked.key, row));
+    let at = point(&asked, "at")?;
+    let (rows, next) =
+        page::as_of::page_of(&asked.audit, tracked, &at, limit, asked.parameters.first("after")).await?;
     let rows: Vec<RowJson<'_>> = rows.iter().map(|row| RowJson(row)).collect();
-    answer(&asked, &Page { rows, next })
-}
-
-#[derive(Serialize)]
-struct Page<T> {
-    rows: T,
-    next: Option<String>,
-}
-
-fn key_of(key: &[String], row: &[(String, Value)]) -> String {
-    let of = |name: &String| row.iter().find(|(known, _)| known == name).cloned();
-    key_text(&key.iter().filter_map(of).collect::<Vec<_>>())
+    #[derive(Serialize)]
+    struct Page<T> {
+        at: Option<String>,
+        rows: T,
+        next: Option<String>,
+    }
+    // By which the pages after this one are of the same moment.
+    let at = match at {
+        PointInTime::Now => Some(asked.present().await?),
+        PointInTime::At(moment) => Some(moment),
+        _ => None,
+    };
+    answer(&asked, &Page { at: at.map(|at| at.to_string()), rows, next })
 }
 
 pub(crate) async fn record(asked: Asked) -> Result<Response, Failure> {
-    let version = asked.audit.show(asked.part("table"), asked.part("key"), &point(&asked, "at")?).await?;
+    let (table, key) = asked.row()?;
+    let version = asked.audit.show(&table, &key, &point(&asked, "at")?).await?;
     if version.header.action == Action::Delete {
         return Err(Failure::missing(format!("The row was deleted on {}.", version.header.date)));
     }
@@ -217,34 +220,40 @@ pub(crate) async fn record(asked: Asked) -> Result<Response, Failure> {
 
 /// As lists are paged by many a REST framework: how many there are, where the neighbours are, and the results.
 pub(crate) async fn history(asked: Asked) -> Result<Response, Failure> {
-    let (table, key) = (asked.part("table"), asked.part("key"));
+    let (table, key) = asked.row()?;
     let limit = usize::try_from(limit(&asked)?).unwrap_or(usize::MAX);
-    let all = asked.audit.history(table, key).await?;
+    let all = asked.audit.history(&table, &key).await?;
     let before = match asked.parameters.first("before") {
         Some(text) => {
             text.parse().map_err(|_| Failure::wrong(format!("before is a version, not {text:?}")))?
         }
         None => u64::MAX,
     };
-    let path = format!("/api/tables/{}/records/{}/history", encoded(table), encoded(key));
+    let path = format!("/api/tables/{}/records/{}/history", encoded(&table), encoded(&key));
     let page = |before: u64| asked.links.to(&format!("{path}?limit={limit}&before={before}"));
     let results: Vec<_> = all.iter().filter(|version| version.number < before).take(limit).collect();
     let oldest = results.last().map_or(0, |version| version.number);
     let newest = all.first().map_or(0, |version| version.number);
-    answer(
-        &asked,
-        &json!({
-            "count": newest,
-            "next": (oldest > 1).then(|| page(oldest)),
-            "previous": (before <= newest).then(|| page(before.saturating_add(limit as u64))),
-            "results": results,
-        }),
-    )
+    #[derive(Serialize)]
+    struct History<'a> {
+        count: u64,
+        next: Option<String>,
+        previous: Option<String>,
+        results: Vec<&'a Version>,
+    }
+    let history = History {
+        count: newest,
+        next: (oldest > 1).then(|| page(oldest)),
+        previous: (before <= newest).then(|| page(before.saturating_add(limit as u64))),
+        results,
+    };
+    answer(&asked, &history)
 }
 
 pub(crate) async fn version(asked: Asked) -> Result<Response, Failure> {
     let selector = selector(&asked, asked.part("version"))?;
-    let version = asked.audit.version(asked.part("table"), asked.part("key"), &selector).await?;
+    let (table, key) = asked.row()?;
+    let version = asked.audit.version(&table, &key, &selector).await?;
     answer(&asked, &version)
 }
 
@@ -253,7 +262,8 @@ pub(crate) async fn diff(asked: Asked) -> Result<Response, Failure> {
     let to = selector(&asked, asked.parameters.first("to").unwrap_or("current"))?;
     let include: Vec<String> = asked.parameters.all("field").map(ToOwned::to_owned).collect();
     let options = DiffOptions { include: (!include.is_empty()).then_some(include), ..DiffOptions::default() };
-    let diff = asked.audit.diff(asked.part("table"), asked.part("key"), &from, &to, &options).await?;
+    let (table, key) = asked.row()?;
+    let diff = asked.audit.diff(&table, &key, &from, &to, &options).await?;
     let changes: Vec<afterimage::FieldChange> = diff
         .fields
         .iter()
@@ -263,24 +273,30 @@ pub(crate) async fn diff(asked: Asked) -> Result<Response, Failure> {
             new: field.new.clone(),
         })
         .collect();
-    let inside: Map<String, Json> = diff
-        .fields
-        .iter()
-        .filter(|field| !field.inside.is_empty())
-        .map(|field| {
-            let paths = field.inside.iter().map(|inside| {
-                let value = |text: &Option<String>| {
-                    text.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or(Json::Null)
-                };
-                json!({"path": inside.path, "old": value(&inside.old), "new": value(&inside.new)})
-            });
-            (field.field.clone(), paths.collect())
-        })
-        .collect();
-    answer(
-        &asked,
-        &json!({ "from": diff.from, "to": diff.to, "changes": ChangesJson(&changes), "inside": inside }),
-    )
+    #[derive(Serialize)]
+    struct Inside<'a> {
+        path: &'a str,
+        old: Option<Box<RawValue>>,
+        new: Option<Box<RawValue>>,
+    }
+    #[derive(Serialize)]
+    struct Difference<'a> {
+        from: &'a Version,
+        to: &'a Version,
+        changes: ChangesJson<'a>,
+        inside: BTreeMap<&'a str, Vec<Inside<'a>>>,
+    }
+    let raw = |text: &Option<String>| text.clone().and_then(|text| RawValue::from_string(text).ok());
+    let inside = diff.fields.iter().filter(|field| !field.inside.is_empty()).map(|field| {
+        let paths = field.inside.iter().map(|inside| Inside {
+            path: &inside.path,
+            old: raw(&inside.old),
+            new: raw(&inside.new),
+        });
+        (field.field.as_str(), paths.collect())
+    });
+    let inside = inside.collect();
+    answer(&asked, &Difference { from: &diff.from, to: &diff.to, changes: ChangesJson(&changes), inside })
 }
 
 #[derive(Deserialize)]
@@ -298,8 +314,9 @@ struct RevertBody {
 #[serde(deny_unknown_fields)]
 struct RestoreBody {
     reason: Option<String>,
+    expect: Option<u64>,
     #[serde(default)]
-    set: std::collections::BTreeMap<String, Json>,
+    set: BTreeMap<String, Json>,
     #[serde(default)]
     related: bool,
     #[serde(default)]
@@ -348,15 +365,15 @@ fn restored(asked: &Asked, done: &Restored) -> Result<Response, Failure> {
             records = done.records, "written back"
         );
     }
-    answer(
-        asked,
-        &json!({
-            "dry_run": done.dry_run,
-            "records": done.records,
-            "entries": done.entries,
-            "conflicts": conflicts,
-        }),
-    )
+    #[derive(Serialize)]
+    struct Written<'a> {
+        dry_run: bool,
+        records: u64,
+        entries: &'a [LogEntry],
+        conflicts: Vec<Json>,
+    }
+    let (dry_run, records, entries) = (done.dry_run, done.records, done.entries.as_slice());
+    answer(asked, &Written { dry_run, records, entries, conflicts })
 }
 
 pub(crate) async fn revert(asked: Asked) -> Result<Response, Failure> {
@@ -367,22 +384,25 @@ pub(crate) async fn revert(asked: Asked) -> Result<Response, Failure> {
         Json::String(text) => text.clone(),
         other => return Err(Failure::wrong(format!("to is a version or a time, not {other}"))),
     };
-    let fields = asked.writable(&asked.table().await?, body.fields.unwrap_or_default())?;
-    let mut revert = Revert::new(asked.part("table"), asked.part("key"), selector(&asked, &to)?)
-        .fields(fields)
+    let (table, key) = asked.row()?;
+    let mut revert = Revert::new(table, key, selector(&asked, &to)?)
+        .fields(body.fields.unwrap_or_default())
         .dry_run(body.dry_run);
     if let Some(expect) = body.expect {
         revert = revert.expect(Selector::Number(expect));
     }
-    let done = asked.audit.revert(&revert, &asked.context(&reason)).await?;
+    let done = asked.audit_for(Act::Revert).revert(&revert, &asked.context(&reason)).await?;
     restored(&asked, &done)
 }
 
 pub(crate) async fn restore(asked: Asked) -> Result<Response, Failure> {
     let body: RestoreBody = body(&asked)?;
     let reason = reason(body.reason, body.dry_run)?;
-    let mut restore =
-        Restore::new(asked.part("table"), asked.part("key")).related(body.related).dry_run(body.dry_run);
+    let (table, key) = asked.row()?;
+    let mut restore = Restore::new(table, key).related(body.related).dry_run(body.dry_run);
+    if let Some(expect) = body.expect {
+        restore = restore.expect(Selector::Number(expect));
+    }
     for (column, value) in body.set {
         let value = match value {
             Json::Null => None,
@@ -391,7 +411,7 @@ pub(crate) async fn restore(asked: Asked) -> Result<Response, Failure> {
         };
         restore = restore.set(column, value);
     }
-    let done = asked.audit.restore(&restore, &asked.context(&reason)).await?;
+    let done = asked.audit_for(Act::Revert).restore(&restore, &asked.context(&reason)).await?;
     restored(&asked, &done)
 }
 
@@ -406,6 +426,6 @@ pub(crate) async fn revert_transaction(asked: Asked) -> Result<Response, Failure
         Some(other) => return Err(Failure::wrong(format!("conflicts is refuse or skip, not {other:?}"))),
     };
     let undo = RevertTransaction::new(&id).conflicts(conflicts).dry_run(body.dry_run);
-    let done = asked.audit.revert_transaction(&undo, &asked.context(&reason)).await?;
+    let done = asked.audit_for(Act::Revert).revert_transaction(&undo, &asked.context(&reason)).await?;
     restored(&asked, &done)
 }

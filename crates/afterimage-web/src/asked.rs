@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 
 use afterimage::{Afterimage, Context, LogQuery, Moment, TableName, TrackedTable};
+use axum::http::Method;
 use axum::http::request::Parts;
 use axum::response::Response;
 
@@ -35,7 +36,8 @@ pub(crate) struct Asked {
     /// The number by which the logs know this request.
     pub(crate) id: String,
     in_path: HashMap<String, String>,
-    /// What the request says it has already.
+    table: Option<TrackedTable>,
+    /// What the request says it has already, where it only reads.
     pub(crate) if_none_match: Option<String>,
 }
 
@@ -53,7 +55,8 @@ impl Asked {
     ) -> Result<Self, Failure> {
         let query = head.uri.query().unwrap_or_default();
         let parameters = Parameters::read(query);
-        let zone = parameters.first("tz").unwrap_or(zone).to_owned();
+        let usual = zone;
+        let zone = parameters.first("tz").unwrap_or(usual).to_owned();
         if !Moment::is_zone(&zone) {
             return Err(Failure::wrong(format!("{zone:?} is not a time zone, such as Europe/Berlin or UTC")));
         }
@@ -62,8 +65,9 @@ impl Asked {
         Ok(Self {
             audit: whole.seen_through(visitor.sight(Act::View)),
             whole: whole.clone(),
-            links: Links::new(base, &zone),
-            if_none_match: header("if-none-match"),
+            links: Links::new(base, &zone, usual),
+            if_none_match: header("if-none-match").filter(|_| head.method != Method::POST),
+            table: None,
             now: Moment::now(),
             visitor,
             parameters,
@@ -85,20 +89,21 @@ impl Asked {
         self.in_path.get(name).map_or("", String::as_str)
     }
 
+    /// Finds the table that the path names, once: whatever is asked afterwards is asked of that very table.
+    pub(crate) async fn find_table(&mut self) -> Result<TrackedTable, Failure> {
+        let table = self.audit.tracked_table(self.part("table")).await?;
+        self.table = Some(table.clone());
+        Ok(table)
+    }
+
     /// The table in the path, as this connection would name it; one that they may not view is not there.
-    pub(crate) async fn table(&self) -> Result<TrackedTable, Failure> {
-        let name = self.part("table");
-        let known = self.audit.tracked().await?;
-        let exact = known.iter().find(|known| known.table.to_string() == name);
-        let loose = || known.iter().find(|known| known.table.name.eq_ignore_ascii_case(name));
-        match exact.or_else(loose) {
-            Some(table) => Ok(table.clone()),
-            // Says what there is that is nearest.
-            None => Err(match self.audit.history(name, "").await {
-                Err(error) => error.into(),
-                Ok(_) => Failure::missing(format!("{name:?} is not tracked")),
-            }),
-        }
+    pub(crate) fn table(&self) -> Result<&TrackedTable, Failure> {
+        self.table.as_ref().ok_or_else(|| Failure::missing("There is no such table."))
+    }
+
+    /// The table and the key in the path.
+    pub(crate) fn row(&self) -> Result<(String, String), Failure> {
+        Ok((self.table()?.table.to_string(), self.part("key").to_owned()))
     }
 
     /// Whether they may do this with this table.
@@ -111,22 +116,6 @@ impl Asked {
         self.whole.seen_through(self.visitor.sight(act))
     }
 
-    /// The fields that are to be written back, of those asked for, or of all: none that they may not see.
-    pub(crate) fn writable(&self, table: &TrackedTable, fields: Vec<String>) -> Result<Vec<String>, Failure> {
-        let hidden = |name: &String| !table.key.contains(name) && !self.visitor.sees(&table.table, name);
-        if let Some(name) = fields.iter().find(|name| hidden(name)) {
-            return Err(Failure::forbidden(format!(
-                "{name} is hidden from you, so that you cannot write it back."
-            )));
-        }
-        if fields.is_empty() && table.columns.iter().any(|column| hidden(&column.name)) {
-            let seen =
-                table.columns.iter().filter(|column| !column.masked && !table.key.contains(&column.name));
-            return Ok(seen.map(|column| column.name.clone()).collect());
-        }
-        Ok(fields)
-    }
-
     /// The tables that a transaction touched, whether or not they may be viewed.
     pub(crate) async fn tables_of_transaction(&self, id: &str) -> Result<Vec<TableName>, Failure> {
         let mut query = LogQuery::default();
@@ -136,6 +125,12 @@ impl Asked {
         tables.sort();
         tables.dedup();
         Ok(tables)
+    }
+
+    /// A moment that has all that is recorded by now: the records' clock may be ahead of this one.
+    pub(crate) async fn present(&self) -> Result<Moment, Failure> {
+        let newest = self.audit.log(&LogQuery::default().limit(1)).await?.entries;
+        Ok(newest.first().map_or(self.now, |newest| newest.header.date.max(self.now)))
     }
 
     /// Who writes something back, and why.

@@ -8,6 +8,8 @@ use axum::http::StatusCode;
 pub(crate) struct Failure {
     pub(crate) status: StatusCode,
     pub(crate) detail: String,
+    /// Who asked, for the log.
+    pub(crate) who: Option<String>,
     /// Where to log in.
     pub(crate) log_in: Option<String>,
     /// A revert that expected another current version.
@@ -16,7 +18,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), log_in: None, stale: None }
+        Self { status, detail: detail.into(), who: None, log_in: None, stale: None }
     }
 
     pub(crate) fn wrong(detail: impl Into<String>) -> Self {
@@ -70,6 +72,6 @@ impl From<afterimage::Error> for Failure {
         } else {
             error.to_string()
         };
-        Self { status, detail, log_in: None, stale }
+        Self { stale, ..Self::new(status, detail) }
     }
 }

@@ -84,6 +84,9 @@ pub(crate) const RANGES: [(&str, &str, Option<i64>); 5] = [
     ("all", "all time", None),
 ];
 
+/// So many seconds back it is looked for words and values, where nobody says how far.
+pub(crate) const LOOKED_BACK: i64 = 30 * 24 * 3600;
+
 /// Which changes are asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter {
@@ -157,6 +160,7 @@ impl Filter {
             correlations,
             transactions,
             actors,
+            keys,
             actions,
             ..
         } = &self.query;
@@ -165,14 +169,19 @@ impl Filter {
             && change.now.is_empty()
             && no_change.is_empty()
             && [text, reasons, labels].iter().all(|phrases| phrases.is_empty())
-            && [correlations, transactions, actors].iter().all(|choice| choice.wanted.is_empty())
+            && [correlations, transactions, actors, keys]
+                .iter()
+                .all(|choice| choice.not.is_empty() && (choice.wanted.is_empty() || *choice == keys))
             && actions.wanted.is_empty()
+            && actions.not.is_empty()
     }
 }
 
-/// So many seconds before a moment.
+/// So many seconds before a moment, to the minute: what is asked again in a moment is the same question.
 pub(crate) fn ago(now: Moment, seconds: i64) -> Moment {
-    Moment::from_micros(now.as_micros().saturating_sub(seconds.saturating_mul(1_000_000)))
+    const MINUTE: i64 = 60_000_000;
+    let then = now.as_micros().saturating_sub(seconds.saturating_mul(1_000_000));
+    Moment::from_micros(then - then.rem_euclid(MINUTE))
 }
 
 /// The end of what a text names: of a day, its end.

@@ -12,6 +12,8 @@ use crate::{api, page};
 pub enum Answer {
     /// A page for people.
     Page,
+    /// A part of a page, which the page itself asks for: where somebody is not let in, nothing.
+    Part,
     /// JSON for programs, errors as problem details.
     Json,
     /// A file that is the same for everybody.
@@ -77,7 +79,7 @@ use Need::{Nothing, OfEach, OfTable, Visit};
 
 routes! {
     GET "/" Visit, Page => page::activity::page;
-    GET "/new" Visit, Page => page::activity::new;
+    GET "/new" Visit, Part => page::activity::new;
     GET "/e/{event}" Visit, Page => page::event::page;
     GET "/r" Visit, Page => page::tables::page;
     GET "/r/{table}" OfTable(View), Page => page::records::page;

@@ -34,6 +34,15 @@ pub struct Web {
     inner: Arc<Inner>,
 }
 
+/// What an address and a method lead to.
+#[derive(Clone, Copy)]
+enum Found {
+    Route(Route),
+    Nothing,
+    /// An address that is there for other methods.
+    OtherMethod,
+}
+
 #[derive(Clone)]
 struct Inner {
     audit: Afterimage,
@@ -66,42 +75,62 @@ impl Web {
         for route in ROUTES {
             let web = self.clone();
             let filter = if route.method() == Method::POST { MethodFilter::POST } else { MethodFilter::GET };
-            let handler = move |request: Request| async move { web.answer(Some(*route), request).await };
+            let handler =
+                move |request: Request| async move { web.answer(Found::Route(*route), request).await };
             router = router.route(route.path, on(filter, handler));
         }
-        let elsewhere = self.clone();
+        let (elsewhere, otherwise) = (self.clone(), self);
         router
-            .fallback(move |request: Request| async move { elsewhere.answer(None, request).await })
-            .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED })
+            .fallback(move |request: Request| async move { elsewhere.answer(Found::Nothing, request).await })
+            .method_not_allowed_fallback(move |request: Request| async move {
+                otherwise.answer(Found::OtherMethod, request).await
+            })
     }
 
-    async fn answer(self, route: Option<Route>, request: Request) -> Response {
+    async fn answer(self, found: Found, request: Request) -> Response {
         let begun = Instant::now();
         let (mut head, body) = request.into_parts();
         // Nested, the first page is found without a slash at its end; with one it is meant, too.
         let first = head.uri.path() == "/" && head.method == Method::GET;
-        let route = route.or_else(|| ROUTES.first().filter(|_| first).copied());
+        let route = match found {
+            Found::Route(route) => Some(route),
+            Found::Nothing => ROUTES.first().filter(|_| first).copied(),
+            Found::OtherMethod => None,
+        };
         let id = correlation(&head.headers);
         let base = base(&head);
-        let kind = route.map_or(Answer::Page, |route| route.answer);
+        let of_api = head.uri.path().starts_with("/api/");
+        let kind = route.map_or(if of_api { Answer::Json } else { Answer::Page }, |route| route.answer);
         let params = RawPathParams::from_request_parts(&mut head, &()).await;
         let in_path: Option<HashMap<String, String>> =
             params.ok().map(|params| params.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect());
         let answered = match &route {
             _ if in_path.is_none() => Err(Failure::wrong("the address is not UTF-8")),
             Some(route) => self.let_in(*route, &head, body, in_path.unwrap_or_default(), &base, &id).await,
+            None if matches!(found, Found::OtherMethod) => {
+                Err(Failure::new(StatusCode::METHOD_NOT_ALLOWED, format!("{} is not for this.", head.method)))
+            }
             None => Err(Failure::missing("There is no such page.")),
         };
         let mut response = match answered {
             Ok(response) => response,
             Err(failure) => {
                 let status = failure.status;
+                if status == StatusCode::FORBIDDEN {
+                    tracing::warn!(
+                        target: "afterimage::access", id, who = ?failure.who, method = %head.method,
+                        path = head.uri.path(), detail = failure.detail, "refused"
+                    );
+                }
                 if let Some(address) = failure.log_in.as_deref().filter(|_| kind == Answer::Page) {
                     page::see_other(address)
                 } else {
                     let mut response = match kind {
                         Answer::Json => api::problem(&failure, &id),
-                        Answer::Page | Answer::Asset => page::failure(&failure, &base, &head, &id),
+                        Answer::Part => status.into_response(),
+                        Answer::Page | Answer::Asset => {
+                            page::failure(&failure, &base, &head, &id, &self.inner.zone)
+                        }
                     };
                     if status == StatusCode::SERVICE_UNAVAILABLE {
                         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
@@ -153,9 +182,14 @@ impl Web {
         };
         let zone = &self.inner.zone;
         let (base, id) = (base.to_owned(), id.to_owned());
+        let who = visitor.name();
         let asked = Asked::new(&self.inner.audit, visitor, base, head, in_path, body, id, zone)?;
+        Self::permitted(route, asked).await.map_err(|failure| Failure { who, ..failure })
+    }
+
+    async fn permitted(route: Route, mut asked: Asked) -> Result<Response, Failure> {
         if let Need::OfTable(act) = route.need {
-            let table = asked.table().await?;
+            let table = asked.find_table().await?;
             // Whoever may view the table may know that this is what they may not do.
             if act != Act::View && !asked.may(act, &table.table) {
                 let what = if act == Act::Revert { "write anything back to" } else { "export from" };

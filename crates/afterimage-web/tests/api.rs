@@ -5,6 +5,7 @@
 #[macro_use]
 mod support;
 
+use afterimage::Tracking;
 use axum::http::{Request, StatusCode};
 use serde_json::json;
 use support::{BASE, Somebody, TestDb, shop};
@@ -129,5 +130,97 @@ on_every_database! {
         // Without fields, it is all that they see; what is masked for everybody stays out of it, too.
         let done = careful.post_json(path, &json!({"to": 3, "reason": "x"})).await.json();
         assert_eq!(done["entries"][0]["changes"].as_object().unwrap().keys().collect::<Vec<_>>(), ["status"]);
+    }
+}
+
+on_every_database! {
+    async fn what_no_statement_can_hold_is_the_askers_mistake(db: &mut TestDb) {
+        shop(db).await;
+        let viewer = Somebody::new(db, "viewer");
+        for path in ["/api/log?reason=a%00b", "/api/log?q=%00", "/api/log?actor=a%00", "/api/summary?now=%00"] {
+            assert_eq!(viewer.get(path).await.status, StatusCode::BAD_REQUEST, "{path}");
+        }
+        for path in ["/api/tables/customer/records/%00", "/r/line/order_id=17,what=%00", "/tx/%00"] {
+            let status = viewer.get(path).await.status;
+            assert!(status.is_client_error(), "{path} {status}");
+        }
+    }
+}
+
+on_every_database! {
+    async fn json_is_answered_as_it_is_however_large_or_deep(db: &mut TestDb) {
+        let number = "123456789012345678901234567890.5";
+        let (json, cast) = (db.by3("JSON", "jsonb", "JSON"), db.by3("json", "", ""));
+        db.run(&format!("CREATE TABLE doc (id INTEGER PRIMARY KEY, body {json})")).await;
+        db.track("doc", Tracking::new()).await;
+        let deep = format!("{}1{}", "[".repeat(30), "]".repeat(30));
+        for (id, body) in [(1, format!("{{\"n\": {number}}}")), (2, deep), (3, "{\"huge\": 1e400}".to_owned())] {
+            db.run(&format!("INSERT INTO doc VALUES ({id}, {cast}('{body}'))")).await;
+            db.run(&format!("UPDATE doc SET body = {cast}('{{\"n\": 1}}') WHERE id = {id}")).await;
+        }
+        let viewer = Somebody::new(db, "viewer");
+        for path in ["/api/log?range=all", "/api/tables/doc/records/1/history", "/api/tables/doc/records/1/diff?from=1&to=2"] {
+            let text = viewer.get(path).await.ok();
+            assert!(text.contains("123456789012345678901234567890"), "{path}: {text}");
+        }
+        for id in [2, 3] {
+            for rest in ["history", "diff?from=1&to=2"] {
+                viewer.get(&format!("/api/tables/doc/records/{id}/{rest}")).await.ok();
+            }
+        }
+        let csv = viewer.get("/export.csv?range=all").await.ok();
+        assert!(csv.lines().skip(1).all(|line| line.contains(",doc,")) && csv.contains("123456789012345678901234567890"), "{csv}");
+    }
+}
+
+on_every_database! {
+    async fn a_page_of_a_table_goes_on_where_a_row_has_gone(db: &mut TestDb) {
+        shop(db).await;
+        let viewer = Somebody::new(db, "viewer");
+        let first = viewer.get("/api/tables/customer/as-of?limit=1").await.json();
+        assert_eq!((&first["rows"][0]["id"], &first["next"]), (&json!(7), &json!("7")));
+        db.run("DELETE FROM customer WHERE id = 7").await;
+        let then = first["at"].as_str().unwrap();
+        let next = viewer.get(&format!("/api/tables/customer/as-of?limit=1&after=7&at={then}")).await.json();
+        assert_eq!((&next["rows"][0]["id"], &next["next"]), (&json!(8), &json!(null)));
+        let wrong = viewer.get("/api/tables/customer/as-of?after=x").await.status;
+        assert!(wrong != StatusCode::INTERNAL_SERVER_ERROR, "{wrong}");
+    }
+}
+
+on_every_database! {
+    async fn what_writes_never_says_that_nothing_changed(db: &mut TestDb) {
+        shop(db).await;
+        let reverter = Somebody::new(db, "reverter");
+        let request = Request::post(format!("{BASE}/api/tables/orders/records/17/revert")).header("if-none-match", "*");
+        let done = reverter.send(request, r#"{"to": 1, "fields": ["total"], "reason": "price"}"#).await;
+        assert_eq!(done.status, StatusCode::OK);
+        assert!(done.text.contains("1249"));
+    }
+}
+
+on_every_database! {
+    async fn what_is_not_there_is_told_as_the_rest_is(db: &mut TestDb) {
+        let viewer = Somebody::new(db, "viewer");
+        let missing = viewer.get("/api/nope").await;
+        assert_eq!((missing.status, &missing.headers["content-type"]), (StatusCode::NOT_FOUND, &"application/problem+json".parse().unwrap()));
+        let other = viewer.post_json("/api/tables", &json!({})).await;
+        assert_eq!((other.status, &other.headers["content-type"]), (StatusCode::METHOD_NOT_ALLOWED, &"application/problem+json".parse().unwrap()));
+        assert!(other.headers["allow"].to_str().unwrap().contains("GET") && other.headers.contains_key("content-security-policy"));
+        let page = viewer.post("/storage", &[]).await;
+        assert!(page.status == StatusCode::METHOD_NOT_ALLOWED && page.text.contains("Not in this way"));
+    }
+}
+
+on_every_database! {
+    async fn nobody_restores_what_they_do_not_see(db: &mut TestDb) {
+        shop(db).await;
+        db.run("DELETE FROM orders WHERE id = 17").await;
+        let careful = Somebody::new(db, "careful");
+        let path = "/api/tables/orders/records/17/restore";
+        for body in [json!({"reason": "x", "set": {"risk": 5, "card": null}}), json!({"reason": "x", "set": {"card": null}})] {
+            let refused = careful.post_json(path, &body).await;
+            assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+        }
     }
 }

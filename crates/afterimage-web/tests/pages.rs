@@ -7,6 +7,7 @@ mod support;
 
 use std::collections::{BTreeSet, VecDeque};
 
+use afterimage::Tracking;
 use axum::http::{Request, StatusCode};
 use support::*;
 
@@ -145,10 +146,10 @@ on_every_database! {
         let reverter = Somebody::new(db, "reverter");
         let form = reverter.get("/r/orders/17/restore/1").await.ok();
         let text = said(&form);
-        assert!(text.contains("Fields to restore (4 differ)"), "{text}");
+        assert!(text.contains("Fields to restore (5 differ)"), "{text}");
         assert!(form.contains("name=\"expect\" value=\"4\""));
-        // Its own value is not shown, and cannot be ticked.
-        assert!(!form.contains("value=\"card\" checked"));
+        // It changed, and cannot be ticked: what it was is kept nowhere.
+        assert!(form.contains("value=\"card\" disabled") && text.contains("what it was is kept nowhere"), "{text}");
         let sent = [("expect", "4"), ("field", "total"), ("field", "risk"), ("reason", "wrong price")];
         let done = reverter.post("/r/orders/17/restore/1", &sent).await;
         assert_eq!((done.status, done.location()), (StatusCode::SEE_OTHER, format!("{BASE}/r/orders/17")));
@@ -392,5 +393,142 @@ async fn a_database_that_is_gone_has_a_page_that_says_so() {
         let answer = admin.get(path).await;
         assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}: {}", answer.text);
         assert!(answer.headers.contains_key("retry-after") && !answer.text.contains("s3cret"));
+    }
+}
+
+on_every_database! {
+    async fn a_form_offers_only_what_can_be_written_back(db: &mut TestDb) {
+        db.run("CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b INTEGER, twice INTEGER GENERATED ALWAYS AS (a * 2) STORED)").await;
+        db.track("t", Tracking::new()).await;
+        db.run("INSERT INTO t (id, a, b) VALUES (1, 1, 1)").await;
+        db.run("UPDATE t SET id = 2, a = 5, b = 5 WHERE id = 1").await;
+        db.alter("t", "ALTER TABLE t RENAME COLUMN b TO c").await;
+        db.alter("t", "ALTER TABLE t ADD COLUMN d INTEGER").await;
+        db.run("UPDATE t SET d = 4 WHERE id = 2").await;
+        let reverter = Somebody::new(db, "reverter");
+        let form = reverter.get("/r/t/2/restore/1").await.ok();
+        let boxes = between(&form, "name=\"field\" value=\"", ">");
+        assert_eq!(boxes, ["id\" disabled", "a\" checked", "c\" checked", "twice\" disabled"]);
+        assert!(said(&form).contains("it was no column then"), "{}", said(&form));
+        let field = said(&reverter.get("/r/t/2/field/c").await.ok());
+        assert!(field.contains("2 values") && !field.contains("no such column"), "{field}");
+        let compare = said(&reverter.get("/r/t/2/compare/1..current").await.ok());
+        assert!(!compare.contains(" b "), "{compare}");
+        let sent = [("expect", "3"), ("field", "a"), ("field", "c"), ("reason", "back")];
+        let done = reverter.post("/r/t/2/restore/1", &sent).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", said(&done.text));
+        assert_eq!(db.text("SELECT c FROM t").await.as_deref(), Some("1"));
+        db.verify().await;
+    }
+}
+
+on_every_database! {
+    async fn an_earlier_deletion_is_not_undone_once_more(db: &mut TestDb) {
+        shop(db).await;
+        let reverter = Somebody::new(db, "reverter");
+        db.run("INSERT INTO orders (id, status) VALUES (14, 'new')").await;
+        db.run("DELETE FROM orders WHERE id = 14").await;
+        assert_eq!(reverter.get("/r/orders/14/restore/2").await.status, StatusCode::CONFLICT);
+        let sent = [("expect", "2"), ("reason", "back")];
+        assert_eq!(reverter.post("/r/orders/14/restore/4", &sent).await.status, StatusCode::CONFLICT);
+        assert_eq!(reverter.post("/r/orders/14/restore/4", &[("expect", "4"), ("reason", "back")]).await.status, StatusCode::SEE_OTHER);
+    }
+}
+
+on_every_database! {
+    async fn what_is_counted_is_what_was_asked_for(db: &mut TestDb) {
+        shop(db).await;
+        let viewer = Somebody::new(db, "viewer");
+        for _ in 0..60 {
+            db.run_as("carol", "", "UPDATE customer SET city = city || '.'").await;
+        }
+        let all = said(&viewer.get("/?range=all&actor=carol").await.ok());
+        assert!(all.contains("120 changes"), "{all}");
+        let reverter = Somebody::new(db, "reverter");
+        reverter.post("/r/orders/17/restore/1", &[("expect", "4"), ("field", "total"), ("reason", "x")]).await;
+        let restored = said(&viewer.get("/?range=all&action=restore").await.ok());
+        assert!(restored.contains("1 change"), "{restored}");
+    }
+}
+
+on_every_database! {
+    async fn two_times_differ_by_what_changed_and_not_by_columns_that_came(db: &mut TestDb) {
+        shop(db).await;
+        let afterimage::PointInTime::At(then) = db.moment().await else { panic!() };
+        db.alter("customer", "ALTER TABLE customer RENAME COLUMN city TO town").await;
+        db.alter("customer", "ALTER TABLE customer ADD COLUMN note VARCHAR(20)").await;
+        db.run("UPDATE customer SET note = 'vip' WHERE id = 7").await;
+        let viewer = Somebody::new(db, "viewer");
+        let page = said(&viewer.get(&format!("/asof/customer?at={then}&to=now")).await.ok());
+        assert!(page.contains("1 changed") && page.contains("vip") && !page.contains("town"), "{page}");
+    }
+}
+
+on_every_database! {
+    async fn a_search_among_records_says_how_each_is_now(db: &mut TestDb) {
+        shop(db).await;
+        db.run_as("bob", "", "DELETE FROM customer WHERE id = 8").await;
+        let page = said(&Somebody::new(db, "viewer").get("/r/customer?words=K%C3%B6ln").await.ok());
+        assert!(page.contains("7 current"), "{page}");
+        let page = said(&Somebody::new(db, "viewer").get("/r/customer?words=%3D1%2B1").await.ok());
+        assert!(page.contains("8 deleted"), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn a_gap_of_one_row_is_told_on_its_page() {
+    let db = &mut TestDb::sqlite().await;
+    shop(db).await;
+    // By somebody who goes around the triggers.
+    let of = |what: &str| {
+        format!("SELECT {what} FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'customer'")
+    };
+    let (triggers, names) = (db.lines(&of("sql")).await, db.lines(&of("name")).await);
+    for name in names {
+        db.run(&format!("DROP TRIGGER {name}")).await;
+    }
+    db.run("UPDATE customer SET city = 'Bonn' WHERE id = 7").await;
+    for trigger in triggers {
+        db.run(&trigger).await;
+    }
+    db.audit.resync(&afterimage::Resync::new("customer"), &afterimage::Context::actor("ops")).await.unwrap();
+    let viewer = Somebody::new(db, "viewer");
+    let page = said(&viewer.get("/r/customer/7").await.ok());
+    assert!(page.contains("may be missing"), "{page}");
+    assert!(!said(&viewer.get("/r/customer/8").await.ok()).contains("may be missing"));
+}
+
+on_every_database! {
+    async fn a_zone_can_be_left_and_a_wrong_one_is_no_trap(db: &mut TestDb) {
+        shop(db).await;
+        let router = axum::Router::new().nest(BASE, support::web(db.audit.clone()).zone("Europe/Berlin").router());
+        let viewer = Somebody { router, user: Some("viewer") };
+        let page = viewer.get("/storage").await.ok();
+        assert!(page.contains("Times are in Europe/Berlin") && page.contains("tz=UTC\">Show UTC"), "{page}");
+        let utc = viewer.get("/storage?tz=UTC").await.ok();
+        assert!(utc.contains("Times are in UTC") && utc.contains("/deleted?tz=UTC"), "{utc}");
+        let wrong = viewer.get("/storage?tz=Nonsense").await;
+        assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+        assert!(!wrong.text.contains("tz=Nonsense"), "{}", wrong.text);
+    }
+}
+
+on_every_database! {
+    async fn records_of_odd_keys_have_pages(db: &mut TestDb) {
+        db.run("CREATE TABLE odd (k VARCHAR(20) PRIMARY KEY, v INTEGER)").await;
+        db.track("odd", Tracking::new()).await;
+        for key in ["", ".", "..", "a/b", "%", "x y", "{}"] {
+            db.run(&format!("INSERT INTO odd VALUES ('{key}', 1)")).await;
+        }
+        let viewer = Somebody::new(db, "viewer");
+        let list = viewer.get("/r/odd").await.ok();
+        let links = between(&list, "<th scope=\"row\"><a href=\"", "\"");
+        assert_eq!(links.len(), 7);
+        for link in links {
+            // As a browser reads it: a segment of dots leads up.
+            assert!(!link.rsplit('/').next().is_some_and(|last| ["", ".", ".."].contains(&last)), "{link}");
+            let page = viewer.get(&link.replace("&#38;", "&")).await;
+            assert_eq!(page.status, StatusCode::OK, "{link}");
+        }
     }
 }

@@ -23,10 +23,10 @@ async fn service(db: &mut TestDb) -> (Router, Users, tempfile::TempDir) {
     shop(db).await;
     let folder = tempfile::tempdir().unwrap();
     let users = Users::open(folder.path().join("users.json")).unwrap();
-    users.add("ann", Some("Ann Smith"), PASSWORD, Grant::new(Role::Reverter)).unwrap();
+    users.add("ann", Some("Ann Smith"), Some(PASSWORD), Grant::new(Role::Reverter)).unwrap();
     let hidden = vec!["orders.notes".to_owned()];
     let grant = Grant { tables: Some(vec!["orders".into()]), hidden, ..Grant::new(Role::Viewer) };
-    users.add("bob", None, PASSWORD, grant).unwrap();
+    users.add("bob", None, Some(PASSWORD), grant).unwrap();
     let router = users.router().merge(Web::new(db.audit.clone(), users.clone()).router());
     (router, users, folder)
 }
@@ -179,4 +179,67 @@ async fn another_site_logs_nobody_in() {
     let request = Request::post("/login").header("sec-fetch-site", "cross-site");
     let refused = send(&router, request, &format!("name=ann&password={PASSWORD}")).await;
     assert_eq!((refused.status, &*refused.cookie), (StatusCode::FORBIDDEN, ""));
+}
+
+#[tokio::test]
+async fn what_is_hidden_is_hidden_however_it_is_written() {
+    use afterimage_web::Rights as _;
+    let named = |hidden: &str| Grant { hidden: vec![hidden.to_owned()], ..Grant::new(Role::Viewer) };
+    let table = afterimage::TableName { schema: None, name: "orders".into() };
+    for hidden in ["orders.ssn", "Orders.SSN", "public.orders.ssn"] {
+        assert!(!named(hidden).sees(&table, "ssn"), "{hidden}");
+    }
+    assert!(named("myorders.ssn").sees(&table, "ssn"));
+    let elsewhere = afterimage::TableName { schema: Some("sales".into()), name: "orders".into() };
+    assert!(named("public.orders.ssn").sees(&elsewhere, "ssn"));
+}
+
+#[tokio::test]
+async fn what_a_page_asks_for_by_itself_leads_nobody_to_log_in() {
+    let db = &mut TestDb::sqlite().await;
+    let (router, _users, _folder) = service(db).await;
+    let poll = get(&router, "/new?than=1.1", "").await;
+    assert_eq!((poll.status, &*poll.location, &*poll.text), (StatusCode::UNAUTHORIZED, "", ""));
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_trusted_says_who_asks() {
+    use std::net::SocketAddr;
+
+    use afterimage_web::users::Proxy;
+    use axum::extract::ConnectInfo;
+    use axum::http::HeaderName;
+
+    let db = &mut TestDb::sqlite().await;
+    let (_, users, _folder) = service(db).await;
+    users.add("carl", None, None, Grant::new(Role::Reverter)).unwrap();
+    let proxy = Proxy::at(["10.0.0.0/8".parse().unwrap()]).user_header(HeaderName::from_static("x-user"));
+    let asks = async |proxy: Proxy, peer: [u8; 4], user: &str| {
+        let users = users.clone().behind(proxy);
+        let router: Router = users.router().merge(Web::new(db.audit.clone(), users).router());
+        let from = ConnectInfo(SocketAddr::from((peer, 1234)));
+        let request = Request::get("/storage").header("x-user", user).extension(from);
+        send(&router, request, "").await
+    };
+    let entered = asks(proxy.clone(), [10, 0, 0, 1], "carl").await;
+    assert!(entered.status == StatusCode::OK && said(&entered.text).contains("You are carl."));
+    // Nobody is logged in, who would have to log out.
+    assert!(!entered.text.contains("/logout"));
+    assert_eq!(asks(proxy.clone(), [192, 0, 2, 1], "carl").await.status, StatusCode::SEE_OTHER);
+    assert_eq!(asks(proxy.clone(), [10, 0, 0, 1], "mallory").await.status, StatusCode::SEE_OTHER);
+    let others = proxy.role_of_others(Role::Viewer);
+    assert_eq!(asks(others, [10, 0, 0, 1], "mallory").await.status, StatusCode::OK);
+    // Who has no password cannot log in by one.
+    let router: Router = users.router();
+    assert_eq!(log_in(&router, "carl", "!").await.status, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn many_that_come_at_once_try_no_more_passwords() {
+    let db = &mut TestDb::sqlite().await;
+    let (router, _users, _folder) = service(db).await;
+    let tries = (0..20).map(|_| log_in(&router, "ann", "not her password"));
+    let tried = futures_util::future::join_all(tries).await;
+    let refused = tried.iter().filter(|answer| answer.status == StatusCode::UNAUTHORIZED).count();
+    assert_eq!(refused, 5);
 }

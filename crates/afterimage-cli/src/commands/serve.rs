@@ -3,18 +3,23 @@
 mod metrics;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use afterimage::{Afterimage, Context};
-use afterimage_web::users::Users;
-use afterimage_web::{Refusal, Role, Visitor, Web};
+use afterimage_web::users::{Grant, IpNet, Proxy, User, Users};
+use afterimage_web::{Refusal, Rights as _, Role, Visitor, Web};
 use axum::Router;
 use axum::extract::ConnectInfo;
-use axum::http::StatusCode;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::middleware::from_fn;
 use axum::routing::get;
 use tokio::net::TcpListener;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::{Done, Failure};
 use crate::Outcome;
@@ -25,15 +30,17 @@ use metrics::Metrics;
 /// Serves until it is interrupted; what is being answered then is answered still.
 pub(super) async fn run(audit: Afterimage, config: &Config, request: Serve) -> Done {
     let listen = request.listen;
-    let users = Users::open(config.users())?;
-    let known = !users.list()?.is_empty();
+    let users = Users::open(config.users())?.behind(proxy(&request)?);
+    let listed = users.list()?;
+    let known = !listed.is_empty() || request.user_header.is_some();
     if !known && !listen.ip().is_loopback() {
         return Err(Failure::Usage(format!(
             "{listen} can be reached from other machines, and there are no users: add some with afterimage user add, or \
              give an address of this machine, such as 127.0.0.1:8080"
         )));
     }
-    log(request.log_format);
+    hidden_are_there(&audit, &listed).await?;
+    log(request.log_format, request.access_log.as_deref())?;
     let listener = TcpListener::bind(listen)
         .await
         .map_err(|error| Failure::Usage(format!("cannot listen on {listen}: {error}")))?;
@@ -66,14 +73,77 @@ pub(super) async fn for_a_look(audit: Afterimage, config: &Config) -> Done {
     Ok(Outcome::Done)
 }
 
-/// What happens is told on standard error, a line each.
-fn log(format: LogFormat) {
-    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr).with_max_level(tracing::Level::INFO);
-    // Whoever embeds the program may have a logger already.
-    let _ = match format {
-        LogFormat::Text => lines.with_ansi(false).compact().try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+/// The proxies that are believed.
+fn proxy(request: &Serve) -> Result<Proxy, Failure> {
+    let network = |text: &String| {
+        let address = || text.parse::<std::net::IpAddr>().ok().map(IpNet::from);
+        text.parse::<IpNet>().ok().or_else(address).ok_or_else(|| {
+            Failure::Usage(format!("{text:?} is no address or network, such as 10.0.0.7 or 10.0.0.0/8"))
+        })
     };
+    let trusted = request.trust_proxy.iter().map(network).collect::<Result<Vec<_>, _>>()?;
+    let mut proxy = Proxy::at(trusted);
+    if let Some(header) = &request.user_header {
+        let name = HeaderName::try_from(header.as_str());
+        proxy = proxy
+            .user_header(name.map_err(|_| Failure::Usage(format!("{header:?} is no name of a header")))?);
+    }
+    Ok(match request.user_header_role {
+        Some(role) => proxy.role_of_others(role.into()),
+        None => proxy,
+    })
+}
+
+/// What somebody must not see has to be there under the name that was given: else it would be seen.
+async fn hidden_are_there(audit: &Afterimage, users: &[User]) -> Result<(), Failure> {
+    if users.iter().all(|user| user.grant.hidden.is_empty()) {
+        return Ok(());
+    }
+    let tracked = audit.tracked().await?;
+    for user in users {
+        for hidden in &user.grant.hidden {
+            let only = Grant { hidden: vec![hidden.clone()], ..user.grant.clone() };
+            let names =
+                tracked.iter().flat_map(|table| table.columns.iter().map(move |column| (table, column)));
+            let mut hides = names.filter(|(table, column)| {
+                column.names.iter().any(|(_, name)| !only.sees(&table.table, name))
+            });
+            if hides.next().is_none() {
+                return Err(Failure::Usage(format!(
+                    "{hidden:?}, which {} must not see, is no tracked column: write it as table.column, as status \
+                     names the table",
+                    user.name
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What happens is told on standard error, a line each; who did what of account, in a file too.
+fn log(format: LogFormat, access: Option<&Path>) -> Result<(), Failure> {
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match format {
+        LogFormat::Text => lines.with_ansi(false).compact().boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    let file = match access {
+        None => None,
+        Some(path) => {
+            let mut options = std::fs::File::options();
+            options.create(true).append(true);
+            #[cfg(unix)]
+            std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+            let file = options.open(path);
+            let file = file.map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+            let layer =
+                tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(Arc::new(file));
+            Some(layer.with_filter(filter_fn(|event| event.target() == "afterimage::access")))
+        }
+    };
+    // Whoever embeds the program may have a logger already.
+    let _ = tracing_subscriber::registry().with(lines.with_filter(LevelFilter::INFO)).with(file).try_init();
+    Ok(())
 }
 
 /// The interface, with whether the database answers, and what was answered how fast.
@@ -92,8 +162,11 @@ fn router(audit: Afterimage, config: &Config, users: Option<Users>) -> Router {
         None => Web::new(audit, whoever_is_here(config)).zone(&config.tz).router(),
     };
     // Beside the pages: for what watches over a service.
-    let told = move |ConnectInfo(peer): ConnectInfo<SocketAddr>| async move {
-        let here = peer.ip().to_canonical().is_loopback();
+    let told = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap| async move {
+        // A proxy of this machine speaks for others.
+        let for_others =
+            ["x-forwarded-for", "forwarded", "via"].iter().any(|name| headers.contains_key(*name));
+        let here = peer.ip().to_canonical().is_loopback() && !for_others;
         if here {
             (StatusCode::OK, metrics.text())
         } else {

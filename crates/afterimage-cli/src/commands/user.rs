@@ -22,11 +22,13 @@ impl From<afterimage_web::users::UsersError> for Failure {
 pub(super) fn run(config: &Config, command: UserCommand) -> Done {
     let users = Users::open(config.users())?;
     match command {
-        UserCommand::Add { name, role, label, tables, hide, password_file } => {
+        UserCommand::Add { name, role, label, tables, hide, password_file, no_password } => {
             let grant =
                 Grant { tables: (!tables.is_empty()).then_some(tables), hidden: hide, role: role.into() };
-            users.add(&name, label.as_deref(), &password(password_file.as_deref())?, grant)?;
-            println!("{} can log in; kept in {}", harmless(&name), config.users().display());
+            let password = if no_password { None } else { Some(password(password_file.as_deref())?) };
+            users.add(&name, label.as_deref(), password.as_deref(), grant)?;
+            let can = if no_password { "is known, without a password" } else { "can log in" };
+            println!("{} {can}; kept in {}", harmless(&name), config.users().display());
         }
         UserCommand::Remove { name } => {
             users.remove(&name)?;

@@ -13,7 +13,7 @@ use super::{PAGE, Shell};
 use crate::access::Act;
 use crate::asked::Asked;
 use crate::failure::Failure;
-use crate::filter::{Filter, NAMES, Parameters, RANGES, ago};
+use crate::filter::{Filter, LOOKED_BACK, NAMES, Parameters, RANGES, ago};
 use crate::markup;
 
 /// So many changes are counted; beyond, it is said that there are more.
@@ -21,9 +21,6 @@ const COUNTED: u64 = 10_000;
 
 /// The same where each has to be looked at.
 const LOOKED_AT: u64 = 1_000;
-
-/// So many seconds back it is looked for words and values, where nobody says how far.
-const LOOKED_BACK: i64 = 30 * 24 * 3600;
 
 /// So many choices of a facet are offered.
 const CHOICES: usize = 12;
@@ -138,18 +135,20 @@ async fn show(asked: Asked, actor: Option<String>) -> Result<Response, Failure> 
     let unchosen = Filter::read(&asked.parameters.without(&["actor", "action"]), asked.now, &asked.zone)?;
     let mut wide = LogQuery::from(unchosen.query).limit(if filter.is_cheap() { COUNTED } else { LOOKED_AT });
     (wide.query.from, wide.query.before) = (query.from, query.before);
-    let all_are_here = filter.after.is_none()
-        && page.next.is_none()
-        && parameters.first("actor").or(parameters.first("action")).is_none();
-    let summary = match actor {
+    let all_are_here = filter.after.is_none() && page.next.is_none();
+    let chosen = parameters.first("actor").or(parameters.first("action")).is_some();
+    let asked_for = LogQuery { query: query.clone(), ..wide.clone() };
+    let counted = match all_are_here {
         // Nothing has to be looked for twice.
-        _ if all_are_here => LogSummary::of(&page.entries),
-        Some(_) => asked.audit.log_summary(&LogQuery { query: query.clone(), ..wide.clone() }).await?,
-        None => asked.audit.log_summary(&wide).await?,
+        true => LogSummary::of(&page.entries),
+        false => asked.audit.log_summary(&asked_for).await?,
     };
-    let counted = chosen(&summary, &parameters);
+    let summary = match actor {
+        None if chosen => asked.audit.log_summary(&wide).await?,
+        _ => counted.clone(),
+    };
     let total: u64 = counted.counts.iter().map(|count| count.records).sum();
-    let count = match (total, summary.more) {
+    let count = match (total, counted.more) {
         (1, false) => "1 change".to_owned(),
         (total, false) => format!("{} changes", grouped(total)),
         (total, true) => format!("{}+ changes", grouped(total)),
@@ -298,16 +297,6 @@ async fn found(asked: &Asked, filter: &Filter) -> Result<Found, Failure> {
         return Ok(Found { page, query, range: Some(name), note });
     }
     Ok(Found { page: LogPage::default(), query: filter.query.clone(), range: Some("all"), note: None })
-}
-
-/// The counts of what is chosen.
-fn chosen(summary: &LogSummary, parameters: &Parameters) -> LogSummary {
-    let mut chosen = summary.clone();
-    chosen.counts.retain(|count| {
-        accepts(parameters, "actor", count.user.as_deref().unwrap_or_default())
-            && accepts(parameters, "action", count.action.name())
-    });
-    chosen
 }
 
 /// Whether a value is among those chosen, or none is. What restored something is an update or a creation by its header.

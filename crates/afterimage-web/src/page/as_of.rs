@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
-use afterimage::{AsOfQuery, Moment, PointInTime, TrackedTable, Value};
+use afterimage::{Afterimage, AsOfQuery, Moment, PointInTime, TrackedColumn, TrackedTable, Value};
 use askama::Template;
+use axum::body::{Body, Bytes};
 use axum::response::Response;
+use futures_util::stream;
 
 use super::Shell;
 use super::activity::grouped;
@@ -19,9 +21,6 @@ use crate::markup::{self, Html, SHORT};
 
 /// So many rows are on a page.
 const PAGE: usize = 50;
-
-/// So many rows can be paged through; beyond, they go into a file.
-const DEEPEST: usize = 2_000;
 
 /// So many rows of two times are compared.
 const COMPARED: u64 = 20_000;
@@ -69,7 +68,7 @@ fn point(asked: &Asked, text: &str) -> Result<PointInTime, Failure> {
 }
 
 pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
-    let tracked = asked.table().await?;
+    let tracked = asked.table()?;
     let table = tracked.table.to_string();
     let text = |name: &str| asked.parameters.first(name).unwrap_or_default().trim().to_owned();
     let (at, to, has) = (text("at"), text("to"), text("has"));
@@ -117,16 +116,35 @@ fn title(table: &str, at: &str, to: &str) -> String {
     }
 }
 
+/// A row with the names of its columns.
+type Named = Vec<(String, Value)>;
+
+/// So many rows after a key, in the order of keys, and the key after which the next page begins.
+pub(crate) async fn page_of(
+    audit: &Afterimage,
+    tracked: &TrackedTable,
+    at: &PointInTime,
+    limit: u64,
+    after: Option<&str>,
+) -> Result<(Vec<Named>, Option<String>), Failure> {
+    let mut query = AsOfQuery::new(tracked.table.to_string(), at.clone());
+    query.limit = Some(limit + 1);
+    query.after = after.map(ToOwned::to_owned);
+    let state = audit.as_of(&query).await?;
+    let mut rows = state.rows;
+    let more = rows.len() as u64 > limit;
+    rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let next = rows.last().filter(|_| more).map(|row| key_of(tracked, at, &state.columns, row).0);
+    let named = |row: Vec<Value>| state.columns.iter().cloned().zip(row).collect();
+    Ok((rows.into_iter().map(named).collect(), next))
+}
+
 async fn one_time(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut Page) -> Result<(), Failure> {
     let at = point(asked, &page.at)?;
-    let skip = asked.parameters.first("skip").and_then(|skip| skip.parse::<usize>().ok()).unwrap_or(0);
-    if skip > DEEPEST {
-        return Err(Failure::wrong(format!("Beyond {DEEPEST} rows, take them as CSV, or look for a value.")));
-    }
     let mut query = AsOfQuery::new(&page.table, at.clone());
-    let wanted = skip + PAGE + 1;
     // Where a value is looked for, it is not known how far.
-    query.limit = page.has.is_empty().then_some(wanted as u64);
+    query.limit = page.has.is_empty().then_some(PAGE as u64 + 1);
+    query.after = asked.parameters.first("after").map(ToOwned::to_owned);
     let needle = afterimage::Needle::new(&page.has);
     let mut rows: Vec<Vec<Value>> = Vec::new();
     let columns = asked
@@ -135,20 +153,23 @@ async fn one_time(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut 
             if page.has.is_empty() || row.iter().any(|value| has(&needle, value)) {
                 rows.push(row);
             }
-            rows.len() < wanted
+            rows.len() <= PAGE
         })
         .await?;
     let count = if page.has.is_empty() {
         let count = asked.audit.count_as_of(&page.table, &at).await?;
         format!("{} rows", grouped(count.unsigned_abs()))
-    } else if rows.len() > PAGE {
+    } else if rows.len() > PAGE || query.after.is_some() {
         format!("more than {PAGE} rows have it")
     } else {
         format!("{} rows have it", rows.len())
     };
-    let more = rows.len() == wanted;
-    rows.truncate(skip + PAGE);
-    let moment = settled(&at, asked.now);
+    let more = rows.len() > PAGE;
+    rows.truncate(PAGE);
+    let moment = match at {
+        PointInTime::Now if more => Some(asked.present().await?),
+        _ => settled(&at, asked.now),
+    };
     page.said = Some(match moment {
         Some(moment) => format!("{count}, as of {} ({}).", asked.time(moment), asked.zone),
         None => format!("{count}, as of {}.", page.at),
@@ -167,13 +188,16 @@ async fn one_time(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut 
         let at = Parameters::default().with("at", page.at.clone());
         asked.address(&format!("{path}/csv"), &at)
     });
-    page.next =
-        (more && skip + PAGE <= DEEPEST).then(|| on(&parameters.with("skip", (skip + PAGE).to_string())));
+    page.next = rows.last().filter(|_| more).map(|row| {
+        let key = key_of(tracked, &at, &columns, row).0;
+        // The next page is of the same moment, whatever a word like "now" means by then.
+        let at = moment.map_or_else(|| page.at.clone(), |moment| moment.to_string());
+        on(&parameters.without(&["at"]).with("at", at).with("after", key))
+    });
     page.rows = rows
         .iter()
-        .skip(skip)
         .map(|row| {
-            let (key, link_at) = key_of(tracked, &columns, row);
+            let (key, link_at) = key_of(tracked, &at, &columns, row);
             let at = format!("/at?at={}", encoded(&page.at));
             Row {
                 to: asked.links.within(&page.table, &key, &at),
@@ -211,18 +235,47 @@ fn steps(at: Moment, now: Moment) -> impl Iterator<Item = (&'static str, Moment)
         .filter(move |(_, moment)| *moment <= now)
 }
 
-/// The key of a row, and the column at which it is shown.
-fn key_of(tracked: &TrackedTable, columns: &[String], row: &[Value]) -> (String, usize) {
-    let key: Vec<(String, Value)> = tracked
+/// What a column was called at a point in time, as far as it is one in time.
+fn name_at<'c>(column: &'c TrackedColumn, at: &PointInTime) -> &'c str {
+    match at {
+        PointInTime::At(moment) => column.name_at(*moment),
+        _ => &column.name,
+    }
+}
+
+/// The key of a row, as it is written today, and the column at which it is shown.
+fn key_of(tracked: &TrackedTable, at: &PointInTime, columns: &[String], row: &[Value]) -> (String, usize) {
+    let of_key: Vec<(&String, usize)> = tracked
         .key
         .iter()
         .filter_map(|name| {
-            let at = columns.iter().position(|column| column == name)?;
-            Some((name.clone(), row.get(at)?.clone()))
+            let column = tracked.columns.iter().find(|column| column.name == *name)?;
+            Some((name, columns.iter().position(|known| known == name_at(column, at))?))
         })
         .collect();
-    let at = tracked.key.first().and_then(|name| columns.iter().position(|column| column == name));
-    (key_text(&key), at.unwrap_or_default())
+    let key: Vec<(String, Value)> =
+        of_key.iter().filter_map(|(name, at)| Some(((*name).clone(), row.get(*at)?.clone()))).collect();
+    (key_text(&key), of_key.first().map(|(_, at)| *at).unwrap_or_default())
+}
+
+/// What the columns of a time are called today, as far as they are still there.
+fn todays(tracked: &TrackedTable, at: &PointInTime, columns: &[String]) -> Vec<String> {
+    let today = |name: &String| tracked.columns.iter().find(|column| name_at(column, at) == name);
+    columns
+        .iter()
+        .map(|name| today(name).map_or_else(|| name.clone(), |column| column.name.clone()))
+        .collect()
+}
+
+/// The names of the columns by which two states of a row differ. A column that one of them does not have is NULL there.
+fn differing(old: &Named, new: &Named) -> Vec<String> {
+    let added = new.iter().filter(|(name, _)| !old.iter().any(|(known, _)| known == name));
+    let names = old.iter().chain(added).map(|(name, _)| name);
+    names.filter(|name| value_of(old, name) != value_of(new, name)).cloned().collect()
+}
+
+fn value_of<'r>(row: &'r Named, name: &str) -> &'r Value {
+    row.iter().find(|(known, _)| known == name).map_or(&Value::Null, |(_, value)| value)
 }
 
 async fn two_times(
@@ -244,24 +297,26 @@ async fn two_times(
         Ok(state)
     };
     let (before, after) = (state(a.clone()).await?, state(b.clone()).await?);
-    let named = |columns: &[String], row: &[Value]| -> Vec<(String, Value)> {
+    // A column is the same whatever it was called.
+    let (then, since) = (todays(tracked, &a, &before.columns), todays(tracked, &b, &after.columns));
+    let named = |columns: &[String], row: &[Value]| -> Named {
         columns.iter().cloned().zip(row.iter().cloned()).collect()
     };
-    let old: HashMap<String, Vec<(String, Value)>> = before
+    let old: HashMap<String, Named> = before
         .rows
         .iter()
-        .map(|row| (key_of(tracked, &before.columns, row).0, named(&before.columns, row)))
+        .map(|row| (key_of(tracked, &a, &before.columns, row).0, named(&then, row)))
         .collect();
     let mut added = Vec::new();
     let mut changed = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for row in &after.rows {
-        let key = key_of(tracked, &after.columns, row).0;
-        let row = named(&after.columns, row);
+        let key = key_of(tracked, &b, &after.columns, row).0;
+        let row = named(&since, row);
         match old.get(&key) {
             None => added.push((key, Vec::new(), row)),
             Some(before) => {
-                if *before != row {
+                if !differing(before, &row).is_empty() {
                     changed.push((key.clone(), before.clone(), row));
                 }
                 seen.insert(key);
@@ -271,7 +326,7 @@ async fn two_times(
     let mut removed: Vec<_> = before
         .rows
         .iter()
-        .map(|row| (key_of(tracked, &before.columns, row).0, named(&before.columns, row), Vec::new()))
+        .map(|row| (key_of(tracked, &a, &before.columns, row).0, named(&then, row), Vec::new()))
         .filter(|(key, ..)| !seen.contains(key))
         .collect();
     let tab = asked.parameters.first("show").unwrap_or("changed").to_owned();
@@ -315,28 +370,24 @@ async fn two_times(
         asked.address(path, &all)
     });
     page.columns = match tab.as_str() {
-        "removed" => before.columns,
-        "added" => after.columns,
+        "removed" => then,
+        "added" => since,
         _ => tracked.key.iter().cloned().chain(["What differs".to_owned()]).collect(),
     };
     let (from, until) = (settled(&a, asked.now), settled(&b, asked.now));
     page.rows = shown
         .into_iter()
         .map(|(key, old, new)| {
-            let value = |row: &[(String, Value)], name: &str| {
-                row.iter().find(|(known, _)| known == name).map_or(Value::Null, |(_, value)| value.clone())
-            };
             let whole = if new.is_empty() { &old } else { &new };
             let both = !old.is_empty() && !new.is_empty();
             let shown = if both { &tracked.key } else { &page.columns };
             let mut cells: Vec<Html> =
-                shown.iter().map(|name| markup::value(&value(whole, name), SHORT)).collect();
+                shown.iter().map(|name| markup::value(value_of(whole, name), SHORT)).collect();
             if both {
-                let differs = new.iter().filter(|(name, now)| value(&old, name) != *now);
-                cells.push(markup::named_changes(
-                    differs
-                        .map(|(name, now)| (name.as_str(), markup::change(&value(&old, name), now, SHORT))),
-                ));
+                let differs = differing(&old, &new);
+                cells.push(markup::named_changes(differs.iter().map(|name| {
+                    (name.as_str(), markup::change(value_of(&old, name), value_of(&new, name), SHORT))
+                })));
             }
             let to = match (from, until, old.is_empty() || new.is_empty()) {
                 (Some(from), Some(until), false) => {
@@ -353,21 +404,46 @@ async fn two_times(
     Ok(())
 }
 
-/// The whole table as a file.
+/// So many rows are read at a time for a file.
+const CHUNK: u64 = 1_000;
+
+/// The whole table as a file, streamed: whoever reads slowly holds no transaction open.
 pub(crate) async fn csv(asked: Asked) -> Result<Response, Failure> {
-    let table = asked.table().await?.table.to_string();
-    let at = asked.parameters.first("at").unwrap_or("now").to_owned();
-    let query = AsOfQuery::new(&table, point(&asked, &at)?);
+    let tracked = asked.table()?.clone();
+    let text = asked.parameters.first("at").unwrap_or("now").to_owned();
+    // All of the file is of one moment.
+    let at = match point(&asked, &text)? {
+        PointInTime::Now => PointInTime::At(asked.present().await?),
+        at => at,
+    };
+    let audit = asked.audit_for(Act::Export);
+    let table = tracked.table.to_string();
     let guarded = !asked.parameters.has("formulas", "keep");
-    let state = asked.audit.as_of(&query).await?;
-    let mut file = Vec::new();
-    csv_line(&mut file, state.columns.iter().map(String::as_str), guarded);
-    for row in &state.rows {
-        csv_line(&mut file, row.iter().map(csv_value), guarded);
-    }
+    let first = AsOfQuery { limit: Some(1), ..AsOfQuery::new(&table, at.clone()) };
+    let mut head = Vec::new();
+    csv_line(&mut head, audit.as_of(&first).await?.columns, guarded);
     tracing::info!(
-        target: "afterimage::access", id = asked.id, who = ?asked.visitor.name(), table, at, rows = state.rows.len(),
-        "exported"
+        target: "afterimage::access", id = asked.id, who = ?asked.visitor.name(), table, at = text, "exported"
     );
-    Ok(attachment(&format!("{table}-as-of.csv"), "text/csv; charset=utf-8", file.into()))
+    let begin = (head, None::<String>, false);
+    let chunks = stream::try_unfold(begin, move |(mut file, after, over)| {
+        let (audit, tracked, at) = (audit.clone(), tracked.clone(), at.clone());
+        async move {
+            if over {
+                return Ok::<_, std::io::Error>(None);
+            }
+            let page = page_of(&audit, &tracked, &at, CHUNK, after.as_deref()).await;
+            let (rows, next) = page.map_err(|failure| {
+                tracing::error!(detail = failure.detail, "an export broke off");
+                std::io::Error::other("the database broke off")
+            })?;
+            for row in &rows {
+                csv_line(&mut file, row.iter().map(|(_, value)| csv_value(value)), guarded);
+            }
+            let over = next.is_none();
+            Ok(Some((Bytes::from(file), (Vec::new(), next, over))))
+        }
+    });
+    let body = Body::from_stream(Box::pin(chunks));
+    Ok(attachment(&format!("{table}-as-of.csv"), "text/csv; charset=utf-8", body))
 }

@@ -63,7 +63,7 @@ pub(crate) async fn choose(asked: Asked) -> Result<Response, Failure> {
 }
 
 pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
-    let tracked = asked.table().await?;
+    let tracked = asked.table()?;
     let (table, key) = (tracked.table.to_string(), asked.part("key").to_owned());
     let range = asked.part("range");
     let (a, b) = range.split_once("..").ok_or_else(|| {

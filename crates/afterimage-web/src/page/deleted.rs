@@ -10,7 +10,7 @@ use crate::access::Act;
 use crate::address::key_text;
 use crate::asked::Asked;
 use crate::failure::Failure;
-use crate::filter::Filter;
+use crate::filter::{Filter, LOOKED_BACK, NAMES, ago};
 
 #[derive(Template)]
 #[template(path = "deleted.html")]
@@ -19,14 +19,20 @@ struct Page {
     here: String,
     tables: Vec<(String, bool)>,
     filtered: bool,
+    /// Where it is looked for in all time, where it was not.
+    wider: Option<String>,
     rows: Vec<(Line, Option<String>)>,
     older: Option<String>,
 }
 
 pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
-    let parameters = asked.parameters.only(&["q", "table"]);
+    let parameters = asked.parameters.only(&NAMES);
     let filter = Filter::read(&asked.parameters, asked.now, &asked.zone)?;
+    let bounded = filter.bounded || filter.is_cheap();
     let mut query = LogQuery { after: filter.after, ..LogQuery::from(filter.query).limit(PAGE).latest() };
+    if !bounded {
+        query.query.from = Some(ago(asked.now, LOOKED_BACK));
+    }
     query.query.actions.wanted = vec!["delete".parse().map_err(afterimage::Error::from)?];
     let found = asked.audit.log(&query).await?;
     let known = asked.audit.tracked().await?;
@@ -54,9 +60,10 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
             })
             .collect(),
         older: found.next.map(|next| {
-            let parameters = parameters.with("before", next.to_string());
+            let parameters = parameters.clone().with("before", next.to_string());
             asked.address(here, &parameters)
         }),
+        wider: (!bounded).then(|| asked.address(here, &parameters.clone().with("range", "all"))),
         here: asked.links.to(here),
         shell: Shell::new(&asked, "deleted", "Deleted"),
     })

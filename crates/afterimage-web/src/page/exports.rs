@@ -1,6 +1,6 @@
 //! Changes as a file: streamed, masked as they are seen, and harmless to spreadsheets.
 
-use afterimage::{Afterimage, Cursor, LogEntry, LogQuery, Value};
+use afterimage::{Afterimage, ChangesJson, Cursor, LogEntry, LogQuery, Value};
 use askama::Template;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -44,13 +44,20 @@ pub(crate) async fn csv(asked: Asked) -> Result<Response, Failure> {
     let mut head = Vec::new();
     csv_line(&mut head, COLUMNS, false);
     let line = move |file: &mut Vec<u8>, entry: &LogEntry, _first: bool| {
-        let document = serde_json::to_value(entry).unwrap_or_default();
-        let cells = COLUMNS.map(|column| match (column, document.get(column)) {
-            ("key", _) => key_text(&entry.key),
-            (_, None | Some(serde_json::Value::Null)) => String::new(),
-            (_, Some(serde_json::Value::String(text))) => text.clone(),
-            (_, Some(other)) => other.to_string(),
-        });
+        let (header, text) = (&entry.header, |text: &Option<String>| text.clone().unwrap_or_default());
+        // As `COLUMNS` says, each as it is: a number in a JSON column keeps all of its digits.
+        let cells = [
+            header.id.to_string(),
+            header.date.to_string(),
+            entry.action().name().to_owned(),
+            entry.table.to_string(),
+            key_text(&entry.key),
+            text(&header.user),
+            text(&header.reason),
+            text(&header.context),
+            text(&header.tx),
+            serde_json::to_string(&ChangesJson(&entry.changes)).unwrap_or_default(),
+        ];
         csv_line(file, cells, guarded);
     };
     export(asked, "changes.csv", "text/csv; charset=utf-8", head, line, b"").await
@@ -96,7 +103,8 @@ where
     let audit = asked.audit_for(Act::Export);
     let mut query = LogQuery::from(filter.query).limit(CHUNK);
     // What is written while the file is being read is not part of it.
-    query.query.before = Some(query.query.before.map_or(asked.now, |before| before.min(asked.now)));
+    let present = asked.present().await?.next();
+    query.query.before = Some(query.query.before.map_or(present, |before| before.min(present)));
     // What can be wrong with the query shows before anything is sent.
     audit.log(&LogQuery { limit: Some(1), ..query.clone() }).await?;
     tracing::info!(

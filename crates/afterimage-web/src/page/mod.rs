@@ -19,6 +19,7 @@ pub(crate) mod tables;
 pub(crate) mod transaction;
 pub(crate) mod version;
 
+use afterimage::Moment;
 use askama::Template;
 use axum::body::Body;
 use axum::http::request::Parts;
@@ -47,6 +48,8 @@ pub(crate) struct Shell {
     /// Where they log out.
     pub(crate) log_out: Option<String>,
     pub(crate) zone: String,
+    /// The zone, where a form has to send it along.
+    pub(crate) kept_zone: Option<String>,
     /// What stands in the search box.
     pub(crate) search: String,
     pub(crate) id: String,
@@ -57,7 +60,7 @@ pub(crate) struct Shell {
 impl Shell {
     pub(crate) fn new(asked: &Asked, tab: &'static str, title: impl Into<String>) -> Self {
         let path = asked.path.split('?').next().unwrap_or("/");
-        let utc = asked.parameters.without(&["tz"]).on(path);
+        let utc = asked.parameters.without(&["tz"]).with("tz", "UTC").on(path);
         Self {
             title: title.into(),
             tab,
@@ -67,6 +70,7 @@ impl Shell {
             search: asked.parameters.first("q").unwrap_or_default().to_owned(),
             id: asked.id.clone(),
             in_utc: (asked.zone != "UTC").then(|| asked.links.exactly(&utc)),
+            kept_zone: asked.links.has_zone().then(|| asked.zone.clone()),
             zone: asked.zone.clone(),
         }
     }
@@ -113,17 +117,18 @@ struct FailurePage {
 }
 
 /// The page that says what went wrong.
-pub(crate) fn failure(failure: &Failure, base: &str, head: &Parts, id: &str) -> Response {
+pub(crate) fn failure(failure: &Failure, base: &str, head: &Parts, id: &str, usual: &str) -> Response {
     let parameters = Parameters::read(head.uri.query().unwrap_or_default());
-    let zone = parameters.first("tz").unwrap_or("UTC").to_owned();
+    let zone = parameters.first("tz").filter(|zone| Moment::is_zone(zone)).unwrap_or(usual).to_owned();
     let search = parameters.first("q").unwrap_or_default().to_owned();
     let page = FailurePage {
         shell: Shell {
             title: failure.title().to_owned(),
             tab: "",
-            links: Links::new(base.to_owned(), &zone),
+            links: Links::new(base.to_owned(), &zone, usual),
             who: None,
             log_out: None,
+            kept_zone: (zone != usual).then(|| zone.clone()),
             zone,
             search: search.clone(),
             id: id.to_owned(),

@@ -58,7 +58,7 @@ pub(super) fn label<'v>(
 }
 
 pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
-    let tracked = asked.table().await?;
+    let tracked = asked.table()?;
     let (table, key) = (tracked.table.to_string(), asked.part("key").to_owned());
     // Newest first.
     let all = asked.audit.history(&table, &key).await?;
@@ -94,7 +94,12 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
             .map(|(n, version)| row(&asked, &table, &key, version, n, may_restore && version.number != count))
             .collect(),
         ticks: ticks(&all),
-        gaps: tracked.gaps.iter().filter(|gap| gap.key.is_none()).map(|gap| said(&asked, gap)).collect(),
+        gaps: tracked
+            .gaps
+            .iter()
+            .filter(|gap| gap.key.as_deref().is_none_or(|key| is_same_key(tracked, key, newest)))
+            .map(|gap| said(&asked, gap))
+            .collect(),
         columns: chosen(columns, field),
         actors: chosen(actors, actor),
         undelete: (gone && may_restore).then(|| within(&format!("/restore/{count}"))),
@@ -114,6 +119,18 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
 
 fn chosen(values: Vec<String>, chosen: Option<&str>) -> Vec<(String, bool)> {
     values.into_iter().map(|value| (value.clone(), chosen == Some(&value))).collect()
+}
+
+/// Whether a key, as JSON, is that of a row, as far as can be told: a gap too many is better than one that is not shown.
+fn is_same_key(tracked: &afterimage::TrackedTable, key: &str, version: &Version) -> bool {
+    let Ok(serde_json::Value::Object(members)) = serde_json::from_str(key) else { return true };
+    version.row.iter().filter(|(name, _)| tracked.key.contains(name)).all(|(name, value)| {
+        match members.get(name) {
+            Some(serde_json::Value::String(text)) => *text == value.to_string(),
+            Some(serde_json::Value::Number(number)) => number.to_string() == value.to_string(),
+            _ => true,
+        }
+    })
 }
 
 fn said(asked: &Asked, gap: &Gap) -> String {

@@ -11,6 +11,7 @@ use super::{PAGE, Shell};
 use crate::address::{encoded, key_text};
 use crate::asked::Asked;
 use crate::failure::Failure;
+use crate::filter::{LOOKED_BACK, ago};
 use crate::markup::{self, Html};
 
 /// So many changes of a row are shown.
@@ -33,12 +34,16 @@ struct Page {
     words: String,
     deleted: bool,
     said: String,
+    /// What the column of the last change is called.
+    change: &'static str,
+    /// Where it is looked for in all time, where it was not.
+    wider: Option<String>,
     rows: Vec<Row>,
     older: Option<String>,
 }
 
 pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
-    let table = asked.table().await?.table.to_string();
+    let table = asked.table()?.table.to_string();
     let here = format!("/r/{}", encoded(&table));
     let parameter = |name: &str| asked.parameters.first(name).unwrap_or_default().to_owned();
     let (key, words) = (parameter("key"), parameter("words"));
@@ -50,6 +55,11 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
     }
     if deleted {
         query.query.actions.wanted.push(afterimage_action("delete")?);
+    }
+    // Words are looked for one record after the other.
+    let bounded = !words.is_empty() && !asked.parameters.has("range", "all");
+    if bounded {
+        query.query.from = Some(ago(asked.now, LOOKED_BACK));
     }
     if let Some(before) = asked.parameters.first("before") {
         query.after = Some(before.parse().map_err(Failure::from)?);
@@ -64,7 +74,22 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
         query.query.text.push(Phrase { text: words.clone(), negated: false });
         rows_with(&asked, query).await?
     };
-    let parameters = asked.parameters.only(&["key", "words", "state"]);
+    let parameters = asked.parameters.only(&["key", "words", "state", "range"]);
+    // What a change had says nothing of what the row is now.
+    let newest = match entries.as_slice() {
+        [] => Vec::new(),
+        entries if words.is_empty() || deleted => entries.to_vec(),
+        entries => {
+            let mut query = LogQuery::default().latest();
+            query.query.tables.wanted.push(table.clone());
+            query.query.keys.wanted = entries.iter().map(|entry| key_text(&entry.key)).collect();
+            asked.audit.log(&query).await?.entries
+        }
+    };
+    let gone = |entry: &LogEntry| {
+        let newest = newest.iter().find(|newest| newest.key == entry.key);
+        newest.is_some_and(|newest| newest.header.action == Action::Delete)
+    };
     super::html(&Page {
         said: match (words.is_empty(), deleted) {
             (true, false) => "The last changed first, current and deleted.".to_owned(),
@@ -72,7 +97,9 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
             (false, false) => format!("Records in which a change had {words:?}, the last such change first."),
             (false, true) => format!("Deleted records that had {words:?} in the end."),
         },
-        rows: entries.iter().map(|entry| row(&asked, entry)).collect(),
+        change: if words.is_empty() { "Last change" } else { "Change" },
+        rows: entries.iter().map(|entry| row(&asked, entry, gone(entry))).collect(),
+        wider: bounded.then(|| asked.address(&here, &parameters.clone().with("range", "all"))),
         older: next.map(|next| asked.address(&here, &parameters.with("before", next.to_string()))),
         as_of: asked.links.to(&format!("/asof/{}", encoded(&table))),
         here: asked.links.to(&here),
@@ -117,10 +144,10 @@ async fn rows_with(
     Ok((entries, next))
 }
 
-fn row(asked: &Asked, entry: &LogEntry) -> Row {
+fn row(asked: &Asked, entry: &LogEntry, gone: bool) -> Row {
     let mut line = line::line(asked, entry);
     // What a deletion or a creation changed is the whole row.
     line.more += line.fields.len().saturating_sub(SHOWN);
     line.fields.truncate(SHOWN);
-    Row { key: markup::text(&key_text(&entry.key)), gone: entry.header.action == Action::Delete, line }
+    Row { key: markup::text(&key_text(&entry.key)), gone, line }
 }

@@ -1,7 +1,8 @@
 //! An older version written back: what would change, field by field, a reason, and then the writing.
 
 use afterimage::{
-    Action, DiffOptions, ErrorKind, FieldDiff, Restore, Revert, Selector, Stale, Value, Version,
+    Action, ErrorKind, Obstacle, PreviewedField, Restore, Revert, RevertPreview, Selector, Stale, Value,
+    Version,
 };
 use askama::Template;
 use axum::http::StatusCode;
@@ -9,6 +10,7 @@ use axum::response::Response;
 
 use super::Shell;
 use super::line::{self, By};
+use crate::access::Act;
 use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::filter::Parameters;
@@ -20,7 +22,7 @@ struct Row {
     change: Html,
     ticked: bool,
     fixed: bool,
-    note: Option<&'static str>,
+    note: Option<String>,
 }
 
 /// Somebody changed it meanwhile: the three states, as far as they differ.
@@ -83,26 +85,26 @@ pub(crate) async fn write(asked: Asked) -> Result<Response, Failure> {
         let failure = Failure::wrong("Say why: the reason is recorded with what is restored.");
         return form(&asked, filled, Some(failure), StatusCode::BAD_REQUEST).await;
     }
-    let tracked = asked.table().await?;
-    let (table, key) = (tracked.table.to_string(), asked.part("key").to_owned());
-    let all = asked.audit.history(&table, &key).await?;
-    let target = target(&asked, &all).await?;
+    let (table, key) = asked.row()?;
+    let selector = super::version::selector(&asked, asked.part("version"))?;
+    let RevertPreview { target, current, .. } = asked.audit.preview_revert(&table, &key, &selector).await?;
     let context = asked.context(&filled.reason);
-    let newest = all.first().ok_or_else(|| Failure::missing("There is no record of this row."))?;
     let fields = filled.fields.clone().unwrap_or_default();
+    let audit = asked.audit_for(Act::Revert);
     let written = if target.header.action == Action::Delete {
-        let restore = Restore::new(&table, &key).related(filled.related);
-        asked.audit.restore(&restore, &context).await
+        only_the_last_deletion(&target, &current)?;
+        let restore = Restore::new(&table, &key).related(filled.related).expect(Selector::Number(expect));
+        audit.restore(&restore, &context).await
     } else {
-        let gone = newest.header.action == Action::Delete;
+        let gone = current.header.action == Action::Delete;
         if !gone && fields.is_empty() {
             let failure = Failure::wrong("Tick what is to be restored.");
             return form(&asked, filled, Some(failure), StatusCode::BAD_REQUEST).await;
         }
         let revert =
             Revert::new(&table, &key, Selector::Record(target.header.id)).expect(Selector::Number(expect));
-        let revert = if gone { revert } else { revert.fields(asked.writable(&tracked, fields)?) };
-        asked.audit.revert(&revert, &context).await
+        let revert = if gone { revert } else { revert.fields(fields) };
+        audit.revert(&revert, &context).await
     };
     match written {
         Ok(done) => {
@@ -121,15 +123,16 @@ pub(crate) async fn write(asked: Asked) -> Result<Response, Failure> {
     }
 }
 
-/// The version that is to be written back.
-async fn target(asked: &Asked, all: &[Version]) -> Result<Version, Failure> {
-    let text = asked.part("version");
-    let selector = super::version::selector(asked, text)?;
-    if let Selector::Number(number) = selector {
-        let found = all.iter().find(|version| version.number == number).cloned();
-        return found.ok_or_else(|| Failure::missing(format!("There is no version {number}.")));
+/// What came back after its deletion is not brought back once more by that.
+fn only_the_last_deletion(target: &Version, current: &Version) -> Result<(), Failure> {
+    if target.number == current.number {
+        return Ok(());
     }
-    Ok(asked.audit.version(asked.part("table"), asked.part("key"), &selector).await?)
+    let detail = format!(
+        "v{} is a deletion after which the record came back: it is at v{} now.",
+        target.number, current.number
+    );
+    Err(Failure::new(StatusCode::CONFLICT, detail))
 }
 
 async fn form(
@@ -138,30 +141,23 @@ async fn form(
     failure: Option<Failure>,
     status: StatusCode,
 ) -> Result<Response, Failure> {
-    let tracked = asked.table().await?;
-    let (table, key) = (tracked.table.to_string(), asked.part("key").to_owned());
-    let all = asked.audit.history(&table, &key).await?;
-    let target = target(asked, &all).await?;
-    let newest = all.first().ok_or_else(|| Failure::missing("There is no record of this row."))?;
+    let tracked = asked.table()?;
+    let (table, key) = asked.row()?;
+    let selector = super::version::selector(asked, asked.part("version"))?;
+    let preview = asked.audit.preview_revert(&table, &key, &selector).await?;
+    let (target, newest) = (&preview.target, &preview.current);
+    if target.header.action == Action::Delete {
+        only_the_last_deletion(target, newest)?;
+    }
     let gone = newest.header.action == Action::Delete;
-    let known = |name: &str| tracked.columns.iter().any(|column| column.name == *name);
-    let mut warnings = Vec::new();
-    for (name, value) in &target.row {
-        if !known(name) && !value.is_null() {
-            warnings.push(format!("{name} is no column any more: what it was then cannot be written back."));
-        }
-        if gone && *value == Value::Masked {
-            warnings.push(format!(
-                "{name} was not kept, or is hidden from you: it cannot be given back from here."
-            ));
-        }
-    }
-    for column in
-        tracked.columns.iter().filter(|column| !target.row.iter().any(|(name, _)| *name == column.name))
-    {
-        warnings.push(format!("{} was no column then: it stays as it is.", column.name));
-    }
-    let rows = if gone { whole(&target) } else { differing(&filled, newest, &target, &known)? };
+    let beside = |field: &&PreviewedField| matches!(field.obstacle, Some(Obstacle::New | Obstacle::Gone));
+    let warned = |field: &PreviewedField| {
+        field.obstacle.map(|obstacle| format!("{} cannot be written back: {obstacle}.", field.field))
+    };
+    let warnings: Vec<String> =
+        preview.fields.iter().filter(|field| gone || beside(field)).filter_map(warned).collect();
+    let rows: Vec<Row> =
+        preview.fields.iter().filter(|field| !beside(field)).map(|field| row(&filled, field, gone)).collect();
     let (problem, stale) = match failure {
         Some(failure) => {
             let stale = failure.stale.as_deref().map(|stale| three_way(asked, stale));
@@ -199,45 +195,20 @@ async fn form(
     super::with_status(status, &page)
 }
 
-/// What comes back of a deleted row.
-fn whole(target: &Version) -> Vec<Row> {
-    target
-        .row
-        .iter()
-        .map(|(name, value)| Row {
-            name: markup::text(name),
-            value: name.clone(),
-            change: markup::created(value, LONG),
-            ticked: true,
-            fixed: true,
-            note: None,
-        })
-        .collect()
-}
-
-fn differing(
-    filled: &Filled,
-    newest: &Version,
-    target: &Version,
-    known: &impl Fn(&str) -> bool,
-) -> Result<Vec<Row>, Failure> {
-    let differences: Vec<FieldDiff> = afterimage::diff(&newest.row, &target.row, &DiffOptions::default())
-        .map_err(afterimage::Error::from)?;
-    Ok(differences
-        .iter()
-        .filter(|field| known(&field.field) && target.row.iter().any(|(name, _)| *name == field.field))
-        .map(|field| {
-            let fixed = field.new == Value::Masked || field.old == Value::Masked;
-            Row {
-                name: markup::text(&field.field),
-                value: field.field.clone(),
-                change: markup::change(&field.old, &field.new, LONG),
-                ticked: !fixed && filled.fields.as_ref().is_none_or(|fields| fields.contains(&field.field)),
-                fixed,
-                note: fixed.then_some("its value is not kept, or hidden from you"),
-            }
-        })
-        .collect())
+fn row(filled: &Filled, field: &PreviewedField, gone: bool) -> Row {
+    let fixed = field.obstacle.is_some();
+    Row {
+        name: markup::text(&field.field),
+        value: field.field.clone(),
+        change: if gone {
+            markup::created(&field.then, LONG)
+        } else {
+            markup::change(&field.now, &field.then, LONG)
+        },
+        ticked: !fixed && filled.fields.as_ref().is_none_or(|fields| fields.contains(&field.field)),
+        fixed,
+        note: field.obstacle.map(|obstacle| obstacle.to_string()),
+    }
 }
 
 fn three_way(asked: &Asked, stale: &Stale) -> ThreeWay {

@@ -123,7 +123,8 @@ pub(crate) async fn write(asked: Asked) -> Result<Response, Failure> {
         let failure = Failure::wrong("Say why: the reason is recorded with what is undone.");
         return preview(&asked, &id, skip, reason, Some(failure)).await;
     }
-    match asked.audit.revert_transaction(&request(&id, skip), &asked.context(&reason)).await {
+    match asked.audit_for(Act::Revert).revert_transaction(&request(&id, skip), &asked.context(&reason)).await
+    {
         Ok(done) => {
             tracing::info!(
                 target: "afterimage::access", id = asked.id, who = ?asked.visitor.name(), transaction = id,
@@ -150,7 +151,10 @@ async fn preview(
     failure: Option<Failure>,
 ) -> Result<Response, Failure> {
     // With what stands against it left alone, so that both are known.
-    let would = asked.audit.revert_transaction(&request(id, true).dry_run(true), &asked.context("")).await;
+    let would = asked
+        .audit_for(Act::Revert)
+        .revert_transaction(&request(id, true).dry_run(true), &asked.context(""))
+        .await;
     let (would, told) = match would {
         Ok(would) => (Some(would), None),
         Err(error) => (None, Some(Failure::from(error))),

@@ -41,7 +41,7 @@ struct Page {
 }
 
 pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
-    let tracked = asked.table().await?;
+    let tracked = asked.table()?;
     let table = tracked.table.to_string();
     let selector = selector(&asked, asked.part("version"))?;
     let number = asked.audit.version(&table, asked.part("key"), &selector).await?.number;
@@ -54,7 +54,7 @@ pub(super) fn selector(asked: &Asked, text: &str) -> Result<Selector, Failure> {
 
 /// The record as of a time.
 pub(crate) async fn at(asked: Asked) -> Result<Response, Failure> {
-    let tracked = asked.table().await?;
+    let tracked = asked.table()?;
     let (table, key) = (tracked.table.to_string(), asked.part("key").to_owned());
     let text = asked.parameters.first("at").unwrap_or("now").trim().to_owned();
     let at = if text == "now" { PointInTime::Now } else { PointInTime::parse(&text, &asked.zone)? };

@@ -1,6 +1,7 @@
 //! How often somebody may try to log in.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,22 +21,23 @@ const REMEMBERED: usize = 10_000;
 pub(super) struct Attempts(Mutex<HashMap<String, (u32, Instant)>>);
 
 impl Attempts {
-    /// How long it has to be waited before this may be tried.
-    pub(super) fn wait(&self, name: &str, address: &str) -> Option<Duration> {
+    /// Tries, and counts it, as if it were in vain: many that come at once are no way around it. How long it has to be waited,
+    /// where it may not be tried.
+    pub(super) fn begin(&self, name: &str, address: Option<IpAddr>) -> Result<(), Duration> {
         let now = Instant::now();
-        let tried = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tried = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let left = |key: &str, most: u32| {
             let (count, first) = tried.get(key)?;
             let left = WINDOW.checked_sub(now.duration_since(*first))?;
             (*count >= most).then_some(left)
         };
-        left(&of_name(name), MOST).max(left(&of_address(address), MOST_OF_ADDRESS))
-    }
-
-    /// It was tried in vain.
-    pub(super) fn failed(&self, name: &str, address: &str) {
-        let now = Instant::now();
-        let mut tried = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_address = address.map(of_address);
+        let of_address = of_address.as_deref();
+        if let Some(left) =
+            left(&of_name(name), MOST).max(of_address.and_then(|key| left(key, MOST_OF_ADDRESS)))
+        {
+            return Err(left);
+        }
         tried.retain(|_, (_, first)| now.duration_since(*first) < WINDOW);
         if tried.len() >= REMEMBERED
             && let Some(oldest) =
@@ -43,14 +45,19 @@ impl Attempts {
         {
             tried.remove(&oldest);
         }
-        for key in [of_name(name), of_address(address)] {
+        for key in std::iter::once(of_name(name)).chain(of_address.map(ToOwned::to_owned)) {
             tried.entry(key).or_insert((0, now)).0 += 1;
         }
+        Ok(())
     }
 
     /// It was them: what they mistyped before is forgotten.
-    pub(super) fn succeeded(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&of_name(name));
+    pub(super) fn succeeded(&self, name: &str, address: Option<IpAddr>) {
+        let mut tried = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        tried.remove(&of_name(name));
+        if let Some((count, _)) = address.and_then(|address| tried.get_mut(&of_address(address))) {
+            *count = count.saturating_sub(1);
+        }
     }
 }
 
@@ -58,7 +65,7 @@ fn of_name(name: &str) -> String {
     format!("name {name}")
 }
 
-fn of_address(address: &str) -> String {
+fn of_address(address: IpAddr) -> String {
     format!("address {address}")
 }
 
@@ -69,17 +76,23 @@ mod tests {
     #[test]
     fn after_five_times_in_vain_it_has_to_be_waited_for_that_name_only() {
         let attempts = Attempts::default();
+        let (a, b) = (Some(IpAddr::from([192, 0, 2, 1])), Some(IpAddr::from([192, 0, 2, 2])));
         for _ in 0..5 {
-            assert_eq!(attempts.wait("ann", "a"), None);
-            attempts.failed("ann", "a");
+            assert_eq!(attempts.begin("ann", a), Ok(()));
         }
-        assert!(attempts.wait("ann", "b").is_some());
-        assert_eq!(attempts.wait("bob", "a"), None);
-        for _ in 0..25 {
-            attempts.failed("somebody", "a");
+        assert!(attempts.begin("ann", b).is_err());
+        for n in 0..25 {
+            assert_eq!(attempts.begin(&format!("somebody {n}"), a), Ok(()));
         }
-        assert!(attempts.wait("bob", "a").is_some());
-        attempts.succeeded("ann");
-        assert_eq!(attempts.wait("ann", "b"), None);
+        assert!(attempts.begin("bob", a).is_err());
+        // Whoever is right does not use up what others of that address may get wrong.
+        attempts.succeeded("somebody 3", a);
+        assert_eq!(attempts.begin("bob", a), Ok(()));
+        attempts.succeeded("ann", a);
+        assert_eq!(attempts.begin("ann", b), Ok(()));
+        // Behind a proxy that says nothing, everybody has its address.
+        for n in 0..100 {
+            assert_eq!(attempts.begin(&format!("n{n}"), None), Ok(()));
+        }
     }
 }

@@ -1,10 +1,8 @@
 //! Logging in and out.
 
-use std::net::SocketAddr;
-
 use askama::Template;
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -68,9 +66,14 @@ impl Users {
         let sent = Parameters::read(&String::from_utf8_lossy(&body));
         let text = |name: &str| sent.first(name).unwrap_or_default().to_owned();
         let (name, password, to) = (text("name"), text("password"), within(sent.first("to")));
-        let peer = head.extensions.get::<ConnectInfo<SocketAddr>>();
-        let address = peer.map(|ConnectInfo(peer)| peer.ip().to_string()).unwrap_or_default();
-        if let Some(wait) = self.inner.attempts.wait(&name, &address) {
+        let client = self.proxy.client(&head);
+        let address = client.map(|client| client.to_string()).unwrap_or_default();
+        let Ok(_waiting) = self.inner.waiting.try_acquire() else {
+            tracing::warn!(target: "afterimage::access", name, address, "too many log in at once");
+            let problem = Some("Too many people log in at once. Try again.".to_owned());
+            return form(StatusCode::SERVICE_UNAVAILABLE, Page { to, name, problem });
+        };
+        if let Err(wait) = self.inner.attempts.begin(&name, client) {
             tracing::warn!(target: "afterimage::access", name, address, "too many attempts to log in");
             let minutes = wait.as_secs() / 60 + 1;
             let problem = Some(format!("Too many attempts. Try again in {minutes} minutes."));
@@ -94,12 +97,11 @@ impl Users {
                 .unwrap_or(false)
         };
         let Some(user) = user.filter(|_| is_theirs) else {
-            self.inner.attempts.failed(&name, &address);
             tracing::warn!(target: "afterimage::access", name, address, "refused to log in");
             let problem = Some("There is no user of that name and password.".to_owned());
             return form(StatusCode::UNAUTHORIZED, Page { to, name, problem });
         };
-        self.inner.attempts.succeeded(&name);
+        self.inner.attempts.succeeded(&name, client);
         // A session that a browser brought along is not the one that begins.
         if let Some(old) = cookie(&head.headers) {
             self.inner.sessions.end(old);

@@ -6,6 +6,7 @@
 
 mod attempts;
 mod log_in;
+mod proxy;
 mod sessions;
 mod store;
 
@@ -16,6 +17,7 @@ use afterimage::{Context, Moment, TableName};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
+pub use proxy::{IpNet, Proxy};
 pub use store::{Grant, NewToken, Token, User, UsersError};
 
 use crate::access::{Act, Authorizer, Refusal, Rights, Visitor};
@@ -34,6 +36,7 @@ const TOKEN_PREFIX: &str = "afterimage_";
 #[derive(Clone)]
 pub struct Users {
     inner: Arc<Inner>,
+    proxy: Arc<Proxy>,
 }
 
 struct Inner {
@@ -42,6 +45,8 @@ struct Inner {
     attempts: Attempts,
     /// So many passwords are looked at together: each takes memory and a moment.
     hashing: tokio::sync::Semaphore,
+    /// So many more wait for that; whoever comes then is told to come again.
+    waiting: tokio::sync::Semaphore,
 }
 
 impl std::fmt::Debug for Users {
@@ -60,8 +65,17 @@ impl Users {
                 sessions: Sessions::default(),
                 attempts: Attempts::default(),
                 hashing: tokio::sync::Semaphore::new(2),
+                waiting: tokio::sync::Semaphore::new(32),
             }),
+            proxy: Arc::default(),
         })
+    }
+
+    /// The same behind proxies.
+    #[must_use]
+    pub fn behind(mut self, proxy: Proxy) -> Self {
+        self.proxy = Arc::new(proxy);
+        self
     }
 
     /// What the file says now.
@@ -81,12 +95,12 @@ impl Users {
         Ok(self.current()?.into_iter().map(User::without_secrets).collect())
     }
 
-    /// Adds somebody who logs in with this password.
+    /// Adds somebody who logs in with this password; without one, a proxy has to name them, or they have tokens only.
     pub fn add(
         &self,
         name: &str,
         label: Option<&str>,
-        password: &str,
+        password: Option<&str>,
         grant: Grant,
     ) -> Result<(), UsersError> {
         let mut user = User::new(name, password, grant)?;
@@ -138,8 +152,9 @@ impl Users {
         })
     }
 
-    /// Whose session or token a request has.
-    fn of_request(&self, headers: &HeaderMap) -> Result<Option<(User, Option<Grant>)>, UsersError> {
+    /// Whose session or token a request has, or whom a trusted proxy names.
+    fn of_request(&self, head: &Parts) -> Result<Option<(User, Option<Grant>)>, UsersError> {
+        let headers = &head.headers;
         if let Some(secret) = bearer(headers) {
             let fingerprint = sessions::fingerprint(secret);
             let found = self.current()?.into_iter().find_map(|user| {
@@ -148,9 +163,21 @@ impl Users {
             });
             return Ok(found);
         }
+        if let Some(name) = self.proxy.user(head) {
+            if let Some(user) = self.current()?.into_iter().find(|user| user.name == name) {
+                return Ok(Some((user, None)));
+            }
+            let Some(role) = self.proxy.others() else {
+                tracing::warn!(target: "afterimage::access", name, "a user whom nobody added was refused");
+                return Ok(None);
+            };
+            return Ok(Some((User::new(name, None, Grant::new(role))?, None)));
+        }
         let Some(cookie) = cookie(headers) else { return Ok(None) };
         let users = self.current()?;
-        Ok(self.inner.sessions.user_of(cookie, &users).map(|user| (user, None)))
+        // What a page asks for of its own accord is not somebody's being there.
+        let alone = head.uri.path() == "/new";
+        Ok(self.inner.sessions.user_of(cookie, &users, !alone).map(|user| (user, None)))
     }
 }
 
@@ -175,7 +202,15 @@ impl Rights for Grant {
     }
 
     fn sees(&self, table: &TableName, column: &str) -> bool {
-        !self.hidden.contains(&format!("{table}.{column}"))
+        let name = format!("{table}.{column}").to_lowercase();
+        // The schema, and how it is written, are no way around it.
+        let is_it = |hidden: &String| {
+            let hidden = hidden.to_lowercase();
+            hidden == name
+                || table.schema.is_none()
+                    && hidden.strip_suffix(&name).is_some_and(|schema| schema.ends_with('.'))
+        };
+        !self.hidden.iter().any(is_it)
     }
 }
 
@@ -183,14 +218,18 @@ impl Rights for Grant {
 impl Authorizer for Users {
     async fn visitor(&self, request: &Parts) -> Result<Visitor, Refusal> {
         let by_token = request.headers.contains_key(header::AUTHORIZATION);
-        match self.of_request(&request.headers) {
+        match self.of_request(request) {
             Ok(Some((user, narrowed))) => {
                 let mut context = Context::actor(&user.name);
                 if let Some(label) = &user.label {
                     context = context.label(label);
                 }
+                if let Some(address) = self.proxy.client(request) {
+                    context = context.remote_addr(address.to_string());
+                }
+                let by_session = !by_token && self.proxy.user(request).is_none();
                 let visitor = Visitor::new(context, narrowed.unwrap_or(user.grant));
-                Ok(if by_token { visitor } else { visitor.log_out_at("/logout") })
+                Ok(if by_session { visitor.log_out_at("/logout") } else { visitor })
             }
             Ok(None) => {
                 if by_token {

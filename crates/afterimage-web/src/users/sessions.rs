@@ -58,14 +58,16 @@ impl Sessions {
         cookie
     }
 
-    /// Whose a cookie is, if they still are there with that password.
-    pub(super) fn user_of(&self, cookie: &str, users: &[User]) -> Option<User> {
+    /// Whose a cookie is, if they still are there with that password; and whether that counts as using it.
+    pub(super) fn user_of(&self, cookie: &str, users: &[User], counts: bool) -> Option<User> {
         let now = Instant::now();
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let session = sessions.get_mut(&fingerprint(cookie)).filter(|session| session.is_alive(now))?;
         let known = |user: &&User| user.name == session.user && user.password_hash() == session.password;
         let user = users.iter().find(known)?.clone();
-        session.used = now;
+        if counts {
+            session.used = now;
+        }
         Some(user)
     }
 

@@ -15,6 +15,9 @@ use crate::access::Role;
 /// A shorter password is refused.
 const SHORTEST: usize = 10;
 
+/// What is kept where there is none: no password is that.
+const NO_PASSWORD: &str = "!";
+
 /// A longer one is not looked at.
 const LONGEST: usize = 1000;
 
@@ -114,12 +117,16 @@ impl NewToken {
 }
 
 impl User {
-    pub(super) fn new(name: &str, password: &str, grant: Grant) -> Result<Self, UsersError> {
+    pub(super) fn new(name: &str, password: Option<&str>, grant: Grant) -> Result<Self, UsersError> {
         let fits = (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control);
         if !fits || name.trim() != name {
             return Err(UsersError::new(format!("{name:?} cannot be the name of a user")));
         }
-        Ok(Self { name: name.to_owned(), label: None, grant, password: hash(password)?, tokens: Vec::new() })
+        let password = match password {
+            Some(password) => hash(password)?,
+            None => NO_PASSWORD.to_owned(),
+        };
+        Ok(Self { name: name.to_owned(), label: None, grant, password, tokens: Vec::new() })
     }
 
     pub(super) fn without_secrets(self) -> Self {
@@ -286,7 +293,7 @@ mod tests {
         let mut store = Store::open(path.clone()).unwrap();
         store
             .change(|users| {
-                users.push(User::new("ann", "correct horse battery", Grant::new(Role::Viewer))?);
+                users.push(User::new("ann", Some("correct horse battery"), Grant::new(Role::Viewer))?);
                 Ok(())
             })
             .unwrap();

@@ -61,8 +61,12 @@ fn authorize(request: &Parts) -> Result<Visitor, Refusal> {
     }
 }
 
+pub fn web(audit: Afterimage) -> Web {
+    Web::new(audit, authorize)
+}
+
 pub fn router(audit: Afterimage) -> Router {
-    Router::new().nest(BASE, Web::new(audit, authorize).router())
+    Router::new().nest(BASE, web(audit).router())
 }
 
 /// An answer.
