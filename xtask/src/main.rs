@@ -1,8 +1,10 @@
 //! The project's own commands: `cargo xtask test`, `cargo xtask bench`.
 
+mod api;
 mod features;
 mod licences;
 mod pictures;
+mod service;
 
 use std::process::{Command, ExitCode};
 
@@ -15,6 +17,7 @@ cargo xtask bench [ARGS…]   measures what an audit trail costs, beside the pla
 cargo xtask features        checks that each feature of the library compiles alone
 cargo xtask licences        checks that every dependency's licence is one we may use
 cargo xtask browser [ARGS…] runs the tests of the web interface that need a browser; installs Chromium where it is missing
+cargo xtask api [ARGS…]     holds the REST API against its document: made-up requests (schemathesis takes ARGS), a generated client
 cargo xtask pictures        takes the guide's pictures of the web interface, in Chromium
 cargo xtask shell           starts a throwaway PostgreSQL, prints its address, and stops it when you press Enter";
 
@@ -28,6 +31,7 @@ fn main() -> ExitCode {
         "features" => features::check(),
         "licences" => licences::check(),
         "browser" => browser(&rest),
+        "api" => api::check(&rest),
         "pictures" => pictures::take(),
         "shell" => shell(),
         _ => {
@@ -91,27 +95,21 @@ fn bench(rest: &[String]) -> Outcome {
     let mut cargo = Command::new("cargo");
     cargo.args(["run", "--quiet", "--release", "--package", "afterimage-bench", "--"]).args(rest);
     if rest.iter().any(|argument| argument == "--peers") {
-        cargo.env("AFTERIMAGE_BENCH_PYTHON", peers_python()?);
+        let requirements = std::path::Path::new("bench/peers/requirements.txt");
+        cargo.env("AFTERIMAGE_BENCH_PYTHON", python("bench-peers", requirements)?);
     }
     cargo.env("AFTERIMAGE_BENCH_POSTGRES", postgres.url());
     run(cargo.env("AFTERIMAGE_BENCH_MARIADB", mariadb.url()))
 }
 
-/// A Python that has the packages that we are measured beside.
-fn peers_python() -> Result<std::path::PathBuf, Box<dyn std::error::Error>> {
-    let folder = std::env::current_dir()?.join("target/bench-peers");
+/// A Python of a name that has these packages.
+fn python(name: &str, requirements: &std::path::Path) -> Outcome<std::path::PathBuf> {
+    let folder = std::env::current_dir()?.join("target").join(name);
     let python = folder.join("bin/python");
     if !python.exists() {
         run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
     }
-    run(Command::new(&python).args([
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--requirement",
-        "bench/peers/requirements.txt",
-    ]))?;
+    run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(requirements))?;
     Ok(python)
 }
 

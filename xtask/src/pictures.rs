@@ -1,12 +1,11 @@
 //! Pictures of the web interface, for the guide: the demo's pages in Chromium.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use afterimage_throwaway::{need, run};
 
-use crate::Outcome;
+use crate::{Outcome, service};
 
 /// Each picture's name, its address, and the size of the window; dark where it says so.
 const PICTURES: [(&str, &str, (u32, u32), bool); 5] = [
@@ -17,37 +16,17 @@ const PICTURES: [(&str, &str, (u32, u32), bool); 5] = [
     ("web-phone", "/r/country_codes/TUR", (390, 800), false),
 ];
 
-/// A service that ends with us.
-struct Service(Child);
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 pub(crate) fn take() -> Outcome {
     need("chromium", "chromium")?;
-    run(Command::new("cargo").args(["build", "--quiet", "--package", "afterimage-cli"]))?;
-    let program = std::env::current_dir()?.join("target/debug/afterimage");
+    let program = service::program()?;
     let docs = std::env::current_dir()?.join("docs");
-    let folder = std::env::temp_dir().join(format!("afterimage-pictures-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    run(Command::new(&program).args(["demo", "--no-serve"]).current_dir(&folder).stdout(Stdio::null()))?;
-    let mut serve = Command::new(&program);
-    serve.args(["--database-url", "afterimage-demo.db", "serve", "--listen", "127.0.0.1:0"]);
-    let mut service =
-        Service(serve.current_dir(&folder).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?);
-    let mut line = String::new();
-    BufReader::new(service.0.stdout.as_mut().ok_or("the service says nothing")?).read_line(&mut line)?;
-    let address = line.split_whitespace().find(|word| word.starts_with("http://")).ok_or("where is it?")?;
+    let folder = tempfile::tempdir()?;
+    let service = service::demo(&program, folder.path(), None)?;
     for (name, path, (width, height), dark) in PICTURES {
         let picture = docs.join(format!("{name}.png"));
-        shoot(&picture, &format!("{}{path}", address.trim_end_matches('/')), (width, height), dark)?;
+        shoot(&picture, &format!("{}{path}", service.address), (width, height), dark)?;
         println!("{}", picture.display());
     }
-    std::fs::remove_dir_all(folder)?;
     Ok(())
 }
 

@@ -29,8 +29,13 @@ struct Service {
 
 impl Service {
     fn start(desk: &Desk) -> Self {
+        Self::with(desk, &[])
+    }
+
+    fn with(desk: &Desk, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_afterimage"))
             .args(["serve", "--listen", "127.0.0.1:0", "--log-format", "json"])
+            .args(arguments)
             .current_dir(desk.path())
             .env("DATABASE_URL", "shop.db")
             .stdout(Stdio::piped())
@@ -122,4 +127,38 @@ fn users_are_added_log_in_and_are_removed() {
         told.contains("logged in") && !told.contains("battery") && !told.contains(token.trim()),
         "{told}"
     );
+}
+
+#[test]
+fn who_did_what_is_kept_in_a_file_of_its_own() {
+    let desk = shop();
+    desk.says(&["user", "add", "ann", "--role", "viewer", "--no-password"]);
+    let arguments = ["--access-log", "access.jsonl", "--trust-proxy", "127.0.0.1", "--user-header", "X-User"];
+    let service = Service::with(&desk, &arguments);
+    let ann = "\r\nX-User: ann\r\nX-Forwarded-For: 203.0.113.9";
+    assert!(service.get("/storage", ann).contains("You are ann."));
+    assert!(service.get("/storage", "\r\nX-User: mallory").starts_with("HTTP/1.1 303"));
+    assert!(service.get("/r/orders/1/restore/1", ann).starts_with("HTTP/1.1 403"));
+    assert!(service.get("/export.csv?range=all", ann).starts_with("HTTP/1.1 200"));
+    assert!(service.get("/metrics", ann).starts_with("HTTP/1.1 403"));
+    service.stop();
+    let file = desk.path().join("access.jsonl");
+    let kept = std::fs::read_to_string(&file).unwrap();
+    let said: Vec<serde_json::Value> = kept.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let messages: Vec<&str> = said.iter().filter_map(|line| line["message"].as_str()).collect();
+    assert_eq!(messages, ["a user whom nobody added was refused", "refused", "exported"], "{kept}");
+    assert!(said[1]["who"].as_str().unwrap().contains("ann") && said[1]["path"] == "/r/orders/1/restore/1");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&file.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn what_must_not_be_seen_has_to_be_there() {
+    let desk = shop();
+    desk.says(&["user", "add", "bob", "--hide", "orders.totl", "--no-password"]);
+    let (code, told) = desk.complains(&["serve", "--listen", "127.0.0.1:0"]);
+    assert_eq!(code, 2);
+    assert!(told.contains("orders.totl") && told.contains("bob"), "{told}");
+    let (code, told) = desk.complains(&["serve", "--trust-proxy", "somewhere"]);
+    assert!(code == 2 && told.contains("somewhere"), "{told}");
 }
