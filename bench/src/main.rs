@@ -15,6 +15,7 @@ mod reading;
 mod report;
 mod sides;
 mod storage;
+mod web;
 mod writing;
 
 use arguments::Arguments;
@@ -57,6 +58,10 @@ async fn main() -> Outcome {
         }
         if arguments.wants("growth") {
             page.grow(growth::run(&mut bench, &arguments).await?);
+        }
+        // What it needs is built where it is asked for.
+        if arguments.only.iter().any(|only| only == "web") {
+            page.say(&web::run(&mut bench, &arguments).await?);
         }
     }
     match &arguments.page {

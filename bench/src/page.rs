@@ -26,7 +26,7 @@ impl Page {
         self.say(&measured.markdown());
     }
 
-    fn say(&mut self, text: &str) {
+    pub(crate) fn say(&mut self, text: &str) {
         println!("{text}");
         let _ = writeln!(self.text, "{text}");
     }

@@ -126,6 +126,20 @@ pub(crate) fn shown(figure: &str, value: f64) -> String {
     format!("{value:.digits$} {unit}")
 }
 
+/// The value below which such a part of all is.
+pub(crate) fn percentile(values: &[f64], part: f64) -> f64 {
+    let mut values = values.to_vec();
+    values.sort_by(f64::total_cmp);
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a place in a list"
+    )]
+    let at = ((values.len().saturating_sub(1)) as f64 * part).ceil() as usize;
+    values.get(at).copied().unwrap_or_default()
+}
+
 /// The middle one.
 pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);

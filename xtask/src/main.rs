@@ -98,6 +98,11 @@ fn bench(rest: &[String]) -> Outcome {
         let requirements = std::path::Path::new("bench/peers/requirements.txt");
         cargo.env("AFTERIMAGE_BENCH_PYTHON", python("bench-peers", requirements)?);
     }
+    if rest.iter().any(|argument| argument.split(',').any(|part| part == "web")) {
+        run(Command::new("cargo").args(["build", "--quiet", "--release", "--package", "afterimage-cli"]))?;
+        let program = std::env::current_dir()?.join("target/release/afterimage");
+        cargo.env("AFTERIMAGE_BENCH_PROGRAM", program);
+    }
     cargo.env("AFTERIMAGE_BENCH_POSTGRES", postgres.url());
     run(cargo.env("AFTERIMAGE_BENCH_MARIADB", mariadb.url()))
 }

@@ -28,6 +28,8 @@ struct File {
     pager: Option<String>,
     /// The file of those who may log in to `serve`.
     users: Option<PathBuf>,
+    /// The file of the views that are kept in `serve`.
+    views: Option<PathBuf>,
 }
 
 /// The settings of one run.
@@ -40,10 +42,14 @@ pub(crate) struct Config {
     pub(crate) colour: Colour,
     pub(crate) pager: Option<String>,
     users: PathBuf,
+    views: PathBuf,
 }
 
 /// The file of users, where no other is named.
 const USERS: &str = "afterimage-users.json";
+
+/// The file of views, where no other is named.
+const VIEWS: &str = "afterimage-views.json";
 
 impl Config {
     pub(crate) fn load(global: &Global) -> Result<Self, Failure> {
@@ -61,6 +67,7 @@ impl Config {
             actor: std::env::var("AFTERIMAGE_ACTOR").ok().filter(|actor| !actor.is_empty()).or(file.actor),
             colour: global.color.or(file.color).unwrap_or_default(),
             users: file.users.map_or_else(|| PathBuf::from(USERS), |users| folder.join(users)),
+            views: file.views.map_or_else(|| PathBuf::from(VIEWS), |views| folder.join(views)),
             pager: if global.no_pager { Some(String::new()) } else { file.pager },
         })
     }
@@ -68,6 +75,11 @@ impl Config {
     /// The file of those who may log in.
     pub(crate) fn users(&self) -> &Path {
         &self.users
+    }
+
+    /// The file of the views that are kept.
+    pub(crate) fn views(&self) -> &Path {
+        &self.views
     }
 
     pub(crate) fn database_url(&self) -> Result<&str, Failure> {

@@ -81,6 +81,11 @@ impl Visitor {
         &self.context
     }
 
+    /// By what they are known.
+    pub(crate) fn actor(&self) -> Option<String> {
+        self.context.get("actor").and_then(|name| name.as_str()).map(ToOwned::to_owned)
+    }
+
     /// What they are called, for people.
     pub(crate) fn name(&self) -> Option<String> {
         let member = |key: &str| self.context.get(key).and_then(|name| name.as_str()).map(ToOwned::to_owned);

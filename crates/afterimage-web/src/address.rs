@@ -13,6 +13,12 @@ pub(crate) fn encoded(text: &str) -> String {
     utf8_percent_encode(text, PLAIN).to_string()
 }
 
+/// Whether an address is a page of this service, and no other site's: browsers read a backslash as a slash, and leave out
+/// what is no character.
+pub(crate) fn is_within(to: &str) -> bool {
+    to.starts_with('/') && !to.starts_with("//") && !to.contains('\\') && !to.chars().any(char::is_control)
+}
+
 /// A key as people write it, and as it is read again: the value itself, or a JSON object of several.
 pub(crate) fn key_text(key: &[(String, Value)]) -> String {
     match key {

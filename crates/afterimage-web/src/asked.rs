@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use afterimage::{Afterimage, Context, LogQuery, Moment, TableName, TrackedTable};
 use axum::http::Method;
@@ -12,18 +13,20 @@ use crate::access::{Act, Visitor};
 use crate::address::Links;
 use crate::failure::Failure;
 use crate::filter::Parameters;
+use crate::views::Views;
 
 /// What a handler gives.
 pub(crate) type Future = Pin<Box<dyn std::future::Future<Output = Result<Response, Failure>> + Send>>;
 
 /// One request.
-#[derive(Debug)]
 pub(crate) struct Asked {
     /// The database as whoever asks may see it.
     pub(crate) audit: Afterimage,
     /// The database as it is, for what is written back.
     whole: Afterimage,
     pub(crate) visitor: Visitor,
+    /// The views that are kept, where they are.
+    pub(crate) views: Option<Arc<dyn Views>>,
     pub(crate) links: Links,
     /// The parameters of the address.
     pub(crate) parameters: Parameters,
@@ -46,6 +49,7 @@ impl Asked {
     pub(crate) fn new(
         whole: &Afterimage,
         visitor: Visitor,
+        views: Option<Arc<dyn Views>>,
         base: String,
         head: &Parts,
         in_path: HashMap<String, String>,
@@ -70,6 +74,7 @@ impl Asked {
             table: None,
             now: Moment::now(),
             visitor,
+            views,
             parameters,
             body,
             zone,

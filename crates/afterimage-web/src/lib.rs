@@ -29,15 +29,18 @@ mod api;
 mod asked;
 mod failure;
 mod filter;
+mod kept;
 mod markup;
 mod page;
 mod routes;
 #[cfg(feature = "users")]
 pub mod users;
+mod views;
 mod web;
 
 pub use access::{Act, Authorizer, Refusal, Rights, Role, Visitor};
 #[doc(no_inline)]
 pub use axum::Router;
 pub use routes::{Answer, Need, ROUTES, Route};
+pub use views::{FileViews, View, Views};
 pub use web::Web;

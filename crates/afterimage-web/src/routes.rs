@@ -103,6 +103,8 @@ routes! {
     GET "/export.csv" OfEach(Export), Page => page::exports::csv;
     GET "/export.json" OfEach(Export), Page => page::exports::json;
     GET "/storage" Visit, Page => page::storage::page;
+    GET "/views" Visit, Page => page::views::page;
+    POST "/views" Visit, Page => page::views::write;
     GET "/help" Visit, Page => page::help::page;
     GET "/assets/{name}" Nothing, Asset => page::assets::file;
     GET "/api" Visit, Page => api::explorer;

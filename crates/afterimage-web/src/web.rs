@@ -16,6 +16,7 @@ use crate::access::{Act, Authorizer, Refusal};
 use crate::asked::Asked;
 use crate::failure::Failure;
 use crate::routes::{Answer, Need, ROUTES, Route};
+use crate::views::Views;
 use crate::{api, page};
 
 /// What is sent with a form or a request to write back is never longer than this.
@@ -48,6 +49,7 @@ struct Inner {
     audit: Afterimage,
     authorizer: Arc<dyn Authorizer>,
     zone: String,
+    views: Option<Arc<dyn Views>>,
 }
 
 impl std::fmt::Debug for Web {
@@ -59,13 +61,21 @@ impl std::fmt::Debug for Web {
 impl Web {
     /// Over a database, for those whom `authorizer` lets in.
     pub fn new(audit: Afterimage, authorizer: impl Authorizer) -> Self {
-        Self { inner: Arc::new(Inner { audit, authorizer: Arc::new(authorizer), zone: "UTC".to_owned() }) }
+        let authorizer = Arc::new(authorizer);
+        Self { inner: Arc::new(Inner { audit, authorizer, zone: "UTC".to_owned(), views: None }) }
     }
 
     /// The time zone in which times are shown and read where an address says none; UTC, where none is given.
     #[must_use]
     pub fn zone(mut self, zone: impl Into<String>) -> Self {
         Arc::make_mut(&mut self.inner).zone = zone.into();
+        self
+    }
+
+    /// Where the views are kept that somebody wants to find again; without this, none are.
+    #[must_use]
+    pub fn views(mut self, views: impl Views) -> Self {
+        Arc::make_mut(&mut self.inner).views = Some(Arc::new(views));
         self
     }
 
@@ -183,7 +193,8 @@ impl Web {
         let zone = &self.inner.zone;
         let (base, id) = (base.to_owned(), id.to_owned());
         let who = visitor.name();
-        let asked = Asked::new(&self.inner.audit, visitor, base, head, in_path, body, id, zone)?;
+        let views = self.inner.views.clone();
+        let asked = Asked::new(&self.inner.audit, visitor, views, base, head, in_path, body, id, zone)?;
         Self::permitted(route, asked).await.map_err(|failure| Failure { who, ..failure })
     }
 

@@ -532,3 +532,68 @@ on_every_database! {
         }
     }
 }
+
+#[tokio::test]
+async fn a_view_is_kept_shared_and_forgotten() {
+    let db = &mut TestDb::sqlite().await;
+    shop(db).await;
+    let folder = tempfile::tempdir().unwrap();
+    let views = afterimage_web::FileViews::open(folder.path().join("views.json")).unwrap();
+    let router = axum::Router::new().nest(BASE, support::web(db.audit.clone()).views(views).router());
+    let viewer = Somebody { router, user: Some("viewer") };
+    let admin = viewer.called(Some("admin"));
+    let page = viewer.get("/?range=all&table=orders").await.ok();
+    let keep = between(&page, "· <a href=\"", "\">Keep this view")[0].replace("&#38;", "&");
+    let form = viewer.get(&keep).await.ok();
+    let address = between(&form, "name=\"address\" value=\"", "\"")[0].replace("&#38;", "&");
+    assert_eq!(address, "/?range=all&table=orders");
+    let sent = [("do", "keep"), ("name", "Orders & <more>"), ("address", address.as_str())];
+    assert_eq!(viewer.post("/views", &sent).await.status, StatusCode::SEE_OTHER);
+    let mine = viewer.get("/views").await.ok();
+    assert!(said(&mine).contains("yours") && !mine.contains("<more>"), "{}", said(&mine));
+    let link = between(&mine, "<th scope=\"row\"><a href=\"", "\"")[0].replace("&#38;", "&");
+    assert!(viewer.get(&link).await.ok().contains("orders 17"));
+    // Nobody else finds it before it is shared, nor forgets it then.
+    assert!(!admin.get("/views").await.ok().contains("Orders"));
+    let named = |does| [("do", does), ("name", "Orders & <more>")];
+    assert_eq!(viewer.post("/views", &named("share")).await.status, StatusCode::SEE_OTHER);
+    let theirs = admin.get("/views").await.ok();
+    assert!(theirs.contains("Orders") && theirs.contains("viewer") && !theirs.contains("Forget"));
+    admin.post("/views", &named("forget")).await;
+    assert!(viewer.get("/views").await.ok().contains("Orders"));
+    assert_eq!(admin.post("/views", &named("unshare")).await.status, StatusCode::NOT_FOUND);
+    viewer.post("/views", &named("forget")).await;
+    assert!(!viewer.get("/views").await.ok().contains("Orders"));
+    for address in ["//evil.example", "/\\evil.example", "https://evil.example", ""] {
+        let refused = viewer.post("/views", &[("do", "keep"), ("name", "x"), ("address", address)]).await;
+        assert_eq!(refused.status, StatusCode::BAD_REQUEST, "{address}");
+    }
+    let nameless = viewer.post("/views", &[("do", "keep"), ("name", " "), ("address", "/storage")]).await;
+    assert!(nameless.status == StatusCode::BAD_REQUEST && said(&nameless.text).contains("A view has a name"));
+    // Where none are kept, nothing leads there.
+    let router = axum::Router::new().nest(BASE, support::web(db.audit.clone()).router());
+    let without = Somebody { router, user: Some("viewer") };
+    assert!(!without.get("/storage").await.ok().contains("Keep this view"));
+    assert_eq!(without.get("/views").await.status, StatusCode::NOT_FOUND);
+}
+
+on_every_database! {
+    async fn a_version_names_the_rows_that_it_referred_to(db: &mut TestDb) {
+        db.run("CREATE TABLE person (id INTEGER PRIMARY KEY, name VARCHAR(50))").await;
+        db.run("CREATE TABLE pet (id INTEGER PRIMARY KEY, owner INTEGER REFERENCES person (id))").await;
+        db.track("person", Tracking::new().label("name")).await;
+        db.track("pet", Tracking::new()).await;
+        db.run("INSERT INTO person VALUES (1, 'Ann')").await;
+        db.tick().await;
+        db.run("INSERT INTO pet VALUES (1, 1)").await;
+        db.tick().await;
+        db.run("UPDATE person SET name = 'Anna' WHERE id = 1").await;
+        let viewer = Somebody::new(db, "viewer");
+        let page = viewer.get("/r/pet/1/v/1").await.ok();
+        assert!(said(&page).contains("1 person Ann "), "{}", said(&page));
+        let link = between(&page, "<td>", "</td>").into_iter().find_map(|cell| between(cell, "href=\"", "\"").first().copied());
+        let then = said(&viewer.get(&link.unwrap().replace("&#38;", "&")).await.ok());
+        assert!(then.contains("person 1 Ann") || then.contains("Ann"), "{then}");
+        assert!(said(&viewer.get("/r/pet/1").await.ok()).contains("just now"));
+    }
+}

@@ -5,7 +5,7 @@
 #[macro_use]
 mod support;
 
-use afterimage_web::{Act, Answer, Need, ROUTES, Route};
+use afterimage_web::{Act, Answer, FileViews, Need, ROUTES, Route, Router};
 use axum::http::{Request, StatusCode};
 use support::{BASE, Somebody, TestDb, shop};
 
@@ -59,7 +59,10 @@ on_every_database! {
         // bob's.
         let tx = db.audit.history("orders", "17").await.unwrap()[2].header.tx.clone().unwrap();
         let event = format!("{}.{}", newest.header.date.as_micros(), newest.header.id);
-        let somebody = Somebody::new(db, "admin");
+        let folder = tempfile::tempdir().unwrap();
+        let views = FileViews::open(folder.path().join("views.json")).unwrap();
+        let router = Router::new().nest(BASE, support::web(db.audit.clone()).views(views).router());
+        let somebody = Somebody { router, user: Some("admin") };
         for route in ROUTES {
             for table in ["orders", "customer"] {
                 for user in [None, Some("clerk"), Some("viewer"), Some("reverter"), Some("admin")] {

@@ -37,6 +37,22 @@ pub enum Label {
     Deleted(Option<String>),
 }
 
+/// A row of another table that a version refers to.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Referred {
+    /// The column that refers to it.
+    pub column: String,
+    /// Its table.
+    pub table: TableName,
+    /// Its key.
+    pub key: Value,
+    /// What it was called then.
+    pub label: Label,
+    /// Whether its table is tracked, so that it has versions of its own.
+    pub tracked: bool,
+}
+
 impl std::fmt::Display for Label {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -93,6 +109,32 @@ fn named_as_of(entry: &Entry, version: &Version, moment: Moment) -> Vec<(String,
         .iter()
         .map(|(name, value)| (called(name).unwrap_or_else(|| name.clone()), value.clone()))
         .collect()
+}
+
+impl Afterimage {
+    /// The rows that a version of a row refers to, by foreign keys of one column, as they were called when it began.
+    pub async fn referred(&self, table: &str, version: &Version) -> Result<Vec<Referred>> {
+        self.reading(async |session| {
+            let entry = catalog::find(session, table).await?;
+            let Ok(today) = migrate::find_today(session, &entry).await else { return Ok(Vec::new()) };
+            let mut referred = Vec::new();
+            for reference in introspect::references(session, &today).await? {
+                let [column] = reference.columns.as_slice() else { continue };
+                let value = version.row.iter().find(|(name, _)| name == column).map(|(_, value)| value);
+                let Some(key) = value.filter(|value| !value.is_null() && **value != Value::Masked) else {
+                    continue;
+                };
+                if let Some(label) = label_of(session, &reference.target, key, version).await? {
+                    let tracked = catalog::find_exact(session, &reference.target).await?.is_some();
+                    let table = introspect::seen(session, &reference.target).await?;
+                    let (column, key) = (column.clone(), key.clone());
+                    referred.push(Referred { column, table, key, label, tracked });
+                }
+            }
+            Ok(referred)
+        })
+        .await
+    }
 }
 
 async fn labels(

@@ -88,7 +88,7 @@ pub use as_of::{AsOfQuery, Start, TableState};
 pub use baseline::Progress;
 pub use catalog::Gap;
 pub use database::{Afterimage, redacted};
-pub use diff::{Diff, Label};
+pub use diff::{Diff, Label, Referred};
 pub use doctor::{Finding, Severity};
 pub use error::{Error, ErrorKind, Result};
 pub use events::{Failed, HandlerError, ModelAudited, Subscriber};

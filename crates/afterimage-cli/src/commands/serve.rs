@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use afterimage::{Afterimage, Context};
 use afterimage_web::users::{Grant, IpNet, Proxy, User, Users};
-use afterimage_web::{Refusal, Rights as _, Role, Visitor, Web};
+use afterimage_web::{FileViews, Refusal, Rights as _, Role, Visitor, Web};
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::http::request::Parts;
@@ -54,7 +54,7 @@ pub(super) async fn run(audit: Afterimage, config: &Config, request: Serve) -> D
     } else {
         println!("Whoever uses this machine may see and revert everything: there are no users.");
     }
-    let router = router(audit, config, known.then_some(users));
+    let router = router(audit, config, known.then_some(users))?;
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(interrupted()).await?;
     Ok(Outcome::Done)
@@ -68,7 +68,7 @@ pub(super) async fn for_a_look(audit: Afterimage, config: &Config) -> Done {
         Err(_) => TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await?,
     };
     println!("\nNow look at it: http://{}/?range=all (interrupt to stop)", listener.local_addr()?);
-    let service = router(audit, config, None).into_make_service_with_connect_info::<SocketAddr>();
+    let service = router(audit, config, None)?.into_make_service_with_connect_info::<SocketAddr>();
     axum::serve(listener, service).with_graceful_shutdown(interrupted()).await?;
     Ok(Outcome::Done)
 }
@@ -147,7 +147,7 @@ fn log(format: LogFormat, access: Option<&Path>) -> Result<(), Failure> {
 }
 
 /// The interface, with whether the database answers, and what was answered how fast.
-fn router(audit: Afterimage, config: &Config, users: Option<Users>) -> Router {
+fn router(audit: Afterimage, config: &Config, users: Option<Users>) -> Result<Router, Failure> {
     let health = audit.clone();
     let healthy = move || async move {
         match health.tracked().await {
@@ -157,9 +157,11 @@ fn router(audit: Afterimage, config: &Config, users: Option<Users>) -> Router {
     };
     let metrics = Arc::new(Metrics::default());
     let counted = Arc::clone(&metrics);
+    let views = FileViews::open(config.views()).map_err(Failure::Usage)?;
+    let kept = |web: Web| web.zone(&config.tz).views(views);
     let pages = match users {
-        Some(users) => users.router().merge(Web::new(audit, users).zone(&config.tz).router()),
-        None => Web::new(audit, whoever_is_here(config)).zone(&config.tz).router(),
+        Some(users) => users.router().merge(kept(Web::new(audit, users)).router()),
+        None => kept(Web::new(audit, whoever_is_here(config))).router(),
     };
     // Beside the pages: for what watches over a service.
     let told = move |ConnectInfo(peer): ConnectInfo<SocketAddr>, headers: HeaderMap| async move {
@@ -173,10 +175,10 @@ fn router(audit: Afterimage, config: &Config, users: Option<Users>) -> Router {
             (StatusCode::FORBIDDEN, "from this machine only\n".to_owned())
         }
     };
-    pages
+    Ok(pages
         .layer(from_fn(move |request, next| metrics::counting(Arc::clone(&counted), request, next)))
         .route("/healthz", get(healthy))
-        .route("/metrics", get(told))
+        .route("/metrics", get(told)))
 }
 
 /// Everybody on this machine, under the name that the settings give, or the system.

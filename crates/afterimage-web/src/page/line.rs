@@ -1,6 +1,6 @@
 //! A record as people read it: who did what to which row, and every value that it changed.
 
-use afterimage::{Action, FieldChange, Header, LogEntry, TableName, Value};
+use afterimage::{Action, FieldChange, Header, LogEntry, Moment, TableName, Value};
 
 use crate::address::{encoded, key_text};
 use crate::asked::Asked;
@@ -32,6 +32,8 @@ pub(crate) struct By {
     pub(crate) exactly: String,
     /// With its day.
     pub(crate) time: String,
+    /// How long ago, where that is not long.
+    pub(crate) ago: String,
     /// The time of day only.
     pub(crate) clock: String,
     pub(crate) actor: Option<Link>,
@@ -204,6 +206,7 @@ pub(crate) fn by(asked: &Asked, header: &Header) -> By {
     By {
         exactly: header.date.to_string(),
         time: asked.time(header.date),
+        ago: ago(asked.now, header.date),
         clock: asked.clock(header.date),
         actor,
         source,
@@ -218,6 +221,19 @@ pub(crate) fn by(asked: &Asked, header: &Header) -> By {
             .map(|id| Link { text: markup::text(id), to: asked.links.transaction(id) }),
         restored: header.context_member("restored_from").map(|from| markup::text(&restored_from(&from))),
     }
+}
+
+/// How long ago something was, as people say it of the last week; nothing of what is older, or still to come.
+fn ago(now: Moment, then: Moment) -> String {
+    let seconds = (now.as_micros() - then.as_micros()) / 1_000_000;
+    let (number, unit) = match seconds {
+        0..60 => return "just now".to_owned(),
+        60..3_600 => (seconds / 60, "minute"),
+        3_600..86_400 => (seconds / 3_600, "hour"),
+        86_400..604_800 => (seconds / 86_400, "day"),
+        _ => return String::new(),
+    };
+    format!("{number} {unit}{} ago", if number == 1 { "" } else { "s" })
 }
 
 /// The end of a long number: what tells it from its neighbours.

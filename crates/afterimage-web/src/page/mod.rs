@@ -18,6 +18,7 @@ pub(crate) mod storage;
 pub(crate) mod tables;
 pub(crate) mod transaction;
 pub(crate) mod version;
+pub(crate) mod views;
 
 use afterimage::Moment;
 use askama::Template;
@@ -55,6 +56,8 @@ pub(crate) struct Shell {
     pub(crate) id: String,
     /// The same page with times in UTC.
     pub(crate) in_utc: Option<String>,
+    /// Where the views are that are kept, and where this page is kept among them.
+    pub(crate) views: Option<(String, String)>,
 }
 
 impl Shell {
@@ -70,6 +73,10 @@ impl Shell {
             search: asked.parameters.first("q").unwrap_or_default().to_owned(),
             id: asked.id.clone(),
             in_utc: (asked.zone != "UTC").then(|| asked.links.exactly(&utc)),
+            views: asked.views.is_some().then(|| {
+                let keep = Parameters::default().with("address", &asked.path);
+                (asked.links.to("/views"), asked.links.to(&keep.on("/views")))
+            }),
             kept_zone: asked.links.has_zone().then(|| asked.zone.clone()),
             zone: asked.zone.clone(),
         }
@@ -133,6 +140,7 @@ pub(crate) fn failure(failure: &Failure, base: &str, head: &Parts, id: &str, usu
             search: search.clone(),
             id: id.to_owned(),
             in_utc: None,
+            views: None,
         },
         detail: markup::text(&failure.detail),
         status: failure.status.as_u16(),

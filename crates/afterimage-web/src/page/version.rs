@@ -1,6 +1,6 @@
 //! One version of a record, or the record as of a time: read only.
 
-use afterimage::{Action, PointInTime, Selector, Version};
+use afterimage::{Action, PointInTime, Referred, Selector, Version};
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -17,6 +17,8 @@ struct Row {
     name: Html,
     to: String,
     value: Html,
+    /// The row that it refers to: what that was called, and its page as of the same time.
+    referred: Option<(String, Option<String>)>,
     changed: bool,
 }
 
@@ -125,7 +127,7 @@ async fn show(
         compare: (number < last).then(|| within(&format!("/compare/{number}..{last}"))),
         restore: (asked.may(Act::Revert, &tracked.table) && number < last && !gone)
             .then(|| within(&format!("/restore/{number}"))),
-        rows: rows(asked, &table, &key, version),
+        rows: rows(asked, &table, &key, version, &asked.audit.referred(&table, version).await?),
         table_url: asked.links.table(&tracked.table),
         record: asked.links.record(&table, &key),
         shell: Shell::new(
@@ -141,7 +143,7 @@ async fn show(
     })
 }
 
-fn rows(asked: &Asked, table: &str, key: &str, version: &Version) -> Vec<Row> {
+fn rows(asked: &Asked, table: &str, key: &str, version: &Version, referred: &[Referred]) -> Vec<Row> {
     let whole = version.header.action != Action::Update;
     version
         .row
@@ -150,6 +152,11 @@ fn rows(asked: &Asked, table: &str, key: &str, version: &Version) -> Vec<Row> {
             name: markup::text(name),
             to: asked.links.within(table, key, &format!("/field/{}", encoded(name))),
             value: markup::value(value, LONG),
+            referred: referred.iter().find(|referred| referred.column == *name).map(|referred| {
+                let at = format!("/at?at={}", encoded(&version.header.date.to_string()));
+                let to = || asked.links.within(&referred.table.to_string(), &referred.key.to_string(), &at);
+                (format!("{} {}", referred.table, referred.label), referred.tracked.then(to))
+            }),
             changed: !whole && version.changes.iter().any(|change| change.field == *name),
         })
         .collect()

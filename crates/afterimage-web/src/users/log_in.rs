@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 
 use super::{COOKIE, Users, cookie, store};
 use crate::access::Authorizer as _;
+use crate::address::is_within;
 use crate::filter::Parameters;
 use crate::page::{self, assets};
 use crate::web;
@@ -126,15 +127,9 @@ impl Users {
     }
 }
 
-/// A page of this service, and no other site's: browsers read a backslash as a slash, and leave out what is no character.
+/// Where somebody goes on to.
 fn within(to: Option<&str>) -> String {
-    let harmless = |to: &&str| {
-        to.starts_with('/')
-            && !to.starts_with("//")
-            && !to.contains('\\')
-            && !to.chars().any(char::is_control)
-    };
-    to.filter(harmless).unwrap_or("/").to_owned()
+    to.filter(|to| is_within(to)).unwrap_or("/").to_owned()
 }
 
 fn with_cookie(mut response: Response, cookie: &str) -> Response {

@@ -81,8 +81,7 @@ impl Users {
     /// What the file says now.
     fn current(&self) -> Result<Vec<User>, UsersError> {
         let mut store = self.inner.store.lock().unwrap_or_else(PoisonError::into_inner);
-        store.refresh()?;
-        Ok(store.users().to_vec())
+        Ok(store.users()?.to_vec())
     }
 
     fn change<T>(&self, work: impl FnOnce(&mut Vec<User>) -> Result<T, UsersError>) -> Result<T, UsersError> {

@@ -1,8 +1,6 @@
 //! The file of users.
 
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use afterimage::Moment;
 use argon2::Argon2;
@@ -11,6 +9,7 @@ use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _};
 use serde::{Deserialize, Serialize};
 
 use crate::access::Role;
+use crate::kept::Kept;
 
 /// A shorter password is refused.
 const SHORTEST: usize = 10;
@@ -32,6 +31,12 @@ impl UsersError {
 
     pub(super) fn no_user(name: &str) -> Self {
         Self::new(format!("there is no user {name:?}"))
+    }
+}
+
+impl From<String> for UsersError {
+    fn from(message: String) -> Self {
+        Self(message)
     }
 }
 
@@ -192,81 +197,31 @@ pub(super) fn verify(password: &str, hash: Option<&str>) -> bool {
     is && hash.is_some()
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     users: Vec<User>,
 }
 
-/// The file, as it was read last.
+/// The file.
 #[derive(Debug)]
-pub(super) struct Store {
-    path: PathBuf,
-    read: Option<(SystemTime, u64)>,
-    users: Vec<User>,
-}
+pub(super) struct Store(Kept<File>);
 
 impl Store {
     pub(super) fn open(path: PathBuf) -> Result<Self, UsersError> {
-        let mut store = Self { path, read: None, users: Vec::new() };
-        store.refresh()?;
-        Ok(store)
+        Ok(Self(Kept::open(path)?))
     }
 
-    pub(super) fn users(&self) -> &[User] {
-        &self.users
+    /// Who there is now.
+    pub(super) fn users(&mut self) -> Result<&[User], UsersError> {
+        Ok(&self.0.refresh()?.users)
     }
 
-    fn wrong(&self, why: impl std::fmt::Display) -> UsersError {
-        UsersError::new(format!("{}: {why}", self.path.display()))
-    }
-
-    /// Reads it again where it is another since.
-    pub(super) fn refresh(&mut self) -> Result<(), UsersError> {
-        let about = match std::fs::metadata(&self.path) {
-            Ok(about) => about,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                (self.read, self.users) = (None, Vec::new());
-                return Ok(());
-            }
-            Err(error) => return Err(self.wrong(error)),
-        };
-        let stamp = (about.modified().map_err(|error| self.wrong(error))?, about.len());
-        if self.read == Some(stamp) {
-            return Ok(());
-        }
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt as _;
-            if about.permissions().mode() & 0o077 != 0 {
-                return Err(self.wrong("others can read it, and it is for its owner only: chmod 600"));
-            }
-        }
-        let text = std::fs::read_to_string(&self.path).map_err(|error| self.wrong(error))?;
-        let file: File = serde_json::from_str(&text).map_err(|error| self.wrong(error))?;
-        (self.read, self.users) = (Some(stamp), file.users);
-        Ok(())
-    }
-
-    /// Changes it: the whole file is there before and after, never half of it.
     pub(super) fn change<T>(
         &mut self,
         work: impl FnOnce(&mut Vec<User>) -> Result<T, UsersError>,
     ) -> Result<T, UsersError> {
-        self.refresh()?;
-        let mut users = self.users.clone();
-        let done = work(&mut users)?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.map_or_else(|| PathBuf::from("."), PathBuf::from);
-        // It is made for its owner only.
-        let mut written = tempfile::NamedTempFile::new_in(&folder).map_err(|error| self.wrong(error))?;
-        let text = serde_json::to_string_pretty(&File { users }).map_err(|error| self.wrong(error))?;
-        written.write_all(text.as_bytes()).map_err(|error| self.wrong(error))?;
-        written.as_file().sync_all().map_err(|error| self.wrong(error))?;
-        written.persist(&self.path).map_err(|error| self.wrong(error.error))?;
-        self.read = None;
-        self.refresh()?;
-        Ok(done)
+        self.0.change(|file| work(&mut file.users))
     }
 }
 
@@ -282,23 +237,5 @@ mod tests {
         assert!(!verify("correct horse batterx", Some(&kept)));
         assert!(!verify("nobody has this password", None));
         assert!(hash("short").is_err());
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_file_that_others_can_read_is_refused() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("users.json");
-        let mut store = Store::open(path.clone()).unwrap();
-        store
-            .change(|users| {
-                users.push(User::new("ann", Some("correct horse battery"), Grant::new(Role::Viewer))?);
-                Ok(())
-            })
-            .unwrap();
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        assert!(Store::open(path).unwrap_err().to_string().contains("chmod 600"));
     }
 }
