@@ -138,10 +138,19 @@ async fn a_condition_on_the_key_reaches_the_index() {
 async fn plan_of_log(db: &mut TestDb, layout: &Layout, query: &str) -> String {
     let query: Query = LogQuery::parse(query).unwrap().query;
     let source = Source { layout, fields: &layout.fields, sparse: true };
-    let part =
-        Part { source, keys: vec![], not_keys: vec![], changed: vec![], refers: vec![], latest: false };
+    let latest = query == Query::default().and(LogQuery::parse("action:delete").unwrap().query);
+    let part = Part { source, keys: vec![], not_keys: vec![], changed: vec![], refers: vec![], latest };
     let sql = dialect(db.audit.database()).positions(&[part], &query, None, 50);
     plan(db, &sql, &[]).await
+}
+
+on_every_database! {
+    /// Among ten million changes, few are deletions.
+    async fn what_is_deleted_has_an_index_of_its_own(db: &mut TestDb) {
+        let layout = filled(db, Storage::Delta).await;
+        let plan = plan_of_log(db, &layout, "action:delete").await;
+        assert!(db.is_mariadb() || plan.contains("doc_history_gone"), "{plan}");
+    }
 }
 
 on_every_database! {

@@ -46,6 +46,11 @@ pub(super) fn create(layout: &Layout) -> Script {
             "CREATE INDEX {} ON {table} (history_user, history_date DESC) WHERE history_user IS NOT NULL",
             index("_user")
         ),
+        // What is deleted, found without looking at what is not.
+        format!(
+            "CREATE INDEX {} ON {table} (history_date DESC, history_id DESC) WHERE history_type = '-'",
+            index("_gone")
+        ),
         format!("REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {table} FROM PUBLIC"),
         format!(
             "CREATE TRIGGER afterimage_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}\nFOR EACH STATEMENT EXECUTE FUNCTION afterimage.append_only()"

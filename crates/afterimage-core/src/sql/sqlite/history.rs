@@ -29,6 +29,11 @@ pub(super) fn create(layout: &Layout) -> Script {
         "CREATE INDEX {} ON {table} (history_date)",
         Quoted::new(&format!("{}_date", layout.history.name))
     ));
+    // What is deleted, found without looking at what is not.
+    script.push(format!(
+        "CREATE INDEX {} ON {table} (history_date) WHERE history_type = '-'",
+        Quoted::new(&format!("{}_gone", layout.history.name))
+    ));
     script
 }
 
