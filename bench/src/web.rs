@@ -30,12 +30,27 @@ type Http = Client<HttpConnector, Empty<hyper::body::Bytes>>;
 type Visit = (&'static str, String);
 
 /// A service that ends with us.
-struct Service(Child);
+struct Service {
+    child: Child,
+    log: tempfile::NamedTempFile,
+}
+
+impl Service {
+    /// What it said of its own failure.
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(self.log.path()).unwrap_or_default();
+        log.lines()
+            .filter(|line| line.contains("panicked") || line.contains("ERROR"))
+            .take(5)
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+}
 
 impl Drop for Service {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -51,11 +66,15 @@ pub(crate) async fn run(bench: &mut Bench, arguments: &Arguments) -> Outcome<Str
         u64::from(written.rows) * u64::from(VERSIONS) * 2,
         arguments.seconds
     );
+    let visit_all = async |period, thinking| {
+        let visited = visit_all(&home, &visits, period, thinking).await;
+        visited.map_err(|error| format!("{error}\n{}", service.last_words()))
+    };
     // The first round fills caches.
-    visit_all(&home, &visits, Duration::from_secs(5), Duration::ZERO).await?;
+    visit_all(Duration::from_secs(5), Duration::ZERO).await?;
     let period = Duration::from_secs(arguments.seconds);
-    let reading = visit_all(&home, &visits, period, THINKING).await?;
-    let rushing = visit_all(&home, &visits, period, Duration::ZERO).await?;
+    let reading = visit_all(period, THINKING).await?;
+    let rushing = visit_all(period, Duration::ZERO).await?;
     let all =
         |times: &[(&str, Vec<f64>)]| times.iter().flat_map(|(_, times)| times.clone()).collect::<Vec<_>>();
     let mut lines: Vec<(&str, Vec<f64>, Vec<f64>)> =
@@ -83,6 +102,7 @@ async fn serve(bench: &Bench) -> Outcome<(Service, String)> {
         Kind::Sqlite => bench.url().replace("?mode=rwc", ""),
         _ => bench.url().to_owned(),
     };
+    let log = tempfile::NamedTempFile::new()?;
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", "0"]).arg(program).args([
         "--database-url",
@@ -91,9 +111,9 @@ async fn serve(bench: &Bench) -> Outcome<(Service, String)> {
         "--listen",
         "127.0.0.1:0",
     ]);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+    let mut child = command.stdout(Stdio::piped()).stderr(log.reopen()?).spawn()?;
     let told = child.stdout.take().ok_or("the service says nothing")?;
-    let service = Service(child);
+    let service = Service { child, log };
     let mut line = String::new();
     BufReader::new(told).read_line(&mut line)?;
     let home = line.split_whitespace().find(|word| word.starts_with("http://")).ok_or("where is it?")?;

@@ -64,6 +64,8 @@ pub(crate) enum Command {
         #[arg(long)]
         check: bool,
     },
+    /// How much the histories take, how fast they grow, and what that comes to in a year
+    Stats,
     /// What could go wrong, and the mend; ends with 3 where there is a hazard
     Doctor,
     /// Print the SQL that track or migrate would run, for any migration tool

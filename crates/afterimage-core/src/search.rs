@@ -105,6 +105,25 @@ impl Needle {
         }
     }
 
+    /// Whether a value is, or has, what is looked for, by how it is shown: where its column is not at hand.
+    ///
+    /// ```
+    /// use afterimage_core::{Value, search::Needle};
+    /// assert!(Needle::new("1,149").is_in(&Value::Number("1149.00".into())));
+    /// assert!(Needle::new("köln").is_in(&Value::Text("Köln, Deutz".into())));
+    /// assert!(!Needle::new("köln").is_in(&Value::Masked));
+    /// ```
+    pub fn is_in(&self, value: &Value) -> bool {
+        match value {
+            Value::Null | Value::Masked => false,
+            Value::Bool(value) => self.boolean() == Some(*value),
+            value => {
+                let text = value.to_string();
+                self.is_number(&text) || self.begins(&text) || self.found_in(&text)
+            }
+        }
+    }
+
     fn is_number(&self, digits: &str) -> bool {
         !self.numbers.is_empty()
             && decimal(digits.trim_start_matches(CURRENCIES))

@@ -12,7 +12,7 @@ use axum::response::Response;
 use crate::access::{Act, Visitor};
 use crate::address::Links;
 use crate::failure::Failure;
-use crate::filter::Parameters;
+use crate::filter::{Parameters, Sought};
 use crate::views::Views;
 
 /// What a handler gives.
@@ -38,6 +38,8 @@ pub(crate) struct Asked {
     pub(crate) path: String,
     /// The number by which the logs know this request.
     pub(crate) id: String,
+    /// The values that are looked for.
+    pub(crate) sought: Sought,
     in_path: HashMap<String, String>,
     table: Option<TrackedTable>,
     /// What the request says it has already, where it only reads.
@@ -72,6 +74,7 @@ impl Asked {
             links: Links::new(base, &zone, usual),
             if_none_match: header("if-none-match").filter(|_| head.method != Method::POST),
             table: None,
+            sought: Sought::default(),
             now: Moment::now(),
             visitor,
             views,

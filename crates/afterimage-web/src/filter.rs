@@ -1,6 +1,6 @@
 //! What a page or an answer is asked for: the query grammar, and each of its keys as a parameter of its own.
 
-use afterimage::{Cursor, Moment, Query};
+use afterimage::{Cursor, Moment, Needle, Query};
 
 use crate::address::encoded;
 use crate::failure::Failure;
@@ -87,6 +87,14 @@ pub(crate) const RANGES: [(&str, &str, Option<i64>); 5] = [
 /// So many seconds back it is looked for words and values, where nobody says how far.
 pub(crate) const LOOKED_BACK: i64 = 30 * 24 * 3600;
 
+/// The values that are looked for, to be pointed out where they are found.
+#[derive(Debug, Default)]
+pub(crate) struct Sought {
+    pub(crate) anywhere: Vec<Needle>,
+    pub(crate) was: Vec<Needle>,
+    pub(crate) now: Vec<Needle>,
+}
+
 /// Which changes are asked for.
 #[derive(Debug, Clone)]
 pub(crate) struct Filter {
@@ -147,6 +155,17 @@ impl Filter {
             None => None,
         };
         Ok(Self { query, bounded, after })
+    }
+
+    /// What it looks for in values.
+    pub(crate) fn sought(&self) -> Sought {
+        let needles = |texts: &[String]| texts.iter().map(|text| Needle::new(text)).collect();
+        let words = self.query.text.iter().filter(|phrase| !phrase.negated);
+        Sought {
+            anywhere: words.map(|phrase| Needle::new(&phrase.text)).collect(),
+            was: needles(&self.query.change.was),
+            now: needles(&self.query.change.now),
+        }
     }
 
     /// Whether an index answers it, so that it costs nothing to look at all time.

@@ -139,6 +139,29 @@ impl Afterimage {
         .await
     }
 
+    /// How many rows a table had as of a time, counted up to so many: it costs no more than these.
+    pub async fn count_as_of_up_to(&self, table: &str, at: &PointInTime, most: u64) -> Result<u64> {
+        self.reading(async |session| {
+            let entry = catalog::find(session, table).await?;
+            let point = resolve(session, &entry, at).await?;
+            answerable(&entry, point.bound, None)?;
+            let as_of = AsOf {
+                layout: layout_at(&entry, point.bound)?,
+                fields: &[],
+                sparse: false,
+                bound: point.bound,
+                unfinished: &point.unfinished,
+                rows: Rows::All,
+                first: true,
+            };
+            let rows = session.dialect().as_of(&as_of);
+            let sql = format!("SELECT count(*) FROM (\n{rows}\nLIMIT {most}) AS rows_then");
+            let count = session.ask_row(&sql).await?.and_then(|row| row.first().and_then(Cell::int));
+            Ok(count.unwrap_or_default().unsigned_abs())
+        })
+        .await
+    }
+
     /// How many rows a table had as of a time.
     pub async fn count_as_of(&self, table: &str, at: &PointInTime) -> Result<i64> {
         self.reading(async |session| {

@@ -66,6 +66,7 @@ mod session;
 mod sight;
 #[cfg(feature = "sqlite")]
 mod sqlite_text;
+mod stats;
 mod status;
 #[doc(hidden)]
 pub mod testing;
@@ -108,6 +109,7 @@ pub use restore::{
 pub use resync::{Resync, Resynced};
 pub use scope::{current, in_scope, scope};
 pub use sight::Sight;
+pub use stats::{Bytes, TableStats};
 pub use status::{TableStatus, TrackedColumn, TrackedTable};
 pub use track::{Track, Tracked};
 pub use transaction::Tx;

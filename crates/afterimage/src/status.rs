@@ -124,34 +124,7 @@ impl Afterimage {
         self.reading(async |session| {
             let mut all = Vec::new();
             for entry in catalog::entries(session).await? {
-                let layout = entry.layout()?.clone();
-                let mut faults = match health::whereabouts(session, &entry).await? {
-                    _ if entry.stage == catalog::Stage::Stopped => Vec::new(),
-                    None => vec![Fault::Gone],
-                    Some(name) => match introspect::exact(session, &name).await? {
-                        Some(table) => health::faults(session, &entry, &table).await?,
-                        None => vec![Fault::Gone],
-                    },
-                };
-                let records = match introspect::exact(session, &layout.history).await? {
-                    Some(_) => session.int(&session.dialect().count(&layout.history), &[]).await?,
-                    // Somebody dropped it, or tracking was interrupted before it was made.
-                    None => {
-                        faults.push(Fault::Missing(format!("the history {}", layout.history)));
-                        None
-                    }
-                };
-                all.push(TableStatus {
-                    records: records.unwrap_or_default(),
-                    state: health::state(entry.stage, &faults),
-                    storage: layout.storage,
-                    history: introspect::seen(session, &layout.history).await?,
-                    since: entry.since,
-                    faults,
-                    gaps: entry.gaps.clone(),
-                    tracking: entry.tracking.clone(),
-                    table: introspect::seen(session, &entry.table).await?,
-                });
+                all.push(of_table(session, &entry, None).await?);
             }
             Ok(all)
         })
@@ -234,6 +207,43 @@ async fn tracked(session: &mut Session, entry: &Entry) -> Result<TrackedTable> {
         captured: entry.stage != catalog::Stage::Stopped,
         tracking: entry.tracking.clone(),
         gaps: entry.gaps.clone(),
+        table: introspect::seen(session, &entry.table).await?,
+    })
+}
+
+/// How a table is, with so many records, or those that are counted.
+pub(crate) async fn of_table(
+    session: &mut Session,
+    entry: &Entry,
+    records: Option<i64>,
+) -> Result<TableStatus> {
+    let layout = entry.layout()?.clone();
+    let mut faults = match health::whereabouts(session, entry).await? {
+        _ if entry.stage == catalog::Stage::Stopped => Vec::new(),
+        None => vec![Fault::Gone],
+        Some(name) => match introspect::exact(session, &name).await? {
+            Some(table) => health::faults(session, entry, &table).await?,
+            None => vec![Fault::Gone],
+        },
+    };
+    let records = match introspect::exact(session, &layout.history).await? {
+        Some(_) if records.is_some() => records,
+        Some(_) => session.int(&session.dialect().count(&layout.history), &[]).await?,
+        // Somebody dropped it, or tracking was interrupted before it was made.
+        None => {
+            faults.push(Fault::Missing(format!("the history {}", layout.history)));
+            None
+        }
+    };
+    Ok(TableStatus {
+        records: records.unwrap_or_default(),
+        state: health::state(entry.stage, &faults),
+        storage: layout.storage,
+        history: introspect::seen(session, &layout.history).await?,
+        since: entry.since,
+        faults,
+        gaps: entry.gaps.clone(),
+        tracking: entry.tracking.clone(),
         table: introspect::seen(session, &entry.table).await?,
     })
 }

@@ -150,7 +150,18 @@ on_every_database! {
         let layout = filled(db, Storage::Delta).await;
         let plan = plan_of_log(db, &layout, "action:delete").await;
         assert!(db.is_mariadb() || plan.contains("doc_history_gone"), "{plan}");
+        assert!(!plan.contains("Join"), "{plan}");
     }
+}
+
+/// Its records stand together among millions.
+#[tokio::test]
+async fn what_a_transaction_wrote_is_found_by_where_it_stands() {
+    let mut db = TestDb::postgres().await;
+    let layout = filled(&mut db, Storage::Delta).await;
+    db.run("SET enable_indexscan = off; SET enable_bitmapscan = on").await;
+    let plan = plan_of_log(&mut db, &layout, "tx:7711").await;
+    assert!(plan.contains("doc_history_tx"), "{plan}");
 }
 
 on_every_database! {

@@ -10,6 +10,7 @@ mod migrate;
 mod plan;
 mod restore;
 mod serve;
+mod stats;
 mod status;
 mod track;
 mod user;
@@ -89,6 +90,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Track(request) => track::track(&audit, &config, request).await,
         Command::Untrack { table, drop_history } => track::untrack(&audit, &table, drop_history).await,
         Command::Status { check } => status::run(&audit, &config, check).await,
+        Command::Stats => stats::run(&audit, &config).await,
         Command::Doctor => doctor::run(&audit, &config).await,
         Command::Plan(request) => plan::run(&audit, &config, request).await,
         Command::Migrate { tables, rename } => migrate::run(&audit, &config, &tables, &rename).await,

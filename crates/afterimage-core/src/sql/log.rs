@@ -83,6 +83,16 @@ pub(super) trait Spelling {
         "(x.history_date, x.history_id) > (h.history_date, h.history_id)"
     }
 
+    /// Whether a record of alias `h` is the newest of its row.
+    fn is_latest(&self, layout: &Layout) -> String {
+        format!(
+            "NOT EXISTS (SELECT 1 FROM {} AS x WHERE {} AND {})",
+            layout.history.quoted(),
+            self.same_row(layout, "x", "h"),
+            self.newer()
+        )
+    }
+
     /// Whether a value of a field, of whichever alias, is this one.
     fn value_is(&self, expression: &str, field: &Field, value: &Value) -> String;
 
@@ -190,12 +200,7 @@ pub(super) fn condition(
         all.push(format!("h.history_date < {}", spelling.at(before)));
     }
     if part.latest {
-        all.push(format!(
-            "NOT EXISTS (SELECT 1 FROM {} AS x WHERE {} AND {})",
-            layout.history.quoted(),
-            spelling.same_row(layout, "x", "h"),
-            spelling.newer()
-        ));
+        all.push(spelling.is_latest(layout));
     }
     if let Some((date, id)) = after {
         let at = spelling.at(date);

@@ -21,6 +21,7 @@ pub mod mariadb;
 pub mod postgres;
 mod restore;
 mod scoped;
+pub mod sizes;
 pub mod sqlite;
 pub mod then;
 

@@ -115,12 +115,13 @@ pub(crate) async fn actor(mut asked: Asked) -> Result<Response, Failure> {
     show(asked, Some(actor)).await
 }
 
-async fn show(asked: Asked, actor: Option<String>) -> Result<Response, Failure> {
+async fn show(mut asked: Asked, actor: Option<String>) -> Result<Response, Failure> {
     let parameters = asked.parameters.only(&NAMES);
     let filter = match Filter::read(&asked.parameters, asked.now, &asked.zone) {
         Ok(filter) => filter,
         Err(failure) => return refused(&asked, actor, &failure).await,
     };
+    asked.sought = filter.sought();
     let found = match found(&asked, &filter).await {
         Ok(found) => found,
         Err(failure)

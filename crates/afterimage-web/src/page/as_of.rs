@@ -22,6 +22,9 @@ use crate::markup::{self, Html, SHORT};
 /// So many rows are on a page.
 const PAGE: usize = 50;
 
+/// So many rows are counted; beyond, it is said that there are more.
+const COUNTED: u64 = 1_000;
+
 /// So many rows of two times are compared.
 const COMPARED: u64 = 20_000;
 
@@ -150,15 +153,18 @@ async fn one_time(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut 
     let columns = asked
         .audit
         .as_of_each(&query, |_, row| {
-            if page.has.is_empty() || row.iter().any(|value| has(&needle, value)) {
+            if page.has.is_empty() || row.iter().any(|value| needle.is_in(value)) {
                 rows.push(row);
             }
             rows.len() <= PAGE
         })
         .await?;
     let count = if page.has.is_empty() {
-        let count = asked.audit.count_as_of(&page.table, &at).await?;
-        format!("{} rows", grouped(count.unsigned_abs()))
+        match asked.audit.count_as_of_up_to(&page.table, &at, COUNTED + 1).await? {
+            1 => "1 row".to_owned(),
+            count if count > COUNTED => format!("More than {} rows", grouped(COUNTED)),
+            count => format!("{} rows", grouped(count)),
+        }
     } else if rows.len() > PAGE || query.after.is_some() {
         format!("more than {PAGE} rows have it")
     } else {
@@ -208,14 +214,6 @@ async fn one_time(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut 
         .collect();
     page.columns = columns;
     Ok(())
-}
-
-/// Whether a value, as it is shown, is what is looked for, or has it as whole words.
-fn has(needle: &afterimage::Needle, value: &Value) -> bool {
-    match value {
-        Value::Null | Value::Masked => false,
-        other => needle.found_in(&other.to_string()) || needle.numbers().contains(&other.to_string()),
-    }
 }
 
 fn settled(at: &PointInTime, now: Moment) -> Option<Moment> {

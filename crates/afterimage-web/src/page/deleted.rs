@@ -25,9 +25,10 @@ struct Page {
     older: Option<String>,
 }
 
-pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
+pub(crate) async fn page(mut asked: Asked) -> Result<Response, Failure> {
     let parameters = asked.parameters.only(&NAMES);
     let filter = Filter::read(&asked.parameters, asked.now, &asked.zone)?;
+    asked.sought = filter.sought();
     // MariaDB has no index of what is deleted alone.
     let indexed = asked.audit.database() != Database::MariaDb;
     let bounded = filter.bounded || indexed && filter.is_cheap();

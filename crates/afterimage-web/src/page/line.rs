@@ -1,6 +1,6 @@
 //! A record as people read it: who did what to which row, and every value that it changed.
 
-use afterimage::{Action, FieldChange, Header, LogEntry, Moment, TableName, Value};
+use afterimage::{Action, FieldChange, Header, LogEntry, Moment, Needle, TableName, Value};
 
 use crate::address::{encoded, key_text};
 use crate::asked::Asked;
@@ -23,6 +23,8 @@ pub(crate) struct Field {
     /// Its whole history.
     pub(crate) to: String,
     pub(crate) change: Html,
+    /// On which side what is looked for stands.
+    pub(crate) found: Option<&'static str>,
 }
 
 /// Who, when and why.
@@ -184,7 +186,22 @@ pub(crate) fn field(
     Field {
         name: markup::text(&change.field),
         to: asked.links.within(table, key, &format!("/field/{}", encoded(&change.field))),
+        found: found(asked, change),
         change: shown,
+    }
+}
+
+/// Where in a change what was looked for stands.
+fn found(asked: &Asked, change: &FieldChange) -> Option<&'static str> {
+    let has = |value: &Value, needles: &[Needle]| needles.iter().any(|needle| needle.is_in(value));
+    let sought = &asked.sought;
+    let was = has(&change.old, &sought.anywhere) || has(&change.old, &sought.was);
+    let now = has(&change.new, &sought.anywhere) || has(&change.new, &sought.now);
+    match (was, now) {
+        (true, true) => Some("found on both sides"),
+        (true, false) => Some("found in what it was"),
+        (false, true) => Some("found in what it became"),
+        (false, false) => None,
     }
 }
 

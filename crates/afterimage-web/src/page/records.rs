@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use afterimage::{Action, LogEntry, LogQuery, Phrase};
+use afterimage::{Action, LogEntry, LogQuery, Needle, Phrase};
 use askama::Template;
 use axum::response::Response;
 
@@ -42,12 +42,15 @@ struct Page {
     older: Option<String>,
 }
 
-pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
+pub(crate) async fn page(mut asked: Asked) -> Result<Response, Failure> {
     let table = asked.table()?.table.to_string();
     let here = format!("/r/{}", encoded(&table));
     let parameter = |name: &str| asked.parameters.first(name).unwrap_or_default().to_owned();
     let (key, words) = (parameter("key"), parameter("words"));
     let deleted = asked.parameters.has("state", "deleted");
+    if !words.is_empty() {
+        asked.sought.anywhere.push(Needle::new(&words));
+    }
     let mut query = LogQuery::default().limit(PAGE);
     query.query.tables.wanted.push(table.clone());
     if !key.is_empty() {

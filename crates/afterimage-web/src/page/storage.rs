@@ -1,5 +1,6 @@
 //! How each tracked table is, and how much has been recorded of it.
 
+use afterimage::TableStats;
 use askama::Template;
 use axum::response::Response;
 
@@ -14,6 +15,11 @@ struct Table {
     state: String,
     healthy: bool,
     records: String,
+    each: String,
+    bytes: String,
+    per_day: String,
+    forecast: String,
+    oldest: String,
     storage: String,
     since: String,
     history: String,
@@ -25,26 +31,39 @@ struct Table {
 struct Page {
     shell: Shell,
     tables: Vec<Table>,
+    estimated: bool,
 }
 
 pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
-    let status = asked.audit.status().await?;
-    let tables = status
-        .iter()
-        .map(|table| Table {
-            to: asked.links.table(&table.table),
-            name: table.table.to_string(),
-            state: serde_json::to_value(table.state)
-                .ok()
-                .and_then(|state| state.as_str().map(ToOwned::to_owned))
-                .unwrap_or_default(),
-            healthy: table.is_healthy(),
-            records: grouped(table.records.unsigned_abs()),
-            storage: table.storage.to_string(),
-            since: asked.time(table.since),
-            history: table.history.to_string(),
-            faults: table.faults.iter().map(ToString::to_string).collect(),
-        })
-        .collect();
-    super::html(&Page { shell: Shell::new(&asked, "storage", "Storage"), tables })
+    let stats = asked.audit.stats().await?;
+    super::html(&Page {
+        estimated: stats.iter().any(|stats| stats.estimated),
+        tables: stats.iter().map(|stats| table(&asked, stats)).collect(),
+        shell: Shell::new(&asked, "storage", "Storage"),
+    })
+}
+
+fn table(asked: &Asked, stats: &TableStats) -> Table {
+    let status = &stats.status;
+    let unknown = || "not known".to_owned();
+    let about = if stats.estimated { "about " } else { "" };
+    Table {
+        to: asked.links.table(&status.table),
+        name: status.table.to_string(),
+        state: serde_json::to_value(status.state)
+            .ok()
+            .and_then(|state| state.as_str().map(ToOwned::to_owned))
+            .unwrap_or_default(),
+        healthy: status.is_healthy(),
+        records: format!("{about}{}", grouped(status.records.unsigned_abs())),
+        each: stats.records_per_row().map_or_else(unknown, |each| format!("{each:.1}")),
+        bytes: stats.bytes().map_or_else(unknown, |bytes| bytes.to_string()),
+        per_day: format!("{:.0}", stats.per_day),
+        forecast: stats.bytes_in(365).map_or_else(unknown, |bytes| bytes.to_string()),
+        oldest: stats.oldest.map_or_else(|| "none yet".to_owned(), |oldest| asked.time(oldest)),
+        storage: status.storage.to_string(),
+        since: asked.time(status.since),
+        history: status.history.to_string(),
+        faults: status.faults.iter().map(ToString::to_string).collect(),
+    }
 }

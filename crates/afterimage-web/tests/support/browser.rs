@@ -22,21 +22,25 @@ pub struct Browser {
     pub home: String,
     /// So many things were clicked.
     pub clicks: std::cell::Cell<usize>,
+    /// The pages that were read, with how many words each has.
+    read: std::cell::RefCell<Vec<(String, usize)>>,
 }
 
 impl Browser {
-    pub fn open(home: String) -> Self {
+    pub fn open(home: String, scripts: bool) -> Self {
         let driver = std::env::var("AFTERIMAGE_TEST_CHROMEDRIVER")
             .expect("no chromedriver for the tests: run them by `cargo xtask browser`, which starts one");
         let options = json!({
             "args": ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
+            // What the pages bring along is not run then; what the tests ask for is.
+            "prefs": if scripts { json!({}) } else { json!({"profile.managed_default_content_settings.javascript": 2}) },
         });
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "browserName": "chrome", "goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"},
         }}});
         let begun = ask(&driver, "POST", "/session", &wanted);
         let session = begun["sessionId"].as_str().expect("a session").to_owned();
-        Self { driver, session, home, clicks: std::cell::Cell::new(0) }
+        Self { driver, session, home, clicks: Default::default(), read: Default::default() }
     }
 
     fn ask(&self, method: &str, path: &str, body: &Value) -> Value {
@@ -58,6 +62,22 @@ impl Browser {
 
     pub fn go(&self, path: &str) {
         self.ask("POST", "/url", &json!({"url": format!("{}{path}", self.home)}));
+        self.reads();
+    }
+
+    /// Counts the words of a page, where it is another than before.
+    fn reads(&self) {
+        let path = self.path();
+        let mut read = self.read.borrow_mut();
+        if read.last().is_none_or(|(last, _)| *last != path) {
+            read.push((path, self.text().split_whitespace().count()));
+        }
+    }
+
+    /// So many things were clicked, pages and words read since this was asked last.
+    pub fn effort(&self) -> (usize, usize, usize) {
+        let read = self.read.take();
+        (self.clicks.take(), read.len(), read.iter().map(|(_, words)| words).sum())
     }
 
     /// Where it is, below the service.
@@ -133,6 +153,7 @@ impl Browser {
     /// Waits until a page says something.
     pub fn wait_for(&self, words: &str) {
         self.wait(&format!("the page to say {words:?}"), || self.text().contains(words));
+        self.reads();
     }
 
     pub fn wait(&self, what: &str, is: impl Fn() -> bool) {

@@ -52,6 +52,15 @@ impl Spelling for Postgres {
         same_key(layout, a, b)
     }
 
+    /// Looked up for one record after the other: a join with all records would not stop after a page.
+    fn is_latest(&self, layout: &Layout) -> String {
+        format!(
+            "h.history_id = (SELECT x.history_id FROM {} AS x WHERE {} ORDER BY x.history_date DESC, x.history_id DESC LIMIT 1)",
+            layout.history.quoted(),
+            self.same_row(layout, "x", "h"),
+        )
+    }
+
     fn value_is(&self, expression: &str, field: &Field, value: &Value) -> String {
         format!("{expression} = {}", key_value(field, &literal(&value.to_string())))
     }
