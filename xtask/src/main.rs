@@ -72,7 +72,7 @@ fn browser(rest: &[String]) -> Outcome {
     let driver = server::Chromedriver::start()?;
     let mut cargo = Command::new("cargo");
     cargo.args(["test", "--package", "afterimage-web", "--all-features", "--test", "browser"]).args(rest);
-    run(cargo.args(["--", "--ignored"]).env("AFTERIMAGE_TEST_CHROMEDRIVER", driver.url()))
+    run(cargo.args(["--", "--ignored", "--nocapture"]).env("AFTERIMAGE_TEST_CHROMEDRIVER", driver.url()))
 }
 
 fn bench(rest: &[String]) -> Outcome {

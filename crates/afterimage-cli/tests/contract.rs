@@ -14,6 +14,7 @@ fn json_of_every_question() {
         insta::assert_snapshot!("show.json", desk.says(&["show", "orders", "1", "--format", "json"]));
         insta::assert_snapshot!("as-of.json", desk.says(&["as-of", "orders", "now", "--format", "json"]));
         insta::assert_snapshot!("status.json", desk.says(&["status", "--format", "json"]));
+        insta::assert_snapshot!("stats.json", desk.says(&["stats", "--format", "json"]));
         insta::assert_snapshot!("verify.json", desk.says(&["verify", "--format", "json"]));
         insta::assert_snapshot!("doctor.json", desk.says(&["doctor", "--format", "json"]));
     });
@@ -29,6 +30,8 @@ fn tables_and_csv_of_every_question() {
         insta::assert_snapshot!("as-of.table", desk.says(&["as-of", "orders", "now"]));
         insta::assert_snapshot!("as-of.csv", desk.says(&["as-of", "orders", "now", "--format", "csv"]));
         insta::assert_snapshot!("status.table", desk.says(&["status"]));
+        insta::assert_snapshot!("stats.table", desk.says(&["stats"]));
+        insta::assert_snapshot!("stats.csv", desk.says(&["stats", "--format", "csv"]));
         insta::assert_snapshot!("verify.text", desk.says(&["verify"]));
     });
 }

@@ -70,7 +70,11 @@ impl Browser {
         let path = self.path();
         let mut read = self.read.borrow_mut();
         if read.last().is_none_or(|(last, _)| *last != path) {
-            read.push((path, self.text().split_whitespace().count()));
+            // What is seen: neither what is said to screen readers alone, nor choices that are folded away.
+            let words = self.run(
+                "const words = (e) => (e.innerText ?? '').split(/\\s+/).filter(Boolean).length; const main = document.querySelector('main'); return words(main) - [...main.querySelectorAll('.sr, option')].reduce((sum, e) => sum + words(e), 0)",
+            );
+            read.push((path, usize::try_from(words.as_i64().unwrap_or_default()).unwrap_or_default()));
         }
     }
 
