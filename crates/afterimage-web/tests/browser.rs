@@ -217,7 +217,7 @@ async fn twelve_tasks(scripts: bool) {
         clicks("j", 0);
         // k: how much there is.
         browser.press("Storage");
-        browser.wait_for("orders_history");
+        browser.wait_for("Records a day");
         clicks("k", 1);
         // l: one field back.
         browser.go("/r/orders/17/compare/1..current");

@@ -247,8 +247,8 @@ on_every_database! {
         }
         // What was found is pointed out, and on which side.
         let found = said(&viewer.get("/?range=all&q=1%2C149").await.ok());
-        assert!(found.contains("total found in what it became"), "{found}");
-        assert!(said(&viewer.get("/?range=all&was=1249").await.ok()).contains("total found in what it was"));
+        assert!(found.contains("−8 %) found in what it became"), "{found}");
+        assert!(said(&viewer.get("/?range=all&was=1249").await.ok()).contains("found in what it was"));
         assert!(!said(&viewer.get("/?range=all&actor=bob").await.ok()).contains("found in"));
         // Two words that are a table and a key are a record.
         let found = viewer.get("/?q=order+17").await;

@@ -167,7 +167,10 @@ pub(crate) fn fields(
     changes: &[FieldChange],
     limit: usize,
 ) -> Vec<Field> {
-    changes.iter().take(limit).map(|change| field(asked, table, key, action, change, SHORT)).collect()
+    let mut changes: Vec<&FieldChange> = changes.iter().collect();
+    // What was looked for is not among what is left out.
+    changes.sort_by_key(|change| found(asked, change).is_none());
+    changes.into_iter().take(limit).map(|change| field(asked, table, key, action, change, SHORT)).collect()
 }
 
 pub(crate) fn field(

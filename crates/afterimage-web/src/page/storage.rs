@@ -22,7 +22,6 @@ struct Table {
     oldest: String,
     storage: String,
     since: String,
-    history: String,
     faults: Vec<String>,
 }
 
@@ -63,7 +62,6 @@ fn table(asked: &Asked, stats: &TableStats) -> Table {
         oldest: stats.oldest.map_or_else(|| "none yet".to_owned(), |oldest| asked.time(oldest)),
         storage: status.storage.to_string(),
         since: asked.time(status.since),
-        history: status.history.to_string(),
         faults: status.faults.iter().map(ToString::to_string).collect(),
     }
 }
