@@ -30,6 +30,8 @@ struct File {
     users: Option<PathBuf>,
     /// The file of the views that are kept in `serve`.
     views: Option<PathBuf>,
+    /// The file of the key by which `serve` signs links.
+    link_key: Option<PathBuf>,
 }
 
 /// The settings of one run.
@@ -43,10 +45,14 @@ pub(crate) struct Config {
     pub(crate) pager: Option<String>,
     users: PathBuf,
     views: PathBuf,
+    link_key: PathBuf,
 }
 
 /// The file of users, where no other is named.
 const USERS: &str = "afterimage-users.json";
+
+/// The file of the key for links, where no other is named.
+const LINK_KEY: &str = "afterimage-link-key.json";
 
 /// The file of views, where no other is named.
 const VIEWS: &str = "afterimage-views.json";
@@ -67,6 +73,7 @@ impl Config {
             actor: std::env::var("AFTERIMAGE_ACTOR").ok().filter(|actor| !actor.is_empty()).or(file.actor),
             colour: global.color.or(file.color).unwrap_or_default(),
             users: file.users.map_or_else(|| PathBuf::from(USERS), |users| folder.join(users)),
+            link_key: file.link_key.map_or_else(|| PathBuf::from(LINK_KEY), |key| folder.join(key)),
             views: file.views.map_or_else(|| PathBuf::from(VIEWS), |views| folder.join(views)),
             pager: if global.no_pager { Some(String::new()) } else { file.pager },
         })
@@ -75,6 +82,11 @@ impl Config {
     /// The file of those who may log in.
     pub(crate) fn users(&self) -> &Path {
         &self.users
+    }
+
+    /// The file of the key by which links are signed.
+    pub(crate) fn link_key(&self) -> &Path {
+        &self.link_key
     }
 
     /// The file of the views that are kept.

@@ -97,6 +97,11 @@ impl Visitor {
         self.rights.may(Act::View, table) && self.rights.may(act, table)
     }
 
+    /// Whether they see the values of this column.
+    pub(crate) fn sees(&self, table: &TableName, column: &str) -> bool {
+        self.rights.sees(table, column)
+    }
+
     /// What they see of the database when they do this.
     pub(crate) fn sight(&self, act: Act) -> Arc<dyn Sight> {
         Arc::new(Seeing { rights: Arc::clone(&self.rights), act })
@@ -136,6 +141,8 @@ pub enum Refusal {
     },
     /// It is known who they are, and they may not.
     Forbidden,
+    /// They had a link that is valid no more.
+    Expired,
 }
 
 /// The host's users and rights: asked once for each request.
@@ -164,6 +171,13 @@ pub enum Refusal {
 pub trait Authorizer: Send + Sync + 'static {
     /// Who asks, and what they may.
     async fn visitor(&self, request: &Parts) -> Result<Visitor, Refusal>;
+
+    /// Somebody by their actor, as they would be let in now: for [links](crate::Web::links) that they made. Nobody, where the host
+    /// does not say.
+    async fn named(&self, actor: &str) -> Option<Visitor> {
+        let _ = actor;
+        None
+    }
 }
 
 #[async_trait::async_trait]

@@ -56,6 +56,11 @@ impl Links {
         Self { base, zone: (zone != usual).then(|| format!("tz={}", encoded(zone))) }
     }
 
+    /// The same pages below a path.
+    pub(crate) fn below(&self, path: &str) -> Self {
+        Self { base: format!("{}{path}", self.base), ..self.clone() }
+    }
+
     /// Whether the addresses say a zone.
     pub(crate) fn has_zone(&self) -> bool {
         self.zone.is_some()

@@ -27,6 +27,8 @@ pub(crate) struct Asked {
     pub(crate) visitor: Visitor,
     /// The views that are kept, where they are.
     pub(crate) views: Option<Arc<dyn Views>>,
+    /// The key by which links for others are signed, where they are.
+    pub(crate) link_key: Option<Arc<[u8]>>,
     pub(crate) links: Links,
     /// The parameters of the address.
     pub(crate) parameters: Parameters,
@@ -52,6 +54,7 @@ impl Asked {
         whole: &Afterimage,
         visitor: Visitor,
         views: Option<Arc<dyn Views>>,
+        link_key: Option<Arc<[u8]>>,
         base: String,
         head: &Parts,
         in_path: HashMap<String, String>,
@@ -78,6 +81,7 @@ impl Asked {
             now: Moment::now(),
             visitor,
             views,
+            link_key,
             parameters,
             body,
             zone,

@@ -30,6 +30,7 @@ mod asked;
 mod failure;
 mod filter;
 mod kept;
+mod links;
 mod markup;
 mod page;
 mod routes;

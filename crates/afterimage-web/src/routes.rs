@@ -105,6 +105,8 @@ routes! {
     GET "/storage" Visit, Page => page::storage::page;
     GET "/views" Visit, Page => page::views::page;
     POST "/views" Visit, Page => page::views::write;
+    GET "/link" OfEach(Export), Page => page::link::page;
+    POST "/link" OfEach(Export), Page => page::link::make;
     GET "/help" Visit, Page => page::help::page;
     GET "/assets/{name}" Nothing, Asset => page::assets::file;
     GET "/api" Visit, Page => api::explorer;

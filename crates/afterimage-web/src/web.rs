@@ -15,6 +15,7 @@ use axum::routing::{MethodFilter, on};
 use crate::access::{Act, Authorizer, Refusal};
 use crate::asked::Asked;
 use crate::failure::Failure;
+use crate::links::{self, ByLink};
 use crate::routes::{Answer, Need, ROUTES, Route};
 use crate::views::Views;
 use crate::{api, page};
@@ -50,6 +51,7 @@ struct Inner {
     authorizer: Arc<dyn Authorizer>,
     zone: String,
     views: Option<Arc<dyn Views>>,
+    link_key: Option<Arc<[u8]>>,
 }
 
 impl std::fmt::Debug for Web {
@@ -62,7 +64,8 @@ impl Web {
     /// Over a database, for those whom `authorizer` lets in.
     pub fn new(audit: Afterimage, authorizer: impl Authorizer) -> Self {
         let authorizer = Arc::new(authorizer);
-        Self { inner: Arc::new(Inner { audit, authorizer, zone: "UTC".to_owned(), views: None }) }
+        let zone = "UTC".to_owned();
+        Self { inner: Arc::new(Inner { audit, authorizer, zone, views: None, link_key: None }) }
     }
 
     /// The time zone in which times are shown and read where an address says none; UTC, where none is given.
@@ -79,8 +82,26 @@ impl Web {
         self
     }
 
+    /// Whoever may take something away as a file can make links, signed with this key, to a page for somebody who is no user:
+    /// to look at only, and for a while. The [`Authorizer`] has to know people [by their name](Authorizer::named). Another key
+    /// ends all links.
+    #[must_use]
+    pub fn links(mut self, key: [u8; 32]) -> Self {
+        Arc::make_mut(&mut self.inner).link_key = Some(Arc::from(key));
+        self
+    }
+
     /// The router. It can be nested under any path, or served as it is; it fits a router of any state.
     pub fn router<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
+        let Some(key) = self.inner.link_key.clone() else { return self.pages() };
+        // The same pages, for whoever has a link.
+        let authorizer = Arc::new(ByLink { key, host: Arc::clone(&self.inner.authorizer) });
+        let linked = Inner { authorizer, views: None, link_key: None, ..Inner::clone(&self.inner) };
+        let linked = Self { inner: Arc::new(linked) };
+        self.pages().nest(&format!("{}{{token}}", links::PREFIX), linked.pages())
+    }
+
+    fn pages<S: Clone + Send + Sync + 'static>(self) -> Router<S> {
         let mut router = Router::new();
         for route in ROUTES {
             let web = self.clone();
@@ -180,6 +201,7 @@ impl Web {
                 let failure = Failure::new(StatusCode::UNAUTHORIZED, "Log in first.");
                 return Err(Failure { log_in, ..failure });
             }
+            Err(Refusal::Expired) => return Err(Failure::forbidden("This link is valid no more.")),
             Err(_) => return Err(Failure::forbidden("You are not permitted to see this.")),
         };
         let body = if writes {
@@ -193,8 +215,8 @@ impl Web {
         let zone = &self.inner.zone;
         let (base, id) = (base.to_owned(), id.to_owned());
         let who = visitor.name();
-        let views = self.inner.views.clone();
-        let asked = Asked::new(&self.inner.audit, visitor, views, base, head, in_path, body, id, zone)?;
+        let (views, key) = (self.inner.views.clone(), self.inner.link_key.clone());
+        let asked = Asked::new(&self.inner.audit, visitor, views, key, base, head, in_path, body, id, zone)?;
         Self::permitted(route, asked).await.map_err(|failure| Failure { who, ..failure })
     }
 
@@ -216,7 +238,7 @@ impl Web {
 }
 
 /// The path under which the router is nested: what the address has before what is matched here.
-fn base(head: &axum::http::request::Parts) -> String {
+pub(crate) fn base(head: &axum::http::request::Parts) -> String {
     let here = head.uri.path();
     let whole = head.extensions.get::<OriginalUri>().map_or(here, |original| original.0.path());
     // Nested, the root of the router has a slash where the address may have none.

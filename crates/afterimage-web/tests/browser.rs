@@ -9,7 +9,7 @@ mod support;
 mod browser;
 
 use afterimage::{Afterimage, Context};
-use afterimage_web::{Refusal, Role, Visitor, Web};
+use afterimage_web::{FileViews, Refusal, Role, Visitor, Web};
 use axum::Router;
 use axum::http::request::Parts;
 use browser::Browser;
@@ -31,7 +31,9 @@ async fn opened(db: &mut TestDb, scripts: bool) -> Browser {
         "UPDATE orders SET total = 1099.00, status = 'delivered' WHERE id = 17",
     )
     .await;
-    let router = Router::new().nest(BASE, Web::new(db.audit.clone(), anybody).router());
+    let views = FileViews::open(std::env::temp_dir().join(format!("views-{}.json", std::process::id()))).unwrap();
+    let web = Web::new(db.audit.clone(), anybody).views(views).links([7; 32]);
+    let router = Router::new().nest(BASE, web.router());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let home = format!("http://{}{BASE}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await });
@@ -68,6 +70,8 @@ async fn pages(audit: &Afterimage) -> Vec<String> {
         "/exports",
         "/storage",
         "/help",
+        "/views?address=/storage",
+        "/link?address=/storage",
         "/api",
         "/nowhere",
     ]

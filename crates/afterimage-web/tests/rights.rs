@@ -25,6 +25,7 @@ fn address(route: &Route, table: &str, tx: &str, event: &str) -> String {
         "/new" => "?than=1.1",
         "/export.csv" | "/export.json" => "?range=all",
         "/asof/{table}/csv" => "?at=now",
+        "/link" if route.method == "GET" => "?address=/storage",
         "/api/tables/{table}/records/{key}/diff" => "?from=1&to=1",
         _ => "",
     };
@@ -61,7 +62,7 @@ on_every_database! {
         let event = format!("{}.{}", newest.header.date.as_micros(), newest.header.id);
         let folder = tempfile::tempdir().unwrap();
         let views = FileViews::open(folder.path().join("views.json")).unwrap();
-        let router = Router::new().nest(BASE, support::web(db.audit.clone()).views(views).router());
+        let router = Router::new().nest(BASE, support::web(db.audit.clone()).views(views).links([7; 32]).router());
         let somebody = Somebody { router, user: Some("admin") };
         for route in ROUTES {
             for table in ["orders", "customer"] {

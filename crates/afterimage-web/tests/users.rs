@@ -243,3 +243,72 @@ async fn many_that_come_at_once_try_no_more_passwords() {
     let refused = tried.iter().filter(|answer| answer.status == StatusCode::UNAUTHORIZED).count();
     assert_eq!(refused, 5);
 }
+
+#[tokio::test]
+async fn a_link_shows_one_page_to_somebody_who_is_no_user_for_a_while() {
+    let db = &mut TestDb::sqlite().await;
+    let (_, users, folder) = service(db).await;
+    let key = Users::link_key(folder.path().join("key.json")).unwrap();
+    assert_eq!(Users::link_key(folder.path().join("key.json")).unwrap(), key);
+    let web = Web::new(db.audit.clone(), users.clone()).links(key);
+    let router: Router = users.router().merge(web.router());
+    let bob = pair(&log_in(&router, "bob", PASSWORD).await);
+    let page = get(&router, "/r/orders/17", &bob).await.text;
+    let form = support::between(&page, "<p><a href=\"", "\">Link for somebody")[0].replace("&#38;", "&");
+    assert!(get(&router, &form, &bob).await.text.contains("value=\"/r/orders/17\""));
+    let make = async |address: &str, days: &str| {
+        let request = Request::post("/link").header("cookie", &bob).header("sec-fetch-site", "same-origin");
+        let mut body = form_urlencoded::Serializer::new(String::new());
+        body.extend_pairs([("address", address), ("days", days)]);
+        send(&router, request, &body.finish()).await
+    };
+    for (address, days) in
+        [("/r/orders/17", "0"), ("/r/orders/17", "x"), ("/r/orders/17", "400"), ("//evil", "7")]
+    {
+        assert_eq!(make(address, days).await.status, StatusCode::BAD_REQUEST, "{address} {days}");
+    }
+    let made = make("/r/orders/17", "7").await.text;
+    let link = support::between(&made, "<p><a href=\"", "\"")[0].replace("&#38;", "&");
+    let seen = get(&router, &link, "").await;
+    assert_eq!(seen.status, StatusCode::OK, "{}", seen.text);
+    // What bob does not see, nobody sees by his link; and nothing can be done with it.
+    assert!(
+        seen.text.contains("1149") && !seen.text.contains("neighbour") && !seen.text.contains("/restore/")
+    );
+    assert!(!seen.text.contains("export.csv") && !seen.text.contains("Link for somebody"));
+    let version = support::between(&seen.text, "<a class=\"number\" href=\"", "\"")[0];
+    assert!(version.starts_with("/s/"), "{version}");
+    assert_eq!(get(&router, version, "").await.status, StatusCode::OK);
+    let style = support::between(&seen.text, "rel=\"stylesheet\" href=\"", "\"")[0];
+    assert_eq!(get(&router, style, "").await.status, StatusCode::OK);
+    let root = link.strip_suffix("/r/orders/17").unwrap();
+    for elsewhere in [
+        "",
+        "/r/orders",
+        "/r/orders/14",
+        "/r/customer/7",
+        "/export.csv?range=all",
+        "/api/log",
+        "/r/orders/17/restore/1",
+        "/link?address=/",
+        "/views",
+    ] {
+        let refused = get(&router, &format!("{root}{elsewhere}"), "").await;
+        assert_eq!(refused.status, StatusCode::FORBIDDEN, "{elsewhere}");
+    }
+    let write =
+        Request::post(format!("{root}/r/orders/17/restore/1")).header("sec-fetch-site", "same-origin");
+    assert_eq!(send(&router, write, "expect=4&field=total&reason=x").await.status, StatusCode::FORBIDDEN);
+    let forged = link.replacen("/s/ey", "/s/eY", 1);
+    assert_eq!(get(&router, &forged, "").await.status, StatusCode::FORBIDDEN);
+    // A view is linked with its filters.
+    let made = make("/?range=all&table=orders", "7").await.text;
+    let view = support::between(&made, "<p><a href=\"", "\"")[0].replace("&#38;", "&");
+    let seen = get(&router, &view, "").await;
+    assert!(seen.text.contains("orders 17"), "{view} {} {}", seen.status, said(&seen.text));
+    assert_eq!(get(&router, &view.replace("orders", "customer"), "").await.status, StatusCode::FORBIDDEN);
+    // It ends with whoever made it.
+    users.remove("bob").unwrap();
+    let over = get(&router, &link, "").await;
+    assert!(over.status == StatusCode::FORBIDDEN && over.text.contains("valid no more"), "{}", over.text);
+}

@@ -160,7 +160,10 @@ fn router(audit: Afterimage, config: &Config, users: Option<Users>) -> Result<Ro
     let views = FileViews::open(config.views()).map_err(Failure::Usage)?;
     let kept = |web: Web| web.zone(&config.tz).views(views);
     let pages = match users {
-        Some(users) => users.router().merge(kept(Web::new(audit, users)).router()),
+        Some(users) => {
+            let key = Users::link_key(config.link_key())?;
+            users.router().merge(kept(Web::new(audit, users)).links(key).router())
+        }
         None => kept(Web::new(audit, whoever_is_here(config))).router(),
     };
     // Beside the pages: for what watches over a service.

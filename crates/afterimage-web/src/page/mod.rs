@@ -11,6 +11,7 @@ pub(crate) mod field;
 pub(crate) mod help;
 mod histogram;
 mod line;
+pub(crate) mod link;
 pub(crate) mod record;
 pub(crate) mod records;
 pub(crate) mod restore;
@@ -58,6 +59,8 @@ pub(crate) struct Shell {
     pub(crate) in_utc: Option<String>,
     /// Where the views are that are kept, and where this page is kept among them.
     pub(crate) views: Option<(String, String)>,
+    /// Where a link to this page is made.
+    pub(crate) link: Option<String>,
 }
 
 impl Shell {
@@ -73,6 +76,10 @@ impl Shell {
             search: asked.parameters.first("q").unwrap_or_default().to_owned(),
             id: asked.id.clone(),
             in_utc: (asked.zone != "UTC").then(|| asked.links.exactly(&utc)),
+            link: (asked.link_key.is_some() && asked.visitor.actor().is_some()).then(|| {
+                let link = Parameters::default().with("address", &asked.path);
+                asked.links.to(&link.on("/link"))
+            }),
             views: asked.views.is_some().then(|| {
                 let keep = Parameters::default().with("address", &asked.path);
                 (asked.links.to("/views"), asked.links.to(&keep.on("/views")))
@@ -141,6 +148,7 @@ pub(crate) fn failure(failure: &Failure, base: &str, head: &Parts, id: &str, usu
             id: id.to_owned(),
             in_utc: None,
             views: None,
+            link: None,
         },
         detail: markup::text(&failure.detail),
         status: failure.status.as_u16(),

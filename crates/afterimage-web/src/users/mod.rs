@@ -21,6 +21,7 @@ pub use proxy::{IpNet, Proxy};
 pub use store::{Grant, NewToken, Token, User, UsersError};
 
 use crate::access::{Act, Authorizer, Refusal, Rights, Visitor};
+use crate::kept::Kept;
 use attempts::Attempts;
 use sessions::Sessions;
 use store::Store;
@@ -69,6 +70,18 @@ impl Users {
             }),
             proxy: Arc::default(),
         })
+    }
+
+    /// A key for [links](crate::Web::links), kept in a file, which is made where it is missing: without it all links end.
+    pub fn link_key(file: impl Into<PathBuf>) -> Result<[u8; 32], UsersError> {
+        let mut kept = Kept::<String>::open(file.into())?;
+        if kept.refresh()?.is_empty() {
+            kept.change(|key| {
+                *key = sessions::random();
+                Ok::<_, String>(())
+            })?;
+        }
+        sessions::bytes(kept.refresh()?).ok_or_else(|| UsersError::new("the key of links is not one"))
     }
 
     /// The same behind proxies.
@@ -215,6 +228,11 @@ impl Rights for Grant {
 
 #[async_trait::async_trait]
 impl Authorizer for Users {
+    async fn named(&self, actor: &str) -> Option<Visitor> {
+        let user = self.current().ok()?.into_iter().find(|user| user.name == actor)?;
+        Some(Visitor::new(Context::actor(&user.name), user.grant))
+    }
+
     async fn visitor(&self, request: &Parts) -> Result<Visitor, Refusal> {
         let by_token = request.headers.contains_key(header::AUTHORIZATION);
         match self.of_request(request) {
