@@ -71,7 +71,7 @@ fn test(rest: &[String]) -> Outcome {
 fn browser(rest: &[String]) -> Outcome {
     let driver = server::Chromedriver::start()?;
     let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--package", "afterimage-web", "--all-features", "--test", "browser"]).args(rest);
+    cargo.args(["test", "--workspace", "--all-features", "--test", "browser"]).args(rest);
     run(cargo.args(["--", "--ignored", "--nocapture"]).env("AFTERIMAGE_TEST_CHROMEDRIVER", driver.url()))
 }
 

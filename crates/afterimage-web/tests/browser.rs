@@ -31,7 +31,8 @@ async fn opened(db: &mut TestDb, scripts: bool) -> Browser {
         "UPDATE orders SET total = 1099.00, status = 'delivered' WHERE id = 17",
     )
     .await;
-    let views = FileViews::open(std::env::temp_dir().join(format!("views-{}.json", std::process::id()))).unwrap();
+    let views =
+        FileViews::open(std::env::temp_dir().join(format!("views-{}.json", std::process::id()))).unwrap();
     let web = Web::new(db.audit.clone(), anybody).views(views).links([7; 32]);
     let router = Router::new().nest(BASE, web.router());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+#[macro_use]
 #[path = "../../../afterimage/tests/support/mod.rs"]
 mod database;
 

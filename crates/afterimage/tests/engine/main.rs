@@ -1,0 +1,47 @@
+//! Everything that is tested by examples, on every database: one program, since each would carry the whole engine.
+
+#[macro_use]
+#[path = "../support/mod.rs"]
+mod support;
+
+mod capture;
+mod catalogue;
+mod concurrency;
+mod context;
+mod costs;
+mod cut;
+mod events;
+mod follow;
+mod gaps;
+mod log;
+mod mariadb_baseline;
+mod mariadb_context;
+mod mariadb_roads;
+mod mariadb_types;
+mod plans;
+mod postgres_baseline;
+mod postgres_partitions;
+mod postgres_roads;
+mod postgres_types;
+mod postgres_writers;
+mod questions;
+mod readme;
+mod recent;
+mod regressions;
+mod related;
+mod restore;
+mod resync;
+mod round_trips;
+mod schema_changes;
+mod sight;
+mod sqlite_baseline;
+mod sqlite_context;
+mod sqlite_guards;
+mod sqlite_old_client;
+mod sqlite_replace;
+mod sqlite_roads;
+mod starting;
+mod stats;
+mod tables;
+mod views;
+mod web;

@@ -1,0 +1,168 @@
+//! SQLite: the baseline of a table too large for one transaction, while others write.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::{Duration, Instant};
+
+use crate::support::*;
+use afterimage::{State, Track, Tracking};
+use sqlx::{Connection as _, Executor as _};
+
+const ROWS: i64 = 12_000;
+
+struct Shape {
+    schema: &'static str,
+    /// A row of number `i`.
+    values: &'static str,
+    key: &'static str,
+}
+
+const SHAPES: [Shape; 4] = [
+    Shape {
+        schema: "CREATE TABLE item (id INTEGER PRIMARY KEY, code TEXT UNIQUE, n INTEGER)",
+        values: "i, 'c' || i, 0",
+        key: "id",
+    },
+    Shape {
+        schema: "CREATE TABLE item (a INTEGER, id TEXT, code TEXT UNIQUE, n INTEGER, PRIMARY KEY (a, id)) WITHOUT ROWID",
+        values: "i % 7, CAST(CASE i % 3 WHEN 0 THEN x'ff' ELSE x'61' END || i AS TEXT), 'c' || i, 0",
+        key: "a, id",
+    },
+    Shape {
+        schema: "CREATE TABLE item (rowid TEXT PRIMARY KEY, code TEXT UNIQUE, n INTEGER)",
+        values: "'k' || i, 'c' || i, 0",
+        key: "\"rowid\"",
+    },
+    Shape {
+        schema: "CREATE TABLE item (rowid TEXT, _rowid_ REAL, oid BLOB, code TEXT UNIQUE, n INTEGER, PRIMARY KEY (oid, rowid, _rowid_))",
+        values: "'k' || i, i / 3.0, CAST(i AS BLOB), 'c' || i, 0",
+        key: "\"oid\", \"rowid\", _rowid_",
+    },
+];
+
+async fn filled(shape: &Shape) -> TestDb {
+    let mut db = TestDb::sqlite().await;
+    db.run(shape.schema).await;
+    db.run(&format!(
+        "WITH RECURSIVE g(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM g WHERE i < {ROWS}) INSERT INTO item SELECT {} FROM g",
+        shape.values
+    ))
+    .await;
+    db
+}
+
+async fn count(db: &mut TestDb, sql: &str) -> i64 {
+    db.text(sql).await.unwrap().parse().unwrap()
+}
+
+/// The first record of every row is its creation, in number and in time; rows that were there have one baseline each.
+async fn check(db: &mut TestDb, shape: &Shape) {
+    assert_eq!(db.audit.status().await.unwrap()[0].state, State::Ok);
+    let key = shape.key;
+    let since = "(SELECT since FROM afterimage_tracked)";
+    let doubled = format!(
+        "SELECT count(*) FROM (SELECT 1 FROM item_history WHERE history_date = {since} AND history_type = '+' GROUP BY {key} HAVING count(*) > 1)"
+    );
+    assert_eq!(count(db, &doubled).await, 0);
+    assert_eq!(
+        count(
+            db,
+            &format!("SELECT count(*) FROM item_history WHERE history_date = {since} AND history_type = '+'")
+        )
+        .await,
+        ROWS
+    );
+    let first = format!(
+        "SELECT count(*) FROM (SELECT history_type AS type, row_number() OVER (PARTITION BY {key} ORDER BY history_id) AS n FROM item_history) WHERE n = 1 AND type <> '+'"
+    );
+    assert_eq!(count(db, &first).await, 0);
+    db.verify().await;
+    let then = afterimage::PointInTime::At(afterimage::Moment::from_micros(
+        count(db, &format!("SELECT {since}")).await,
+    ));
+    assert_eq!(db.audit.count_as_of("item", &then).await.unwrap(), ROWS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn others_write_meanwhile_and_nobody_waits_long() {
+    for shape in &SHAPES {
+        let mut db = filled(shape).await;
+        let mut writer = sqlx::SqliteConnection::connect(&db.url).await.unwrap();
+        let audit = db.audit.clone();
+        let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let stopped = stop.clone();
+        let (begin, begun) = tokio::sync::oneshot::channel::<()>();
+        let values = shape.values;
+        let writing = tokio::spawn(async move {
+            begun.await.unwrap();
+            let mut longest = Duration::ZERO;
+            let mut i = 0_i64;
+            while !stopped.load(std::sync::atomic::Ordering::Relaxed) || i < 40 {
+                i += 1;
+                // From the end, where the baseline has not been yet, and from the beginning.
+                let at = if i % 2 == 0 { ROWS - i * 11 % ROWS } else { i * 7 % ROWS } + 1;
+                let code = format!("'c{at}'");
+                let sql = match i % 5 {
+                    0 => format!("UPDATE item SET n = n + 1 WHERE code = {code}"),
+                    1 => format!("DELETE FROM item WHERE code = {code}"),
+                    2 => {
+                        format!("INSERT OR REPLACE INTO item SELECT {values} FROM (SELECT {} AS i)", ROWS + i)
+                    }
+                    3 => {
+                        format!("UPDATE OR REPLACE item SET code = 'c{}' WHERE code = {code}", at % ROWS + 1)
+                    }
+                    _ => format!("INSERT OR REPLACE INTO item SELECT {values} FROM (SELECT {at} AS i)"),
+                };
+                let begun = Instant::now();
+                writer.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql))).await.unwrap();
+                longest = longest.max(begun.elapsed());
+                tokio::time::sleep(Duration::from_micros(300)).await;
+            }
+            longest
+        });
+        let mut begin = Some(begin);
+        let mut progress = |_| {
+            if let Some(begin) = begin.take() {
+                begin.send(()).unwrap();
+            }
+        };
+        audit.track_with(Track::new("item", Tracking::new()), &mut progress).await.unwrap();
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        let longest = writing.await.unwrap();
+        check(&mut db, shape).await;
+        assert!(longest < Duration::from_millis(200), "a writer waited {longest:?}: {}", shape.schema);
+    }
+}
+
+#[tokio::test]
+async fn a_baseline_that_was_killed_goes_on() {
+    for shape in &SHAPES {
+        let mut db = filled(shape).await;
+        let mut killed = 0;
+        for round in 0..40_u64 {
+            let limit = Duration::from_millis(1 + round % 7 * 3);
+            let request = Track::new("item", Tracking::new());
+            let done = tokio::time::timeout(limit, db.audit.track_with(request, &mut |_| {})).await;
+            let stage = db.audit.status().await.unwrap();
+            if stage.first().is_some_and(|status| status.state == State::Baseline) {
+                killed += 1;
+                assert!(
+                    db.audit.as_of(&afterimage::AsOfQuery::new("item", now())).await.is_err(),
+                    "not known yet"
+                );
+                db.run(&format!(
+                    "UPDATE item SET n = n + 1 WHERE code = 'c{}'; DELETE FROM item WHERE code = 'c{}'",
+                    ROWS - killed,
+                    ROWS / 2 + killed
+                ))
+                .await;
+            }
+            if done.is_ok() {
+                break;
+            }
+        }
+        db.audit.track("item", Tracking::new()).await.unwrap();
+        assert!(killed > 0, "it was never caught in the middle");
+        check(&mut db, shape).await;
+    }
+}
