@@ -90,10 +90,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kept.json");
         let mut kept = Kept::<Vec<u32>>::open(path.clone()).unwrap();
-        kept.change(|value| Ok::<_, String>(value.push(1))).unwrap();
+        kept.change(|value| {
+            value.push(1);
+            Ok::<_, String>(())
+        })
+        .unwrap();
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let mut elsewhere = Kept::<Vec<u32>>::open(path.clone()).unwrap();
-        elsewhere.change(|value| Ok::<_, String>(value.push(2))).unwrap();
+        elsewhere
+            .change(|value| {
+                value.push(2);
+                Ok::<_, String>(())
+            })
+            .unwrap();
         assert_eq!(kept.refresh().unwrap(), &[1, 2]);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
         assert!(Kept::<Vec<u32>>::open(path.clone()).unwrap_err().contains("chmod 600"));

@@ -66,13 +66,13 @@ impl Linked {
         let (asked, linked) = (Parameters::read(query), Parameters::read(parameters));
         let same = |parameters: &Parameters| parameters.without(&TURNED).pairs().cloned().collect::<Vec<_>>();
         // A filter that was left out, or added, is another view.
-        path == own && (is_record || same(&asked) == same(&linked) && self.keeps_time(&asked, &linked))
+        path == own && (is_record || same(&asked) == same(&linked) && keeps_time(&asked, &linked))
     }
+}
 
-    /// A time that is part of what was linked stays it.
-    fn keeps_time(&self, asked: &Parameters, linked: &Parameters) -> bool {
-        linked.first("at").is_none_or(|at| asked.first("at") == Some(at))
-    }
+/// A time that is part of what was linked stays it.
+fn keeps_time(asked: &Parameters, linked: &Parameters) -> bool {
+    linked.first("at").is_none_or(|at| asked.first("at") == Some(at))
 }
 
 /// Lets in whoever has a link.

@@ -32,7 +32,7 @@ impl std::fmt::Debug for Eyes {
 
 impl Afterimage {
     /// The same database, as somebody may see it: whatever is asked of this handle, a table that they may not see is not
-    /// tracked, and a value of a column that they may not see is [`Value::Masked`], never to be found by what it is.
+    /// tracked, and a value of a column that they may not see is [`Value::Masked`](crate::Value::Masked), never to be found by what it is.
     ///
     /// So it is when something is written back, too: what is not there is not written, nor is a value that is masked, and what
     /// cannot be done without is refused.

@@ -97,9 +97,9 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
         return super::html(&page);
     }
     let filled = if to.is_empty() {
-        one_time(&asked, &tracked, &path, &mut page).await
+        one_time(&asked, tracked, &path, &mut page).await
     } else {
-        two_times(&asked, &tracked, &path, &mut page).await
+        two_times(&asked, tracked, &path, &mut page).await
     };
     match filled {
         Ok(()) => super::html(&page),

@@ -108,7 +108,7 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
         compare_url: within("/compare"),
         here: asked.links.to(&here),
         csv: exported.then(|| asked.links.to(&csv)),
-        shell: Shell::new(&asked, "records", line::title(&tracked.table, &key, label(&tracked, newest))),
+        shell: Shell::new(&asked, "records", line::title(&tracked.table, &key, label(tracked, newest))),
         older,
         count,
         gone,

@@ -47,7 +47,7 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
     let table = tracked.table.to_string();
     let selector = selector(&asked, asked.part("version"))?;
     let number = asked.audit.version(&table, asked.part("key"), &selector).await?.number;
-    show(&asked, &tracked, number, None).await
+    show(&asked, tracked, number, None).await
 }
 
 pub(super) fn selector(asked: &Asked, text: &str) -> Result<Selector, Failure> {
@@ -61,7 +61,7 @@ pub(crate) async fn at(asked: Asked) -> Result<Response, Failure> {
     let text = asked.parameters.first("at").unwrap_or("now").trim().to_owned();
     let at = if text == "now" { PointInTime::Now } else { PointInTime::parse(&text, &asked.zone)? };
     match asked.audit.version(&table, &key, &Selector::At(at)).await {
-        Ok(version) => show(&asked, &tracked, version.number, Some(&text)).await,
+        Ok(version) => show(&asked, tracked, version.number, Some(&text)).await,
         // It has a history, and was not there yet.
         Err(error) if error.kind() == afterimage::ErrorKind::NotFound => {
             let all = asked.audit.history(&table, &key).await?;
