@@ -60,6 +60,8 @@ struct Page {
     clear: String,
     count: String,
     period: String,
+    /// Periods to choose from, on an actor's page.
+    periods: Vec<Link>,
     histogram: Option<Histogram>,
     days: Vec<Day>,
     gaps: Vec<String>,
@@ -180,6 +182,7 @@ async fn show(mut asked: Asked, actor: Option<String>) -> Result<Response, Failu
         clear: asked.links.to(&path),
         count,
         period: period(&asked, &query),
+        periods: if actor.is_some() { periods(on) } else { Vec::new() },
         histogram: histogram(&asked, &counted, &parameters),
         days: line::days(&asked, &page.entries),
         gaps: gaps(&asked, &page),
@@ -224,6 +227,7 @@ async fn refused(asked: &Asked, actor: Option<String>, failure: &Failure) -> Res
         clear: asked.links.to("/"),
         count: "nothing was asked".to_owned(),
         period: String::new(),
+        periods: Vec::new(),
         histogram: None,
         days: Vec::new(),
         gaps: Vec::new(),
@@ -392,6 +396,20 @@ async fn facets(
         tables: choices(tables.into_iter().collect(), "table"),
         columns,
     })
+}
+
+/// The usual periods of what somebody did.
+fn periods(on: impl Fn(&Parameters) -> String) -> Vec<Link> {
+    let period = |text: &str, parameters: &[(&str, &str)]| {
+        let all = parameters.iter().fold(Parameters::default(), |all, (name, value)| all.with(name, *value));
+        Link { text: markup::text(text), to: on(&all) }
+    };
+    vec![
+        period("last 24 hours", &[("range", "24h")]),
+        period("yesterday", &[("since", "yesterday"), ("until", "yesterday")]),
+        period("7 days", &[("range", "7d")]),
+        period("30 days", &[("range", "30d")]),
+    ]
 }
 
 /// What is set, in words, and the page without each.
