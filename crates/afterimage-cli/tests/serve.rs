@@ -159,6 +159,9 @@ fn what_must_not_be_seen_has_to_be_there() {
     let (code, told) = desk.complains(&["serve", "--listen", "127.0.0.1:0"]);
     assert_eq!(code, 2);
     assert!(told.contains("orders.totl") && told.contains("bob"), "{told}");
+    desk.says(&["user", "remove", "bob"]);
+    desk.says(&["user", "add", "bob", "--hide", "orders.id", "--no-password"]);
+    assert!(desk.complains(&["serve", "--listen", "127.0.0.1:0"]).1.contains("beside the key"));
     let (code, told) = desk.complains(&["serve", "--trust-proxy", "somewhere"]);
     assert!(code == 2 && told.contains("somewhere"), "{told}");
 }

@@ -17,7 +17,7 @@ use crate::filter::Parameters;
 pub(crate) const PREFIX: &str = "/s/";
 
 /// So far a page may be turned over, beside what was linked.
-const TURNED: [&str; 7] = ["before", "after", "skip", "show", "tz", "unchanged", "at"];
+const TURNED: [&str; 6] = ["before", "after", "skip", "show", "unchanged", "at"];
 
 /// What a link says.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +72,7 @@ impl Linked {
 
 /// A time that is part of what was linked stays it.
 fn keeps_time(asked: &Parameters, linked: &Parameters) -> bool {
-    linked.first("at").is_none_or(|at| asked.first("at") == Some(at))
+    linked.first("at") == asked.first("at")
 }
 
 /// Lets in whoever has a link.
@@ -155,6 +155,9 @@ mod tests {
             assert!(!view.covers("/", other), "{other}");
         }
         let state = linked("/asof/orders?at=2026-11-01");
+        assert!(!state.covers("/asof/orders", "at=2026-11-01&tz=Pacific/Kiritimati"));
+        let now = linked("/api/tables/orders/as-of");
+        assert!(!now.covers("/api/tables/orders/as-of", "at=2020-01-01"));
         assert!(state.covers("/asof/orders", "at=2026-11-01&after=17"));
         assert!(
             !state.covers("/asof/orders", "at=now") && !state.covers("/asof/orders/csv", "at=2026-11-01")

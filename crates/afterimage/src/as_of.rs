@@ -197,12 +197,8 @@ async fn as_of_sql(
 ) -> Result<(String, Vec<Field>)> {
     let dialect = session.dialect();
     let (filter, limit) = (query.filter.as_deref(), query.limit);
-    if filter.is_some() && entry.whole.is_some() {
-        return Err(Error::new(
-            ErrorKind::Forbidden,
-            "a condition could tell what is in columns that are not shown: there is none to be given",
-        )
-        .on(&entry.table));
+    if filter.is_some() {
+        may_filter(session, entry)?;
     }
     // With a limit, reading the records in the order of the key stops early. In a union SQLite compares a column with what
     // somebody typed by other rules than in the table.
@@ -218,6 +214,19 @@ async fn as_of_sql(
     let (sql, layout) = state_sql(dialect, entry, point, &wanted)?;
     let fields: Vec<&Field> = layout.fields.iter().collect();
     Ok((dialect.shown(layout, &sql, &fields), layout.fields.clone()))
+}
+
+/// Refuses a condition of somebody who may not see everything: it could tell what is in columns, or in tables, that are not
+/// there for them.
+pub(crate) fn may_filter(session: &mut Session, entry: &Entry) -> Result<()> {
+    if session.remembered().eyes.are_somebodys() {
+        return Err(Error::new(
+            ErrorKind::Forbidden,
+            "a condition could tell what is in columns that are not shown: there is none to be given",
+        )
+        .on(&entry.table));
+    }
+    Ok(())
 }
 
 /// Beyond so many records, undoing them is not tried.

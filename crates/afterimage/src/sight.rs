@@ -58,6 +58,11 @@ impl Eyes {
         Ok(seen)
     }
 
+    /// Whether they are those of somebody who may not see everything.
+    pub(crate) fn are_somebodys(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether a table is there for them.
     pub(crate) async fn see(&self, session: &mut Session, table: &TableName) -> Result<bool> {
         let Some(sight) = &self.0 else { return Ok(true) };

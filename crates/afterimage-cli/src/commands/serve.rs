@@ -106,12 +106,14 @@ async fn hidden_are_there(audit: &Afterimage, users: &[User]) -> Result<(), Fail
             let names =
                 tracked.iter().flat_map(|table| table.columns.iter().map(move |column| (table, column)));
             let mut hides = names.filter(|(table, column)| {
-                column.names.iter().any(|(_, name)| !only.sees(&table.table, name))
+                // The columns of a key are always seen.
+                !table.key.contains(&column.name)
+                    && column.names.iter().any(|(_, name)| !only.sees(&table.table, name))
             });
             if hides.next().is_none() {
                 return Err(Failure::Usage(format!(
-                    "{hidden:?}, which {} must not see, is no tracked column: write it as table.column, as status \
-                     names the table",
+                    "{hidden:?}, which {} must not see, is no tracked column beside the key: write it as \
+                     table.column, as status names the table",
                     user.name
                 )));
             }

@@ -1,6 +1,6 @@
 //! A link to a page, for somebody who is no user.
 
-use afterimage::Moment;
+use afterimage::{Moment, PointInTime};
 use askama::Template;
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -57,6 +57,21 @@ fn show(
     super::with_status(status, &page)
 }
 
+/// The address with the time that it says, if it does, as a moment: what a word or a zone means is not for whoever has the link.
+fn settled(asked: &Asked, address: &str) -> Result<String, Failure> {
+    let Some((path, query)) = address.split_once('?') else { return Ok(address.to_owned()) };
+    let parameters = Parameters::read(query);
+    let at = match parameters.first("at") {
+        None => return Ok(address.to_owned()),
+        Some("now") => asked.now,
+        Some(text) => match PointInTime::parse(text, &asked.zone)? {
+            PointInTime::At(moment) => moment,
+            _ => return Ok(address.to_owned()),
+        },
+    };
+    Ok(parameters.without(&["at"]).with("at", at.to_string()).on(path))
+}
+
 pub(crate) async fn make(asked: Asked) -> Result<Response, Failure> {
     let body = String::from_utf8_lossy(&asked.body).into_owned();
     let sent = Parameters::read(&body);
@@ -69,6 +84,7 @@ pub(crate) async fn make(asked: Asked) -> Result<Response, Failure> {
         let problem = format!("It is valid for 1 to {LONGEST} days.");
         return show(&asked, address, days, Some(&problem), None);
     };
+    let address = settled(&asked, &address)?;
     let until = Moment::from_micros(asked.now.as_micros() + valid * 86_400_000_000);
     let token = links::token(key, &address, until, &by);
     let link = asked.links.below(&format!("{}{token}", links::PREFIX)).exactly(&address);

@@ -87,6 +87,9 @@ pub(crate) async fn write(asked: Asked) -> Result<Response, Failure> {
     let sent = Parameters::read(&body);
     let text = |name: &str| sent.first(name).unwrap_or_default().trim().to_owned();
     let (owner, name) = (me(&asked), text("name"));
+    if owner.is_empty() {
+        return Err(Failure::forbidden("Nobody keeps views who is not known by name."));
+    }
     let store = kept(&asked)?;
     let known = store.all().await.map_err(|error| failed(&error))?;
     let mine = known.iter().find(|view| view.owner == owner && view.name == name);

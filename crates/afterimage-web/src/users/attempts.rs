@@ -39,11 +39,13 @@ impl Attempts {
             return Err(left);
         }
         tried.retain(|_, (_, first)| now.duration_since(*first) < WINDOW);
-        if tried.len() >= REMEMBERED
-            && let Some(oldest) =
-                tried.iter().min_by_key(|(_, (_, first))| *first).map(|(key, _)| key.clone())
-        {
-            tried.remove(&oldest);
+        while tried.len() + 2 > REMEMBERED {
+            // Whoever has to wait is not forgotten for the sake of others.
+            let harmless = tried.iter().filter(|(_, (count, _))| *count < MOST);
+            match harmless.min_by_key(|(_, (_, first))| *first).map(|(key, _)| key.clone()) {
+                Some(oldest) => tried.remove(&oldest),
+                None => return Err(WINDOW),
+            };
         }
         for key in std::iter::once(of_name(name)).chain(of_address.map(ToOwned::to_owned)) {
             tried.entry(key).or_insert((0, now)).0 += 1;
@@ -66,7 +68,11 @@ fn of_name(name: &str) -> String {
 }
 
 fn of_address(address: IpAddr) -> String {
-    format!("address {address}")
+    // Of version 6, whoever has one address has all of its network.
+    match address {
+        IpAddr::V4(address) => format!("address {address}"),
+        IpAddr::V6(address) => format!("network {:x?}", &address.segments()[..4]),
+    }
 }
 
 #[cfg(test)]
@@ -90,6 +96,11 @@ mod tests {
         assert_eq!(attempts.begin("bob", a), Ok(()));
         attempts.succeeded("ann", a);
         assert_eq!(attempts.begin("ann", b), Ok(()));
+        let other = |last: u16| Some(IpAddr::from([0x2001, 0xdb8, 0, 7, 0, 0, 0, last]));
+        for n in 0..30u16 {
+            assert_eq!(attempts.begin(&format!("six {n}"), other(n)), Ok(()));
+        }
+        assert!(attempts.begin("six", other(99)).is_err());
         // Behind a proxy that says nothing, everybody has its address.
         for n in 0..100 {
             assert_eq!(attempts.begin(&format!("n{n}"), None), Ok(()));

@@ -67,6 +67,10 @@ impl Users {
         let sent = Parameters::read(&String::from_utf8_lossy(&body));
         let text = |name: &str| sent.first(name).unwrap_or_default().to_owned();
         let (name, password, to) = (text("name"), text("password"), within(sent.first("to")));
+        if name.chars().count() > store::LONGEST_NAME || password.len() > store::LONGEST {
+            let problem = Some("There is no user of that name and password.".to_owned());
+            return form(StatusCode::UNAUTHORIZED, Page { to, name: String::new(), problem });
+        }
         let client = self.proxy.client(&head);
         let address = client.map(|client| client.to_string()).unwrap_or_default();
         let Ok(_waiting) = self.inner.waiting.try_acquire() else {

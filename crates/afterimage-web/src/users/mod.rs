@@ -229,8 +229,10 @@ impl Rights for Grant {
 #[async_trait::async_trait]
 impl Authorizer for Users {
     async fn named(&self, actor: &str) -> Option<Visitor> {
-        let user = self.current().ok()?.into_iter().find(|user| user.name == actor)?;
-        Some(Visitor::new(Context::actor(&user.name), user.grant))
+        let known = self.current().ok()?.into_iter().find(|user| user.name == actor);
+        // Whom a proxy names is not in the file.
+        let grant = known.map(|user| user.grant).or_else(|| self.proxy.others().map(Grant::new))?;
+        Some(Visitor::new(Context::actor(actor), grant))
     }
 
     async fn visitor(&self, request: &Parts) -> Result<Visitor, Refusal> {

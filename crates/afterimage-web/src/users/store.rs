@@ -18,7 +18,10 @@ const SHORTEST: usize = 10;
 const NO_PASSWORD: &str = "!";
 
 /// A longer one is not looked at.
-const LONGEST: usize = 1000;
+pub(super) const LONGEST: usize = 1000;
+
+/// Nor a longer name.
+pub(super) const LONGEST_NAME: usize = 100;
 
 /// Why users could not be read or changed.
 #[derive(Debug)]
@@ -123,7 +126,7 @@ impl NewToken {
 
 impl User {
     pub(super) fn new(name: &str, password: Option<&str>, grant: Grant) -> Result<Self, UsersError> {
-        let fits = (1..=100).contains(&name.chars().count()) && !name.chars().any(char::is_control);
+        let fits = (1..=LONGEST_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control);
         if !fits || name.trim() != name {
             return Err(UsersError::new(format!("{name:?} cannot be the name of a user")));
         }

@@ -1,6 +1,6 @@
 //! Which columns are written back, and what stands in the way.
 
-use afterimage_core::{Field, Keeping, Layout, Table, Value, suggest};
+use afterimage_core::{Column, Field, Keeping, Layout, Table, Value, suggest};
 
 use super::not_known;
 use crate::catalog::Entry;
@@ -20,6 +20,12 @@ pub(super) fn common(today: &Layout, table: &Table, then: &Layout) -> Vec<(Field
             (before.keeping == Keeping::Stored).then(|| (field.clone(), before.name.clone()))
         })
         .collect()
+}
+
+/// The columns of today that are masked, and that a statement can write.
+pub(super) fn masked<'t>(today: &'t Layout, table: &'t Table) -> impl Iterator<Item = &'t Column> {
+    let masked = today.fields.iter().filter(|field| field.keeping == Keeping::Masked);
+    masked.filter_map(|field| table.column(&field.name)).filter(|column| !column.generated)
 }
 
 /// The columns of the key as a state of then calls them.

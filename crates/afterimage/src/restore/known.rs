@@ -200,7 +200,7 @@ impl Row {
         set: &[(String, Option<String>)],
     ) -> Result<()> {
         let (today, then) = (self.layout()?, self.layout_of(target)?);
-        let set = self.given(set)?;
+        let mut set = self.given(set)?;
         let is_set = |name: &str| set.iter().any(|(column, _)| column.name == name);
         for field in &then.fields {
             let needed = value_of(&target.row, &field.name).is_some_and(|value| !value.is_null());
@@ -216,6 +216,14 @@ impl Row {
         }
         let mut columns = columns::common(today, &self.table, then);
         columns.retain(|(field, _)| !is_set(&field.name));
+        // What is masked and was there was NULL, and is not to become what the column has by default.
+        for column in columns::masked(today, &self.table) {
+            let bit = today.field(&column.name).map(|field| field.bit);
+            let was_there = then.fields.iter().any(|field| Some(field.bit) == bit);
+            if was_there && !set.iter().any(|(known, _)| known.name == column.name) {
+                set.push((column.clone(), None));
+            }
+        }
         self.parents_are_there(&mut tx.session, target, &columns, &set).await?;
         let key = columns::key_then(today, then)?;
         let state = self.state(&tx.session, target)?;

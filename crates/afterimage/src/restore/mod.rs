@@ -105,18 +105,25 @@ impl Afterimage {
             Ok(Restored { entries, records, dry_run, ..restored })
         }
         .await;
+        // What stands against it may be of a table that is not there for them.
+        let seen = |error: Error| match error.sqlstate() {
+            Some(_) if self.eyes.are_somebodys() && error.kind() == ErrorKind::Conflict => {
+                Error::new(ErrorKind::Conflict, "a constraint stands against it: nothing was written")
+            }
+            _ => error,
+        };
         match worked {
             Ok(restored) if dry_run => {
                 tx.rollback().await?;
                 Ok(restored)
             }
             Ok(restored) => {
-                tx.commit().await?;
+                tx.commit().await.map_err(seen)?;
                 Ok(restored)
             }
             Err(error) => {
                 let _ = tx.rollback().await;
-                Err(error)
+                Err(seen(error))
             }
         }
     }

@@ -105,6 +105,7 @@ impl RevertTable {
         audit
             .reading(async |session| {
                 let entry = catalog::find(session, &self.table).await?;
+                as_of::may_filter(session, &entry)?;
                 let point = as_of::resolve(session, &entry, &self.to).await?;
                 as_of::answerable(&entry, point.bound, None)?;
                 let (state, _) =

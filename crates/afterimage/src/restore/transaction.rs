@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use afterimage_core::query::Query;
 use afterimage_core::sql::{AsOf, Bound, Dialect, Rows, WriteBack};
-use afterimage_core::{Context, Field, Keeping, Moment, Table, Value};
+use afterimage_core::{Action, Context, Field, Keeping, Moment, Table, Value};
 use serde_json::json;
 
 use super::{
@@ -223,7 +223,8 @@ async fn moves(session: &mut Session, entry: &Entry, id: &str) -> Result<Vec<(Ve
         let needed = record
             .changes
             .iter()
-            .filter(|change| !change.old.is_null())
+            // A creation made it; whatever an update made of it, NULL too, is not known.
+            .filter(|change| record.header.action == Action::Update || !change.old.is_null())
             .find_map(|change| masked.iter().find(|field| field.name == change.field));
         if let (Some(field), None) = (needed, &lost) {
             lost = Some((Field::clone(field), key_text(&record.key)));
@@ -277,13 +278,16 @@ impl Touched {
         let layout = self.entry.layout()?;
         let columns = columns::common(layout, &self.table, layout);
         let state = without(session, &self.entry, id, own)?;
+        // What is masked and comes back was NULL: else it would have been refused.
+        let null =
+            columns::masked(layout, &self.table).map(|column| (column.clone(), None)).collect::<Vec<_>>();
         let back = WriteBack {
             layout,
             columns: &columns,
             key: &layout.key,
             state: &state,
             now_at: None,
-            set: &[],
+            set: &null,
             except: &self.except,
         };
         stage(session, &back, Rows::TouchedBy(id)).await?;

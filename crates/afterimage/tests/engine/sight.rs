@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::support::*;
 use afterimage::{
     Afterimage, AsOfQuery, Context, DiffOptions, ErrorKind, LogQuery, PointInTime, Restore, Revert,
-    RevertTransaction, Selector, Sight, TableName, Tracking, Value,
+    RevertTable, RevertTransaction, Selector, Sight, TableName, Tracking, Value,
 };
 
 /// Sees no secrets, and of people everything but what they earn.
@@ -219,5 +219,45 @@ on_every_database! {
         let whole = db.audit.at(PointInTime::Now).await.unwrap().sql("SELECT count(salary) FROM person").await.unwrap();
         assert_eq!(db.text(&counted).await.as_deref(), Some("0"));
         assert_eq!(db.text(&whole).await.as_deref(), Some("1"));
+    }
+}
+
+on_every_database! {
+    async fn what_is_hidden_or_masked_and_was_null_does_not_come_back_as_something_else(db: &mut TestDb) {
+        let me = Context::actor("c");
+        db.run("CREATE TABLE person (id INTEGER PRIMARY KEY, name VARCHAR(50), salary INTEGER DEFAULT 1000, pin INTEGER DEFAULT 9)").await;
+        db.track("person", Tracking::new().mask(["pin"])).await;
+        db.run("INSERT INTO person VALUES (1, 'Ann', NULL, NULL), (2, 'Bob', NULL, NULL), (3, 'Cy', NULL, NULL)").await;
+        db.run("DELETE FROM person WHERE id = 1").await;
+        db.run_as("bob", "out", "DELETE FROM person WHERE id = 2").await;
+        let clerk = db.audit.seen_through(Arc::new(Clerk));
+        assert_eq!(clerk.restore(&Restore::new("person", "1"), &me).await.unwrap().records, 1);
+        let newest = |audit: &Afterimage, query: &str| {
+            let (audit, query) = (audit.clone(), LogQuery::parse(query).unwrap());
+            async move { audit.log(&query).await.unwrap().entries[0].header.tx.clone().unwrap() }
+        };
+        let tx = newest(&db.audit, "actor:bob").await;
+        assert_eq!(clerk.revert_transaction(&RevertTransaction::new(&tx), &me).await.unwrap().records, 1);
+        assert_eq!(db.text("SELECT count(*) FROM person WHERE salary IS NULL AND pin IS NULL").await.as_deref(), Some("3"));
+        // What an update made of a NULL cannot be taken back by somebody who does not see it, nor be left as it is.
+        db.run_as("bob", "raise", "UPDATE person SET name = 'Cyd', salary = 9000 WHERE id = 3").await;
+        let tx = newest(&db.audit, "actor:bob reason:raise").await;
+        let refused = clerk.revert_transaction(&RevertTransaction::new(&tx), &me).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Forbidden, "{refused}");
+        assert_eq!(db.audit.revert_transaction(&RevertTransaction::new(&tx), &me).await.unwrap().records, 1);
+        db.verify().await;
+    }
+}
+
+on_every_database! {
+    async fn no_condition_tells_what_is_hidden(db: &mut TestDb) {
+        let clerk = office(db, afterimage::Storage::Snapshot).await;
+        let at = db.moment().await;
+        let elsewhere = "EXISTS (SELECT 1 FROM secret WHERE word = 'mellon')";
+        for condition in ["salary > 4000", elsewhere] {
+            let back = RevertTable::new("person", at.clone()).filter(condition).fields(["name"]).dry_run(true);
+            let refused = clerk.revert_table(&back, &Context::actor("c")).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Forbidden, "{refused}");
+        }
     }
 }
