@@ -363,9 +363,9 @@ pub fn row(version: &Version) -> Json {
     serde_json::to_value(afterimage::RowJson(&version.row)).unwrap()
 }
 
-/// The current moment on the database's side is at or after every record written so far.
+/// A moment after all that was written: the clock of an SQLite file that was moved on is ahead of the machine's.
 pub fn now() -> PointInTime {
-    PointInTime::At(Moment::now())
+    PointInTime::At(Moment::from_micros(Moment::now().as_micros() + 1_000_000))
 }
 
 pub fn at(version: &Version) -> PointInTime {
