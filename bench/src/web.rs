@@ -1,14 +1,15 @@
 //! The web interface under load: twenty people at once, the service on one core.
 
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use afterimage_throwaway::Service;
 use http_body_util::{BodyExt as _, Empty};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use tempfile::NamedTempFile;
 
 use crate::Outcome;
 use crate::arguments::Arguments;
@@ -29,35 +30,18 @@ type Http = Client<HttpConnector, Empty<hyper::body::Bytes>>;
 /// A page, by what it is and where.
 type Visit = (&'static str, String);
 
-/// A service that ends with us.
-struct Service {
-    child: Child,
-    log: tempfile::NamedTempFile,
-}
-
-impl Service {
-    /// What it said of its own failure.
-    fn last_words(&self) -> String {
-        let log = std::fs::read_to_string(self.log.path()).unwrap_or_default();
-        log.lines()
-            .filter(|line| line.contains("panicked") || line.contains("ERROR"))
-            .take(5)
-            .collect::<Vec<_>>()
-            .join("\n")
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What a service said of its own failure.
+fn last_words(log: &NamedTempFile) -> String {
+    let log = std::fs::read_to_string(log.path()).unwrap_or_default();
+    let failures = log.lines().filter(|line| line.contains("panicked") || line.contains("ERROR"));
+    failures.take(5).collect::<Vec<_>>().join("\n")
 }
 
 /// How long each page took, at the median and the 95th percentile.
 pub(crate) async fn run(bench: &mut Bench, arguments: &Arguments) -> Outcome<String> {
     let written = reading::fill(bench, &mut Peers::none(), arguments.rows()).await?;
-    let (service, home) = serve(bench).await?;
+    let log = NamedTempFile::new()?;
+    let service = serve(bench, &log)?;
     let visits = Arc::new(visits(bench, written).await?);
     let mut text = format!(
         "### The web interface\n\n{} records of two tables over 100 days, the service on one core, {PEOPLE} people for {} s each way: \
@@ -67,8 +51,8 @@ pub(crate) async fn run(bench: &mut Bench, arguments: &Arguments) -> Outcome<Str
         arguments.seconds
     );
     let visit_all = async |period, thinking| {
-        let visited = visit_all(&home, &visits, period, thinking).await;
-        visited.map_err(|error| format!("{error}\n{}", service.last_words()))
+        let visited = visit_all(service.address(), &visits, period, thinking).await;
+        visited.map_err(|error| format!("{error}\n{}", last_words(&log)))
     };
     // The first round fills caches.
     visit_all(Duration::from_secs(5), Duration::ZERO).await?;
@@ -89,12 +73,11 @@ pub(crate) async fn run(bench: &mut Bench, arguments: &Arguments) -> Outcome<Str
             percentile(&rushing, 0.95)
         ));
     }
-    drop(service);
     Ok(text)
 }
 
 /// Starts the program, on the first core alone where that can be said.
-async fn serve(bench: &Bench) -> Outcome<(Service, String)> {
+fn serve(bench: &Bench, log: &NamedTempFile) -> Outcome<Service> {
     let program = std::env::var("AFTERIMAGE_BENCH_PROGRAM").map_err(
         |_| "no AFTERIMAGE_BENCH_PROGRAM: run this by `cargo xtask bench`, which builds the program",
     )?;
@@ -102,7 +85,6 @@ async fn serve(bench: &Bench) -> Outcome<(Service, String)> {
         Kind::Sqlite => bench.url().replace("?mode=rwc", ""),
         _ => bench.url().to_owned(),
     };
-    let log = tempfile::NamedTempFile::new()?;
     let mut command = Command::new("taskset");
     command.args(["--cpu-list", "0"]).arg(program).args([
         "--database-url",
@@ -111,13 +93,7 @@ async fn serve(bench: &Bench) -> Outcome<(Service, String)> {
         "--listen",
         "127.0.0.1:0",
     ]);
-    let mut child = command.stdout(Stdio::piped()).stderr(log.reopen()?).spawn()?;
-    let told = child.stdout.take().ok_or("the service says nothing")?;
-    let service = Service { child, log };
-    let mut line = String::new();
-    BufReader::new(told).read_line(&mut line)?;
-    let home = line.split_whitespace().find(|word| word.starts_with("http://")).ok_or("where is it?")?;
-    Ok((service, home.trim_end_matches('/').to_owned()))
+    Service::start(command.stderr(log.reopen()?))
 }
 
 /// The pages that people look at, none of them twice in a row.

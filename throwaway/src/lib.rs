@@ -2,6 +2,7 @@
 //!
 //! Where a server's programs are missing they are installed, with `sudo` where need be; where that fails, it says so.
 
+use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -25,6 +26,40 @@ pub fn run(command: &mut Command) -> Outcome {
 /// Whether a command succeeds; what it prints is nobody's affair.
 pub fn quiet(program: &str, arguments: &[&str]) -> bool {
     Command::new(program).args(arguments).output().is_ok_and(|output| output.status.success())
+}
+
+/// A program that serves, and whose first line says where; it ends with us.
+#[derive(Debug)]
+pub struct Service {
+    child: Child,
+    address: String,
+}
+
+impl Service {
+    /// Starts it, and waits until it has said where it is.
+    pub fn start(command: &mut Command) -> Outcome<Self> {
+        let child = command.stdout(Stdio::piped()).spawn()?;
+        let mut service = Self { child, address: String::new() };
+        let told = service.child.stdout.as_mut().ok_or("the service says nothing")?;
+        let mut line = String::new();
+        BufReader::new(told).read_line(&mut line)?;
+        let address = line.split_whitespace().find(|word| word.starts_with("http://"));
+        let address = address.ok_or("the service does not say where it is")?;
+        address.trim_end_matches('/').clone_into(&mut service.address);
+        Ok(service)
+    }
+
+    /// Its address, without a slash at its end.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }
 
 /// A server's process, started by always the same command.

@@ -26,9 +26,9 @@ pub(crate) fn check(arguments: &[String]) -> Outcome {
         let service = service::demo(&program, folder.path(), into.as_deref())?;
         println!("\n== {}", into.as_deref().and_then(|url| url.split(':').next()).unwrap_or("sqlite"));
         let document = folder.path().join("openapi.json");
-        let url = format!("{}/api/openapi.json", service.address);
+        let url = format!("{}/api/openapi.json", service.address());
         run(Command::new("curl").args(["--silent", "--fail", "--output"]).arg(&document).arg(&url))?;
-        client(&bin, &root, folder.path(), &document, &service.address)?;
+        client(&bin, &root, folder.path(), &document, service.address())?;
         let mut made_up = Command::new(bin.join("schemathesis"));
         made_up.args(["run", &url, "--phases", "examples,coverage,fuzzing", "--continue-on-failure"]);
         made_up.args(["--no-color", "--warnings", "off", "--checks", CHECKS]);

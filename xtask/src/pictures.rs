@@ -24,7 +24,7 @@ pub(crate) fn take() -> Outcome {
     let service = service::demo(&program, folder.path(), None)?;
     for (name, path, (width, height), dark) in PICTURES {
         let picture = docs.join(format!("{name}.png"));
-        shoot(&picture, &format!("{}{path}", service.address), (width, height), dark)?;
+        shoot(&picture, &format!("{}{path}", service.address()), (width, height), dark)?;
         println!("{}", picture.display());
     }
     Ok(())

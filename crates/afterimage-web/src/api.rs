@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use afterimage::{
     Action, ChangesJson, Conflicts, DiffOptions, LogEntry, LogQuery, PointInTime, Restore, Restored, Revert,
-    RevertTransaction, RowJson, Selector, Version,
+    RevertTransaction, RowJson, Selector, Value, Version,
 };
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
@@ -191,8 +191,10 @@ pub(crate) async fn as_of(asked: Asked) -> Result<Response, Failure> {
     let tracked = asked.table()?;
     let limit = limit(&asked)?;
     let at = point(&asked, "at")?;
-    let (rows, next) =
-        page::as_of::page_of(&asked.audit, tracked, &at, limit, asked.parameters.first("after")).await?;
+    let after = asked.parameters.first("after");
+    let page = page::as_of::page_of(&asked.audit, tracked, &at, limit, after, None).await?;
+    let named = |row: Vec<Value>| page.columns.iter().cloned().zip(row).collect();
+    let rows: Vec<Vec<(String, Value)>> = page.rows.into_iter().map(named).collect();
     let rows: Vec<RowJson<'_>> = rows.iter().map(|row| RowJson(row)).collect();
     #[derive(Serialize)]
     struct Page<T> {
@@ -206,7 +208,7 @@ pub(crate) async fn as_of(asked: Asked) -> Result<Response, Failure> {
         PointInTime::At(moment) => Some(moment),
         _ => None,
     };
-    answer(&asked, &Page { at: at.map(|at| at.to_string()), rows, next })
+    answer(&asked, &Page { at: at.map(|at| at.to_string()), rows, next: page.next })
 }
 
 pub(crate) async fn record(asked: Asked) -> Result<Response, Failure> {

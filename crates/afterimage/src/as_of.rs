@@ -1,6 +1,5 @@
 //! A table as of a time.
 
-use afterimage_core::record::epoch_at;
 use afterimage_core::sql::{AsOf, Bound, Dialect, Rows, live};
 use afterimage_core::{Database, Field, Header, Layout, Moment, Value};
 
@@ -339,10 +338,7 @@ fn check_filter(database: Database, filter: &str) -> Result<()> {
 pub(crate) fn layout_at(entry: &Entry, bound: Bound) -> Result<&Layout> {
     match bound.moment() {
         None => entry.layout(),
-        Some(moment) => match epoch_at(&entry.epochs, moment) {
-            Some(epoch) => Ok(&epoch.layout),
-            None => entry.layout(),
-        },
+        Some(moment) => entry.layout_at(moment).map_or_else(|| entry.layout(), Ok),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use afterimage_core::record::Epoch;
+use afterimage_core::record::{Epoch, epoch_at};
 use afterimage_core::sql::catalog as sql;
 use afterimage_core::{Field, Keeping, Layout, Moment, Storage, TableName, Tracking, suggest};
 use serde::Serialize;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::error::{Error, ErrorKind, Result};
 use crate::introspect;
 use crate::remembered::Entries;
-pub(crate) use crate::remembered::{entries, whole};
+pub(crate) use crate::remembered::{entries, with_seen};
 use crate::session::{Cell, Row, Session};
 
 /// How far tracking of a table has come.
@@ -104,6 +104,11 @@ impl Entry {
             fields.find(|known| known.bit == field.bit).is_some_and(|known| known.keeping == Keeping::Stored)
         };
         field.keeping == Keeping::Masked && self.whole.as_ref().is_some_and(of_whole)
+    }
+
+    /// The layout of a moment.
+    pub(crate) fn layout_at(&self, moment: Moment) -> Option<&Layout> {
+        epoch_at(&self.epochs, moment).map(|epoch| &epoch.layout)
     }
 
     /// The layout of now.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use afterimage_core::diff::{self, DiffOptions, FieldDiff};
-use afterimage_core::record::epoch_at;
 use afterimage_core::{Action, Moment, Table, TableName, Value, Version};
 
 use crate::catalog::{self, Entry};
@@ -96,8 +95,7 @@ impl Afterimage {
 
 /// A row of a version, its columns called as they were at a moment: a column is the same whatever it was called.
 fn named_as_of(entry: &Entry, version: &Version, moment: Moment) -> Vec<(String, Value)> {
-    let layout = |at: Moment| epoch_at(&entry.epochs, at).map(|epoch| &epoch.layout);
-    let (Some(then), Some(there)) = (layout(version.header.date), layout(moment)) else {
+    let (Some(then), Some(there)) = (entry.layout_at(version.header.date), entry.layout_at(moment)) else {
         return version.row.clone();
     };
     let called = |name: &String| {

@@ -67,8 +67,17 @@ pub(crate) async fn entries(session: &mut Session) -> Result<Entries> {
     Ok(entries)
 }
 
+/// All tracked tables, each with what of it is there for whoever asks.
+pub(crate) async fn with_seen(session: &mut Session) -> Result<Vec<(Arc<Entry>, Option<Arc<Entry>>)>> {
+    let whole = whole(session).await?;
+    let eyes = session.remembered().eyes.clone();
+    let seen = eyes.over(session, whole.clone()).await?;
+    let seen = |entry: &Entry| seen.iter().find(|seen| seen.id == entry.id).cloned();
+    Ok(whole.into_iter().map(|entry| (Arc::clone(&entry), seen(&entry))).collect())
+}
+
 /// All tracked tables, whoever asks: read anew only where the catalogue has changed since they were read last.
-pub(crate) async fn whole(session: &mut Session) -> Result<Entries> {
+async fn whole(session: &mut Session) -> Result<Entries> {
     if !session.remembered().sees_one_moment {
         // What a transaction that writes makes of the catalogue may never be committed: it is nobody else's to remember.
         let there = catalog::exists(session).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use afterimage::{Afterimage, AsOfQuery, Moment, PointInTime, TrackedColumn, TrackedTable, Value};
+use afterimage::{Afterimage, AsOfQuery, Moment, Needle, PointInTime, TrackedColumn, TrackedTable, Value};
 use askama::Template;
 use axum::body::{Body, Bytes};
 use axum::response::Response;
@@ -122,58 +122,61 @@ fn title(table: &str, at: &str, to: &str) -> String {
 /// A row with the names of its columns.
 type Named = Vec<(String, Value)>;
 
-/// So many rows after a key, in the order of keys, and the key after which the next page begins.
+/// Rows of a state, in the order of their keys.
+pub(crate) struct Rows {
+    pub(crate) columns: Vec<String>,
+    pub(crate) rows: Vec<Vec<Value>>,
+    /// The key after which the next page begins.
+    pub(crate) next: Option<String>,
+}
+
+/// So many rows after a key, of those that have a value, where one is looked for.
 pub(crate) async fn page_of(
     audit: &Afterimage,
     tracked: &TrackedTable,
     at: &PointInTime,
     limit: u64,
     after: Option<&str>,
-) -> Result<(Vec<Named>, Option<String>), Failure> {
+    sought: Option<&Needle>,
+) -> Result<Rows, Failure> {
     let mut query = AsOfQuery::new(tracked.table.to_string(), at.clone());
-    query.limit = Some(limit + 1);
+    // Where a value is looked for, it is not known how far.
+    query.limit = sought.is_none().then_some(limit + 1);
     query.after = after.map(ToOwned::to_owned);
-    let state = audit.as_of(&query).await?;
-    let mut rows = state.rows;
+    let mut rows: Vec<Vec<Value>> = Vec::new();
+    let columns = audit
+        .as_of_each(&query, |_, row| {
+            if sought.is_none_or(|needle| row.iter().any(|value| needle.is_in(value))) {
+                rows.push(row);
+            }
+            rows.len() as u64 <= limit
+        })
+        .await?;
     let more = rows.len() as u64 > limit;
     rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-    let next = rows.last().filter(|_| more).map(|row| key_of(tracked, at, &state.columns, row).0);
-    let named = |row: Vec<Value>| state.columns.iter().cloned().zip(row).collect();
-    Ok((rows.into_iter().map(named).collect(), next))
+    let next = rows.last().filter(|_| more).map(|row| key_of(tracked, at, &columns, row).0);
+    Ok(Rows { columns, rows, next })
 }
 
 async fn one_time(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut Page) -> Result<(), Failure> {
     let at = point(asked, &page.at)?;
-    let mut query = AsOfQuery::new(&page.table, at.clone());
-    // Where a value is looked for, it is not known how far.
-    query.limit = page.has.is_empty().then_some(PAGE as u64 + 1);
-    query.after = asked.parameters.first("after").map(ToOwned::to_owned);
-    let needle = afterimage::Needle::new(&page.has);
-    let mut rows: Vec<Vec<Value>> = Vec::new();
-    let columns = asked
-        .audit
-        .as_of_each(&query, |_, row| {
-            if page.has.is_empty() || row.iter().any(|value| needle.is_in(value)) {
-                rows.push(row);
-            }
-            rows.len() <= PAGE
-        })
-        .await?;
+    let after = asked.parameters.first("after");
+    let needle = (!page.has.is_empty()).then(|| Needle::new(&page.has));
+    let Rows { columns, rows, next } =
+        page_of(&asked.audit, tracked, &at, PAGE as u64, after, needle.as_ref()).await?;
     let count = if page.has.is_empty() {
         match asked.audit.count_as_of_up_to(&page.table, &at, COUNTED + 1).await? {
             1 => "1 row".to_owned(),
             count if count > COUNTED => format!("More than {} rows", grouped(COUNTED)),
             count => format!("{} rows", grouped(count)),
         }
-    } else if rows.len() > PAGE || query.after.is_some() {
+    } else if next.is_some() || after.is_some() {
         format!("more than {PAGE} rows have it")
     } else {
         format!("{} rows have it", rows.len())
     };
-    let more = rows.len() > PAGE;
-    rows.truncate(PAGE);
     let moment = match at {
-        PointInTime::Now if more => Some(asked.present().await?),
+        PointInTime::Now if next.is_some() => Some(asked.present().await?),
         _ => settled(&at, asked.now),
     };
     page.said = Some(match moment {
@@ -194,8 +197,7 @@ async fn one_time(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut 
         let at = Parameters::default().with("at", page.at.clone());
         asked.address(&format!("{path}/csv"), &at)
     });
-    page.next = rows.last().filter(|_| more).map(|row| {
-        let key = key_of(tracked, &at, &columns, row).0;
+    page.next = next.map(|key| {
         // The next page is of the same moment, whatever a word like "now" means by then.
         let at = moment.map_or_else(|| page.at.clone(), |moment| moment.to_string());
         on(&parameters.without(&["at"]).with("at", at).with("after", key))
@@ -430,13 +432,13 @@ pub(crate) async fn csv(asked: Asked) -> Result<Response, Failure> {
             if over {
                 return Ok::<_, std::io::Error>(None);
             }
-            let page = page_of(&audit, &tracked, &at, CHUNK, after.as_deref()).await;
-            let (rows, next) = page.map_err(|failure| {
+            let page = page_of(&audit, &tracked, &at, CHUNK, after.as_deref(), None).await;
+            let Rows { rows, next, .. } = page.map_err(|failure| {
                 tracing::error!(detail = failure.detail, "an export broke off");
                 std::io::Error::other("the database broke off")
             })?;
             for row in &rows {
-                csv_line(&mut file, row.iter().map(|(_, value)| csv_value(value)), guarded);
+                csv_line(&mut file, row.iter().map(csv_value), guarded);
             }
             let over = next.is_none();
             Ok(Some((Bytes::from(file), (Vec::new(), next, over))))

@@ -64,7 +64,7 @@ pub(crate) async fn choose(asked: Asked) -> Result<Response, Failure> {
 
 pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
     let tracked = asked.table()?;
-    let (table, key) = (tracked.table.to_string(), asked.part("key").to_owned());
+    let (table, key) = asked.row()?;
     let range = asked.part("range");
     let (a, b) = range.split_once("..").ok_or_else(|| {
         Failure::wrong(format!("{range:?} is not two versions, such as 3..7 or previous..current"))

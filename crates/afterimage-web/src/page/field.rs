@@ -43,8 +43,8 @@ struct Page {
 
 pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
     let tracked = asked.table()?;
-    let (table, key, name) =
-        (tracked.table.to_string(), asked.part("key").to_owned(), asked.part("field").to_owned());
+    let (table, key) = asked.row()?;
+    let name = asked.part("field").to_owned();
     // Newest first.
     let all = asked.audit.history(&table, &key).await?;
     let column = tracked.columns.iter().find(|column| column.name == name);

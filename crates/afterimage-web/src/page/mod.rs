@@ -50,8 +50,6 @@ pub(crate) struct Shell {
     /// Where they log out.
     pub(crate) log_out: Option<String>,
     pub(crate) zone: String,
-    /// The zone, where a form has to send it along.
-    pub(crate) kept_zone: Option<String>,
     /// What stands in the search box.
     pub(crate) search: String,
     pub(crate) id: String,
@@ -84,9 +82,13 @@ impl Shell {
                 let keep = Parameters::default().with("address", &asked.path);
                 (asked.links.to("/views"), asked.links.to(&keep.on("/views")))
             }),
-            kept_zone: asked.links.has_zone().then(|| asked.zone.clone()),
             zone: asked.zone.clone(),
         }
+    }
+
+    /// The zone, where a form has to send it along.
+    pub(crate) fn kept_zone(&self) -> Option<&str> {
+        self.links.has_zone().then_some(self.zone.as_str())
     }
 
     /// Whether this is the part of the navigation that the page belongs to.
@@ -142,7 +144,6 @@ pub(crate) fn failure(failure: &Failure, base: &str, head: &Parts, id: &str, usu
             links: Links::new(base.to_owned(), &zone, usual),
             who: None,
             log_out: None,
-            kept_zone: (zone != usual).then(|| zone.clone()),
             zone,
             search: search.clone(),
             id: id.to_owned(),

@@ -59,7 +59,7 @@ pub(super) fn label<'v>(
 
 pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
     let tracked = asked.table()?;
-    let (table, key) = (tracked.table.to_string(), asked.part("key").to_owned());
+    let (table, key) = asked.row()?;
     // Newest first.
     let all = asked.audit.history(&table, &key).await?;
     let Some(newest) = all.first() else { return Err(Failure::missing("There is no record of this row.")) };

@@ -57,7 +57,7 @@ pub(super) fn selector(asked: &Asked, text: &str) -> Result<Selector, Failure> {
 /// The record as of a time.
 pub(crate) async fn at(asked: Asked) -> Result<Response, Failure> {
     let tracked = asked.table()?;
-    let (table, key) = (tracked.table.to_string(), asked.part("key").to_owned());
+    let (table, key) = asked.row()?;
     let text = asked.parameters.first("at").unwrap_or("now").trim().to_owned();
     let at = if text == "now" { PointInTime::Now } else { PointInTime::parse(&text, &asked.zone)? };
     match asked.audit.version(&table, &key, &Selector::At(at)).await {
@@ -98,7 +98,7 @@ async fn show(
     number: u64,
     at: Option<&str>,
 ) -> Result<Response, Failure> {
-    let (table, key) = (tracked.table.to_string(), asked.part("key").to_owned());
+    let (table, key) = asked.row()?;
     let all = asked.audit.history(&table, &key).await?;
     let find = |number: u64| all.iter().find(|version| version.number == number);
     let version = find(number).ok_or_else(|| Failure::missing("There is no such version."))?;

@@ -164,33 +164,50 @@ impl Users {
         })
     }
 
+    /// Somebody by their name: of the file, or else whom a proxy may name.
+    fn known(&self, name: &str) -> Result<Option<User>, UsersError> {
+        match self.current()?.into_iter().find(|user| user.name == name) {
+            Some(user) => Ok(Some(user)),
+            None => self.proxy.others().map(|role| User::new(name, None, Grant::new(role))).transpose(),
+        }
+    }
+
     /// Whose session or token a request has, or whom a trusted proxy names.
-    fn of_request(&self, head: &Parts) -> Result<Option<(User, Option<Grant>)>, UsersError> {
+    fn of_request(&self, head: &Parts) -> Result<Option<Entered>, UsersError> {
+        let entered = |user: User| Entered { grant: user.grant.clone(), by_session: false, user };
         let headers = &head.headers;
         if let Some(secret) = bearer(headers) {
             let fingerprint = sessions::fingerprint(secret);
             let found = self.current()?.into_iter().find_map(|user| {
                 let token = user.token_of(&fingerprint, Moment::now())?.clone();
-                Some((user.clone(), Some(user.grant.narrowed(token.role))))
+                let grant = user.grant.narrowed(token.role);
+                Some(Entered { grant, ..entered(user) })
             });
             return Ok(found);
         }
         if let Some(name) = self.proxy.user(head) {
-            if let Some(user) = self.current()?.into_iter().find(|user| user.name == name) {
-                return Ok(Some((user, None)));
-            }
-            let Some(role) = self.proxy.others() else {
+            let known = self.known(name)?;
+            if known.is_none() {
                 tracing::warn!(target: "afterimage::access", name, "a user whom nobody added was refused");
-                return Ok(None);
-            };
-            return Ok(Some((User::new(name, None, Grant::new(role))?, None)));
+            }
+            return Ok(known.map(entered));
         }
         let Some(cookie) = cookie(headers) else { return Ok(None) };
         let users = self.current()?;
         // What a page asks for of its own accord is not somebody's being there.
         let alone = head.uri.path() == "/new";
-        Ok(self.inner.sessions.user_of(cookie, &users, !alone).map(|user| (user, None)))
+        let user = self.inner.sessions.user_of(cookie, &users, !alone);
+        Ok(user.map(|user| Entered { by_session: true, ..entered(user) }))
     }
+}
+
+/// Somebody who was let in.
+struct Entered {
+    user: User,
+    /// What they may by this.
+    grant: Grant,
+    /// Whether they logged in, so that they can log out.
+    by_session: bool,
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
@@ -229,16 +246,14 @@ impl Rights for Grant {
 #[async_trait::async_trait]
 impl Authorizer for Users {
     async fn named(&self, actor: &str) -> Option<Visitor> {
-        let known = self.current().ok()?.into_iter().find(|user| user.name == actor);
-        // Whom a proxy names is not in the file.
-        let grant = known.map(|user| user.grant).or_else(|| self.proxy.others().map(Grant::new))?;
-        Some(Visitor::new(Context::actor(actor), grant))
+        let user = self.known(actor).ok()??;
+        Some(Visitor::new(Context::actor(actor), user.grant))
     }
 
     async fn visitor(&self, request: &Parts) -> Result<Visitor, Refusal> {
         let by_token = request.headers.contains_key(header::AUTHORIZATION);
         match self.of_request(request) {
-            Ok(Some((user, narrowed))) => {
+            Ok(Some(Entered { user, grant, by_session })) => {
                 let mut context = Context::actor(&user.name);
                 if let Some(label) = &user.label {
                     context = context.label(label);
@@ -246,8 +261,7 @@ impl Authorizer for Users {
                 if let Some(address) = self.proxy.client(request) {
                     context = context.remote_addr(address.to_string());
                 }
-                let by_session = !by_token && self.proxy.user(request).is_none();
-                let visitor = Visitor::new(context, narrowed.unwrap_or(user.grant));
+                let visitor = Visitor::new(context, grant);
                 Ok(if by_session { visitor.log_out_at("/logout") } else { visitor })
             }
             Ok(None) => {

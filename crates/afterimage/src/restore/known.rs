@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use afterimage_core::record::epoch_at;
 use afterimage_core::sql::{AsOf, Bound, Rows, WriteBack};
 use afterimage_core::{Action, Column, Field, Keeping, Layout, Table, TableName, Value, Version, suggest};
 
@@ -119,8 +118,8 @@ impl Row {
 
     /// The layouts of each version's time.
     fn layout_of(&self, version: &Version) -> Result<&Layout> {
-        epoch_at(&self.entry.epochs, version.header.date)
-            .map(|epoch| &epoch.layout)
+        self.entry
+            .layout_at(version.header.date)
             .ok_or_else(|| self.refuse(ErrorKind::Unknowable, "the catalogue has no epoch of it".to_owned()))
     }
 

@@ -1,6 +1,5 @@
 //! What writing a version back would do, field by field, and what stands in the way: for whoever chooses.
 
-use afterimage_core::record::epoch_at;
 use afterimage_core::{Action, Field, Keeping, Layout, Value, Version};
 
 use crate::catalog::{self, Entry};
@@ -85,7 +84,7 @@ impl Afterimage {
             let since = versions.iter().filter(|version| version.number > target.number);
             let changed = |field: &Field| {
                 since.clone().any(|version| {
-                    let name = then(&entry, version).and_then(|layout| name_of(layout, field));
+                    let name = entry.layout_at(version.header.date).and_then(|layout| name_of(layout, field));
                     version.changes.iter().any(|change| Some(change.field.as_str()) == name)
                 })
             };
@@ -94,10 +93,6 @@ impl Afterimage {
         })
         .await
     }
-}
-
-fn then<'e>(entry: &'e Entry, version: &Version) -> Option<&'e Layout> {
-    epoch_at(&entry.epochs, version.header.date).map(|epoch| &epoch.layout)
 }
 
 /// What a field was called in a layout.
@@ -115,7 +110,7 @@ fn fields(
     let today = entry.layout()?;
     let gone = current.header.action == Action::Delete;
     let value = |version: &Version, field: &Field| {
-        let name = name_of(then(entry, version)?, field)?;
+        let name = name_of(entry.layout_at(version.header.date)?, field)?;
         version.row.iter().find(|(known, _)| known == name).map(|(_, value)| value.clone())
     };
     let mut fields = Vec::new();
@@ -141,7 +136,7 @@ fn fields(
         let (now, then) = (now.unwrap_or(Value::Null), was.unwrap_or(Value::Null));
         fields.push(PreviewedField { field: field.name.clone(), now, then, obstacle });
     }
-    let before = then(entry, target).map(|layout| layout.fields.as_slice()).unwrap_or_default();
+    let before = entry.layout_at(target.header.date).map_or(&[][..], |layout| layout.fields.as_slice());
     for field in before.iter().filter(|field| name_of(today, field).is_none()) {
         if let Some(then) = value(target, field).filter(|value| !value.is_null()) {
             let obstacle = Some(Obstacle::Gone);

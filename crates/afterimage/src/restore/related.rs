@@ -28,13 +28,11 @@ pub(super) async fn restore(
     };
     let session = &mut tx.session;
     let mut others = Vec::new();
-    let seen = catalog::entries(session).await?;
-    for entry in catalog::whole(session).await? {
+    for (entry, seen) in catalog::with_seen(session).await? {
         if entry.stage == Stage::Active
             && let Some(child) = introspect::exact(session, &entry.table).await?
         {
             let references = introspect::references(session, &child).await?;
-            let seen = seen.iter().find(|seen| seen.id == entry.id).cloned();
             others.push((entry, seen, child, references));
         }
     }

@@ -147,14 +147,13 @@ pub(super) fn refused(conflicts: &[Conflict]) -> Error {
 async fn look(tx: &mut Writing, id: &str) -> Result<(Vec<Touched>, Vec<Conflict>)> {
     reading(&mut tx.session, async |session| {
         let mut tables = Vec::new();
-        let seen = catalog::entries(session).await?;
-        for entry in catalog::whole(session).await? {
+        for (entry, seen) in catalog::with_seen(session).await? {
             let Ok(layout) = entry.layout() else { continue };
             let sql = session.dialect().count_of_tx(layout, id)?;
             if session.int(&sql, &[]).await?.unwrap_or_default() > 0 {
-                let seen = seen.iter().find(|seen| seen.id == entry.id).ok_or_else(beyond)?;
-                let table = writable(session, seen).await?;
-                tables.push((Arc::clone(seen), table));
+                let seen = seen.ok_or_else(beyond)?;
+                let table = writable(session, &seen).await?;
+                tables.push((seen, table));
             }
         }
         if tables.is_empty() {
@@ -320,8 +319,7 @@ pub(super) async fn without_collateral(
     rows: Rows<'_>,
 ) -> Result<()> {
     let dialect = session.dialect();
-    let seen = catalog::entries(session).await?;
-    for entry in catalog::whole(session).await? {
+    for (entry, seen) in catalog::with_seen(session).await? {
         let Ok(layout) = entry.layout() else { continue };
         if entry.stage == Stage::Stopped {
             continue;
@@ -329,7 +327,7 @@ pub(super) async fn without_collateral(
         let rows = if meant.contains(&entry.id) { rows } else { Rows::Keys(&[]) };
         let sql = dialect.count_collateral(layout, own, rows)?;
         let count = session.int(&sql, &[]).await?.unwrap_or_default();
-        if count > 0 && !seen.iter().any(|seen| seen.id == entry.id) {
+        if count > 0 && seen.is_none() {
             return Err(beyond());
         }
         if count > 0 {

@@ -232,17 +232,14 @@ fn first_as_of(as_of: &AsOf<'_>) -> String {
             col("l", &field.history)
         }
     }));
-    let after = match as_of.rows {
-        Rows::After(_) => among(layout, "l", |field| field.history.clone(), as_of.rows),
-        _ => None,
-    };
+    let among = among(layout, "l", |field| field.history.clone(), as_of.rows);
     format!(
         "SELECT {}
 FROM {history} AS l
 WHERE {}l.history_type <> '-' AND l.history_id = {}
 ORDER BY {}",
         columns.join(", "),
-        after.map(|after| format!("{after} AND ")).unwrap_or_default(),
+        among.map(|among| format!("{among} AND ")).unwrap_or_default(),
         newest("h.history_id", ""),
         key_columns(layout, "l")
     )
