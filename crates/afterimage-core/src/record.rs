@@ -171,6 +171,8 @@ impl<'a> Fold<'a> {
             .ok_or_else(|| Error::new(ErrorKind::Inconsistent, "the catalogue has no epoch"))?;
         // Its departure was left out by whoever follows the row through a change of key.
         let moved = header.action == Action::Create && header.old_key.is_some() && self.whole;
+        // Of what was before the first record that is kept, only a creation says that it was nothing.
+        let begins = self.number == 0 && (header.action == Action::Update || header.old_key.is_some());
         let before = std::mem::take(&mut self.state);
         let mut after = if full { HashMap::new() } else { before.clone() };
         for (field, value) in self.fields.iter().zip(values) {
@@ -193,9 +195,12 @@ impl<'a> Fold<'a> {
                         }
                         (old, new)
                     }
+                    Action::Create if begins => (Value::Unknown, value(&after)),
                     Action::Create => (Value::Null, value(&after)),
                     Action::Delete => (value(&after), Value::Null),
-                    Action::Update if layout::names(&mask, field) => (value(&before), value(&after)),
+                    Action::Update if layout::names(&mask, field) => {
+                        (if begins { Value::Unknown } else { value(&before) }, value(&after))
+                    }
                     Action::Update => return None,
                 };
                 let both_null = old.is_null() && new.is_null();

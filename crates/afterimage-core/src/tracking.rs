@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::retention::Retention;
 use crate::schema::Table;
 use crate::suggest;
 
@@ -72,6 +73,9 @@ pub struct Tracking {
     /// The name of the history table, where it is not `<table>_history`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<String>,
+    /// How long records are kept; for ever, where it does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
 }
 
 macro_rules! columns_setter {
@@ -133,6 +137,13 @@ impl Tracking {
     #[must_use]
     pub fn history(mut self, name: impl Into<String>) -> Self {
         self.history = Some(name.into());
+        self
+    }
+
+    /// Says how long records are kept: what `prune` goes by.
+    #[must_use]
+    pub fn keep(mut self, retention: Retention) -> Self {
+        self.retention = Some(retention);
         self
     }
 

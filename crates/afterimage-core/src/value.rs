@@ -9,6 +9,7 @@
 //! | timestamps with zone | `"2026-11-22T20:08:00.123456Z"`; without zone, without the `Z` |
 //! | JSON and arrays | nested JSON, as the database holds it |
 //! | masked | `{"$masked":true}` |
+//! | not known | `{"$unknown":true}`: what a field was before the first record of its row that is kept |
 //! | everything else | the database's own text |
 
 use std::fmt;
@@ -58,6 +59,8 @@ pub enum Value {
     Json(String),
     /// A value that was there but is kept in the clear nowhere.
     Masked,
+    /// A value that no record tells: that of before the first record of its row, where that is not how the row came to be.
+    Unknown,
 }
 
 impl Value {
@@ -117,6 +120,7 @@ impl fmt::Display for Value {
                 bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
             Self::Masked => f.write_str("•••"),
+            Self::Unknown => f.write_str("?"),
         }
     }
 }
@@ -133,6 +137,7 @@ impl Serialize for Value {
             Self::Text(text) => serializer.serialize_str(text),
             Self::Bytes(bytes) => tagged(serializer, "$bytes", &URL_SAFE_NO_PAD.encode(bytes)),
             Self::Masked => tagged(serializer, "$masked", &true),
+            Self::Unknown => tagged(serializer, "$unknown", &true),
         }
     }
 }
@@ -184,6 +189,8 @@ mod tests {
             Value::Text("null".into()),
             Value::Masked,
             Value::Text(r#"{"$masked":true}"#.into()),
+            Value::Unknown,
+            Value::Text("?".into()),
             Value::Number("1".into()),
             Value::Text("1".into()),
             Value::Bool(true),

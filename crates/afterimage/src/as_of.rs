@@ -98,7 +98,7 @@ impl Afterimage {
         self.reading(async |session| {
             let entry = catalog::find(session, &query.table).await?;
             let point = resolve(session, &entry, &query.at).await?;
-            answerable(&entry, point.bound, None)?;
+            answerable(&entry, point.bound)?;
             let (sql, fields) = as_of_sql(session, &entry, &point, query).await?;
             let columns: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
             let give = |row: Row| {
@@ -123,7 +123,7 @@ impl Afterimage {
             for table in tables {
                 let entry = catalog::find(session, table).await?;
                 let point = resolve(session, &entry, at).await?;
-                answerable(&entry, point.bound, None)?;
+                answerable(&entry, point.bound)?;
                 let query = AsOfQuery::new(*table, at.clone());
                 let (sql, fields) = as_of_sql(session, &entry, &point, &query).await?;
                 let mut rows = Vec::new();
@@ -143,7 +143,7 @@ impl Afterimage {
         self.reading(async |session| {
             let entry = catalog::find(session, table).await?;
             let point = resolve(session, &entry, at).await?;
-            answerable(&entry, point.bound, None)?;
+            answerable(&entry, point.bound)?;
             let as_of = AsOf {
                 layout: layout_at(&entry, point.bound)?,
                 fields: &[],
@@ -166,7 +166,7 @@ impl Afterimage {
         self.reading(async |session| {
             let entry = catalog::find(session, table).await?;
             let point = resolve(session, &entry, at).await?;
-            answerable(&entry, point.bound, None)?;
+            answerable(&entry, point.bound)?;
             let layout = layout_at(&entry, point.bound)?;
             let (bound, unfinished) = (point.bound, point.unfinished.as_slice());
             let as_of =
@@ -366,8 +366,29 @@ pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTi
     Ok(Point { bound, unfinished })
 }
 
-/// Refuses what the history cannot say: before tracking began, inside a gap, before the baseline is whole.
-pub(crate) fn answerable(entry: &Entry, bound: Bound, key: Option<&str>) -> Result<()> {
+/// Refuses what the history cannot say of a whole table.
+pub(crate) fn answerable(entry: &Entry, bound: Bound) -> Result<()> {
+    answerable_of_row(entry, bound, None)?;
+    match removed(entry, bound) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
+}
+
+/// What to say of a time of which records were removed: of a row, where none is left that was current then.
+pub(crate) fn removed(entry: &Entry, bound: Bound) -> Option<Error> {
+    let (moment, removal) = (bound.moment()?, entry.last_removal()?);
+    let horizon = removal.until.filter(|horizon| moment < *horizon)?;
+    let message = format!(
+        "its records of before {horizon} were {}: what it was at {moment} is not known any more",
+        removal.cause()
+    );
+    Some(Error::new(ErrorKind::Unknowable, message).on(&entry.table))
+}
+
+/// Refuses what the history cannot say: before tracking began, inside a gap, before the baseline is whole. Where records were
+/// [`removed`], those of a row that are left may still tell.
+pub(crate) fn answerable_of_row(entry: &Entry, bound: Bound, key: Option<&str>) -> Result<()> {
     let refuse = |message: String| Err(Error::new(ErrorKind::Unknowable, message).on(&entry.table));
     let moment = bound.moment();
     if let Some(moment) = moment.filter(|moment| *moment < entry.since) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use afterimage_core::record::{Epoch, epoch_at};
-use afterimage_core::sql::catalog as sql;
+use afterimage_core::sql::{First, catalog as sql};
 use afterimage_core::{Field, Keeping, Layout, Moment, Storage, TableName, Tracking, suggest};
 use serde::Serialize;
 
@@ -52,6 +52,8 @@ pub(crate) struct Entry {
     pub(crate) since: Moment,
     pub(crate) epochs: Vec<Epoch>,
     pub(crate) gaps: Vec<Gap>,
+    pub(crate) removals: Vec<Removal>,
+    pub(crate) holds: Vec<Hold>,
     /// The whole of it, where this is what somebody sees who may not see all.
     pub(crate) whole: Option<Arc<Entry>>,
 }
@@ -123,9 +125,41 @@ impl Entry {
         self.epochs.iter().any(|epoch| epoch.layout.storage == Storage::Delta)
     }
 
-    /// Whether every row's records begin with its creation: not where the baseline was left out, or was interrupted.
+    /// Whether every row's records begin with its creation: not where the baseline was left out, or was interrupted, or where
+    /// records were removed.
     pub(crate) fn has_whole_baseline(&self) -> bool {
-        !self.gaps.iter().any(|gap| gap.key.is_none() && gap.from <= self.since)
+        self.first() == First::Creation
+    }
+
+    /// Which records may be the first of their row.
+    pub(crate) fn first(&self) -> First {
+        match self.horizon() {
+            _ if self.gaps.iter().any(|gap| gap.key.is_none() && gap.from <= self.since) => First::Any,
+            Some(horizon) => First::AnyUntil(horizon),
+            None => First::Creation,
+        }
+    }
+
+    /// Up to where records were removed: what was before it is not known any more.
+    pub(crate) fn horizon(&self) -> Option<Moment> {
+        self.removals.iter().filter_map(|removal| removal.until).max()
+    }
+
+    /// The removal that says so.
+    pub(crate) fn last_removal(&self) -> Option<&Removal> {
+        self.removals.iter().filter(|removal| removal.until.is_some()).max_by_key(|removal| removal.until)
+    }
+
+    /// The stretch of which records were removed, as a gap.
+    pub(crate) fn removed(&self) -> Option<Gap> {
+        let removal = self.last_removal()?;
+        Some(Gap {
+            key: None,
+            from: self.since,
+            to: removal.until,
+            cause: removal.cause(),
+            recorded_by: removal.recorded_by.clone(),
+        })
     }
 
     /// Whether a gap of the whole table is open.
@@ -136,6 +170,69 @@ impl Entry {
     pub(crate) fn next_epoch(&self) -> i64 {
         self.epochs.last().map_or(1, |epoch| epoch.number + 1)
     }
+}
+
+/// What was removed of a history at one time, and by whose wish.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Removal {
+    /// Its number.
+    pub id: i64,
+    #[serde(skip)]
+    pub(crate) table_id: i64,
+    /// The table.
+    pub table: String,
+    /// What removed: `prune`, `dedupe`, `untrack`.
+    pub what: String,
+    /// Up to where the history is not whole any more; `None` where every state can still be told.
+    #[serde(serialize_with = "as_optional_text")]
+    pub until: Option<Moment>,
+    /// The rule it went by.
+    pub rule: Option<String>,
+    /// How many records.
+    pub records: u64,
+    /// Who asked for it.
+    pub recorded_by: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// When it began.
+    #[serde(serialize_with = "as_text")]
+    pub began: Moment,
+    /// When the last of its records went.
+    #[serde(serialize_with = "as_text")]
+    pub ended: Moment,
+}
+
+impl Removal {
+    /// In words: why something is not there any more.
+    pub(crate) fn cause(&self) -> String {
+        let rule = self.rule.as_deref().map(|rule| format!(", keeping {rule}")).unwrap_or_default();
+        format!("pruned{rule}")
+    }
+}
+
+/// What keeps records from being removed, whatever a retention says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Hold {
+    /// Its number.
+    pub id: i64,
+    #[serde(skip)]
+    pub(crate) table_id: i64,
+    /// The row, by its key as JSON; `None` where it is the whole table.
+    pub key: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// Who placed it.
+    pub placed_by: Option<String>,
+    /// When.
+    #[serde(serialize_with = "as_text")]
+    pub placed: Moment,
+    /// Who lifted it.
+    pub lifted_by: Option<String>,
+    /// When it was lifted; `None` as long as it is in force.
+    #[serde(serialize_with = "as_optional_text")]
+    pub lifted: Option<Moment>,
 }
 
 /// Whether the catalogue is there at all.
@@ -149,6 +246,21 @@ pub(crate) async fn exists(session: &mut Session) -> Result<bool> {
         #[cfg(feature = "mysql")]
         Session::MariaDb(_) => {
             "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'afterimage_context'"
+        }
+    };
+    Ok(session.int(sql, &[]).await?.unwrap_or_default() > 0)
+}
+
+/// Whether the catalogue is new enough to know what was removed.
+pub(crate) async fn keeps_removals(session: &mut Session) -> Result<bool> {
+    let sql = match session {
+        #[cfg(feature = "postgres")]
+        Session::Postgres(_) => "SELECT (pg_catalog.to_regclass('afterimage.hold') IS NOT NULL)::int",
+        #[cfg(feature = "sqlite")]
+        Session::Sqlite(_) => "SELECT count(*) FROM sqlite_schema WHERE name = 'afterimage_hold'",
+        #[cfg(feature = "mysql")]
+        Session::MariaDb(_) => {
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'afterimage_hold'"
         }
     };
     Ok(session.int(sql, &[]).await?.unwrap_or_default() > 0)
@@ -179,7 +291,7 @@ pub(crate) async fn alone(session: &mut Session) -> Result<()> {
 /// Creates the catalogue where it is missing, alone.
 pub(crate) async fn ensure(session: &mut Session) -> Result<()> {
     alone(session).await?;
-    if exists(session).await? {
+    if exists(session).await? && keeps_removals(session).await? {
         return Ok(());
     }
     let script = session.dialect().catalog();
@@ -216,7 +328,29 @@ pub(crate) async fn read(session: &mut Session) -> Result<Entries> {
             entry.gaps.push(gap);
         }
     }
+    if keeps_removals(session).await? {
+        for row in session.rows(&sql::removals(dialect), &[]).await? {
+            let removal = removal(row);
+            if let Some(entry) = entries.iter_mut().find(|entry| entry.id == removal.table_id) {
+                entry.removals.push(removal);
+            }
+        }
+        for row in session.rows(&sql::holds(dialect), &[]).await? {
+            let hold = hold(row);
+            if let Some(entry) = entries.iter_mut().find(|entry| entry.id == hold.table_id) {
+                entry.holds.push(hold);
+            }
+        }
+    }
     Ok(entries.into_iter().map(Arc::new).collect())
+}
+
+/// Everything that was ever removed, of tables too that are not tracked any more.
+pub(crate) async fn removals(session: &mut Session) -> Result<Vec<Removal>> {
+    if !exists(session).await? || !keeps_removals(session).await? {
+        return Ok(Vec::new());
+    }
+    Ok(session.rows(&sql::removals(session.dialect()), &[]).await?.into_iter().map(removal).collect())
 }
 
 /// The tracked table that a user names: `table` or `schema.table`.
@@ -279,6 +413,8 @@ fn entry(row: Row) -> Result<Entry> {
         since,
         epochs: Vec::new(),
         gaps: Vec::new(),
+        removals: Vec::new(),
+        holds: Vec::new(),
         whole: None,
         table,
     })
@@ -301,6 +437,41 @@ fn gap(row: Row) -> (i64, Gap) {
     let key = texts.nth(1).flatten();
     let cause = texts.nth(2).flatten().unwrap_or_default();
     (table, Gap { key, from, to, cause, recorded_by: texts.next().flatten() })
+}
+
+fn removal(row: Row) -> Removal {
+    let int = |at: usize| row.get(at).and_then(Cell::int);
+    let moment = |at: usize| int(at).map(Moment::from_micros);
+    let text = |at: usize| row.get(at).cloned().and_then(Cell::text);
+    Removal {
+        id: int(0).unwrap_or_default(),
+        table_id: int(1).unwrap_or_default(),
+        table: text(2).unwrap_or_default(),
+        what: text(3).unwrap_or_default(),
+        until: moment(4),
+        rule: text(5),
+        records: int(6).unwrap_or_default().unsigned_abs(),
+        recorded_by: text(7),
+        reason: text(8),
+        began: moment(9).unwrap_or(Moment::from_micros(0)),
+        ended: moment(10).unwrap_or(Moment::from_micros(0)),
+    }
+}
+
+fn hold(row: Row) -> Hold {
+    let int = |at: usize| row.get(at).and_then(Cell::int);
+    let moment = |at: usize| int(at).map(Moment::from_micros);
+    let text = |at: usize| row.get(at).cloned().and_then(Cell::text);
+    Hold {
+        id: int(0).unwrap_or_default(),
+        table_id: int(1).unwrap_or_default(),
+        key: text(2),
+        reason: text(3).unwrap_or_default(),
+        placed_by: text(4),
+        placed: moment(5).unwrap_or(Moment::from_micros(0)),
+        lifted_by: text(6),
+        lifted: moment(7),
+    }
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(text: &str, table: &TableName) -> Result<T> {

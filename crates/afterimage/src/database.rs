@@ -286,7 +286,20 @@ impl Afterimage {
 
     /// Runs `work` in a transaction of the engine's own.
     pub(crate) async fn writing<T>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
-        let mut session = self.open(self.dialect().open(true)).await?;
+        self.committing(self.dialect().open(true), work).await
+    }
+
+    /// Runs `work`, which removes records, in a transaction of the engine's own.
+    pub(crate) async fn removing<T>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
+        self.committing(self.dialect().open_to_remove(), work).await
+    }
+
+    async fn committing<T>(
+        &self,
+        begin: String,
+        work: impl AsyncFnOnce(&mut Session) -> Result<T>,
+    ) -> Result<T> {
+        let mut session = self.open(begin).await?;
         match work(&mut session).await {
             Ok(value) => {
                 session.commit().await?;

@@ -45,6 +45,7 @@ mod error;
 mod events;
 mod follow;
 mod health;
+mod hold;
 mod introspect;
 mod key;
 mod lent;
@@ -56,6 +57,7 @@ pub mod orm;
 #[cfg(feature = "past")]
 mod past;
 mod plan;
+mod prune;
 mod registration;
 mod related;
 mod remembered;
@@ -84,10 +86,10 @@ pub use afterimage_core::drift::Change;
 pub use afterimage_core::query::Phrase;
 pub use afterimage_core::record::{Action, ChangesJson, FieldChange, Header, RowJson, Version};
 pub use afterimage_core::search::Needle;
-pub use afterimage_core::{Context, Database, Moment, Query, Storage, TableName, Tracking, Value};
+pub use afterimage_core::{Context, Database, Moment, Query, Retention, Storage, TableName, Tracking, Value};
 pub use as_of::{AsOfQuery, Start, TableState};
 pub use baseline::Progress;
-pub use catalog::Gap;
+pub use catalog::{Gap, Hold, Removal};
 pub use database::{Afterimage, redacted};
 pub use diff::{Diff, Label, Referred};
 pub use doctor::{Finding, Severity};
@@ -100,6 +102,7 @@ pub use migrate::Migrated;
 #[cfg(feature = "past")]
 pub use past::{Past, PastOn, ViewsIn};
 pub use plan::{Plan, PlannedTable};
+pub use prune::{Prune, Pruned, Pruning};
 pub use registration::Builder;
 pub use related::{Related, RelatedChange};
 pub use restore::{

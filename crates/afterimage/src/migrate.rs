@@ -223,7 +223,8 @@ async fn migrate_one(
     id: i64,
     renames: &[(String, String)],
 ) -> Result<Option<Migrated>> {
-    catalog::alone(session).await?;
+    // The catalogue too may be that of an earlier version.
+    catalog::ensure(session).await?;
     let entry = catalog::entries(session).await?.into_iter().find(|entry| entry.id == id);
     let Some(entry) = entry else { return Ok(None) };
     let table = find_today(session, &entry).await?;

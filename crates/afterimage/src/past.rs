@@ -183,7 +183,7 @@ impl Past {
         let point = match &self.what {
             What::AsOf(at) => {
                 let point = resolve(session, &entry, at).await?;
-                answerable(&entry, point.bound, None)?;
+                answerable(&entry, point.bound)?;
                 Some(point)
             }
             What::Versions { .. } => None,

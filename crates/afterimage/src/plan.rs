@@ -46,10 +46,17 @@ impl Afterimage {
             }
             let described = introspect::table(session, table).await?;
             let dialect = session.dialect();
-            let id = if known { session.int(&sql::next_id(dialect), &[]).await?.unwrap_or(1) } else { 1 };
+            let whole = known && catalog::keeps_removals(session).await?;
+            let id = match whole {
+                true => session.int(&sql::next_id(dialect), &[]).await?.unwrap_or(1),
+                false => {
+                    catalog::entries(session).await?.iter().map(|entry| entry.id).max().unwrap_or_default()
+                        + 1
+                }
+            };
             let layout = Layout::new(id, &described, tracking, dialect.database())?;
             let mut up = dialect.session_of_a_script();
-            up.extend(if known { Vec::new() } else { dialect.catalog() });
+            up.extend(if whole { Vec::new() } else { dialect.catalog() });
             up.extend(track::script(session, &layout, &described, tracking, true, None));
             up.extend(dialect.baseline(&layout));
             let table = introspect::seen(session, &described.name).await?;

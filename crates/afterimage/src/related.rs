@@ -211,7 +211,7 @@ async fn related(
             && version.header.action != Action::Delete
         {
             let point = as_of::resolve(session, &child.entry, at).await?;
-            as_of::answerable(&child.entry, point.bound, None)?;
+            as_of::answerable(&child.entry, point.bound)?;
             let condition: Vec<String> = referred
                 .iter()
                 .map(|(column, value)| format!("{} = {}", Quoted::new(column), literal(&value.to_string())))

@@ -1,10 +1,12 @@
 //! `untrack`: stops capture. The history stays, unless it is to go too.
 
+use afterimage_core::Context;
 use afterimage_core::sql::catalog as sql;
 
 use crate::catalog;
 use crate::database::Afterimage;
 use crate::error::Result;
+use crate::prune;
 
 impl Afterimage {
     /// Stops tracking a table. What was recorded can still be asked; from now on there is a gap, which tracking the
@@ -17,6 +19,12 @@ impl Afterimage {
             let layout = entry.layout()?;
             session.run_all(&dialect.remove_capture(layout)).await?;
             if drop_history {
+                // What is gone is written down, as is whatever else removes records.
+                catalog::ensure(session).await?;
+                let records = session.int(&dialect.count(&layout.history), &[]).await.unwrap_or_default();
+                let id = prune::enter(session, layout, "untrack", None, &Context::new(), None).await?;
+                let records = records.unwrap_or_default().unsigned_abs();
+                session.run(&sql::close_removal(dialect, id, records)).await?;
                 session.run_all(&dialect.drop_history(layout)).await?;
                 return session.run_all(&sql::forget(dialect, entry.id)).await;
             }

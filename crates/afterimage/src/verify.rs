@@ -158,7 +158,7 @@ pub(crate) async fn verify_one(session: &mut Session, entry: &Entry) -> Result<V
     let key = &layout.key;
     let mut broken = Vec::new();
     session
-        .each(&dialect.broken_sequences(layout, entry.has_whole_baseline()), &[], |row| {
+        .each(&dialect.broken_sequences(layout, entry.first()), &[], |row| {
             broken.push(sequence(row, key));
             Ok(true)
         })

@@ -96,8 +96,12 @@ pub(crate) async fn select<'v>(
         Selector::Record(id) => versions.iter().find(|version| version.header.id == *id),
         Selector::At(at) => {
             let point = crate::as_of::resolve(session, entry, at).await?;
-            crate::as_of::answerable(entry, point.bound, None)?;
-            versions.iter().rev().find(|version| point.shows(&version.header))
+            crate::as_of::answerable_of_row(entry, point.bound, None)?;
+            let found = versions.iter().rev().find(|version| point.shows(&version.header));
+            if let (None, Some(error)) = (found, crate::as_of::removed(entry, point.bound)) {
+                return Err(error);
+            }
+            found
         }
     };
     found.ok_or_else(|| {
@@ -150,29 +154,24 @@ impl Afterimage {
             let entry = catalog::find(session, table).await?;
             let cells = key::parse(entry.layout()?, key)?;
             let point = crate::as_of::resolve(session, &entry, at).await?;
-            crate::as_of::answerable(&entry, point.bound, Some(key))?;
+            crate::as_of::answerable_of_row(&entry, point.bound, Some(key))?;
             let records = read(session, &entry, &cells, point.bound).await?;
             let known = !records.is_empty();
             let finished: Vec<Record> = records
                 .into_iter()
                 .filter(|record| !record.header.tx.as_ref().is_some_and(|tx| point.unfinished.contains(tx)))
                 .collect();
-            match fold(&entry.epochs, finished)?.pop() {
-                Some(version) => Ok(version),
-                None if known => {
-                    Err(Error::new(ErrorKind::NotFound, format!("the row {key} did not exist yet"))
-                        .on(&entry.table))
-                }
-                None => {
-                    let later = !read(session, &entry, &cells, Bound::Now).await?.is_empty();
-                    Err(if later {
-                        Error::new(ErrorKind::NotFound, format!("the row {key} did not exist yet"))
-                            .on(&entry.table)
-                    } else {
-                        no_record(&entry, key)
-                    })
-                }
+            if let Some(version) = fold(&entry.epochs, finished)?.pop() {
+                return Ok(version);
             }
+            if let Some(error) = crate::as_of::removed(&entry, point.bound) {
+                return Err(error);
+            }
+            Err(if known || !read(session, &entry, &cells, Bound::Now).await?.is_empty() {
+                Error::new(ErrorKind::NotFound, format!("the row {key} did not exist yet")).on(&entry.table)
+            } else {
+                no_record(&entry, key)
+            })
         })
         .await
     }

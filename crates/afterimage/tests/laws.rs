@@ -18,6 +18,7 @@ mod laws {
     pub mod kinds;
     pub mod model;
     pub mod print;
+    pub mod prune;
     pub mod run;
     pub mod schema;
     pub mod send;
@@ -26,7 +27,7 @@ mod laws {
 
 use afterimage::Database;
 use laws::run::{Case, Outcome, REFUSED, World};
-use laws::{back, check};
+use laws::{back, check, prune};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 use support::TestDb;
@@ -128,6 +129,8 @@ laws! {
     both_storages_tell_the_same_log: nothing, back::told_alike;
     /// What is written back is what was there.
     a_way_back_leads_to_what_was_there: nothing, back::back;
+    /// What is pruned is not what is still asked for.
+    pruned_history_is_right_from_the_cut_on: nothing, prune::pruned;
     /// Law 9.
     what_is_not_known_is_said: nothing, check::honest;
 }

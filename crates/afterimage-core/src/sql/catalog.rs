@@ -22,7 +22,7 @@ pub fn revision(dialect: &dyn Dialect) -> String {
 pub const DEFAULT_SCHEMA: &str = "pg_catalog.current_schema()::text";
 
 /// The tables whose changes give the catalogue another revision.
-pub(super) const REVISED: [&str; 3] = ["tracked", "epoch", "gap"];
+pub(super) const REVISED: [&str; 5] = ["tracked", "epoch", "gap", "removal", "hold"];
 
 /// Reads every tracked table.
 pub fn tracked(dialect: &dyn Dialect) -> String {
@@ -54,9 +54,124 @@ pub fn gaps(dialect: &dyn Dialect, table: Option<i64>) -> String {
     )
 }
 
-/// The number for the next tracked table.
+/// Reads what was removed of all tables, oldest first.
+pub fn removals(dialect: &dyn Dialect) -> String {
+    format!(
+        "SELECT id, table_id, table_name, what, {}, rule, records, recorded_by, reason, {}, {} FROM {} ORDER BY id",
+        dialect.micros("until_date"),
+        dialect.micros("began"),
+        dialect.micros("ended"),
+        dialect.catalog_table("removal"),
+    )
+}
+
+/// Reads the holds of all tables, oldest first.
+pub fn holds(dialect: &dyn Dialect) -> String {
+    format!(
+        "SELECT id, table_id, \"key\", reason, placed_by, {}, lifted_by, {} FROM {} ORDER BY id",
+        dialect.micros("placed"),
+        dialect.micros("lifted"),
+        dialect.catalog_table("hold"),
+    )
+}
+
+/// The number for the next removal.
+pub fn next_removal(dialect: &dyn Dialect) -> String {
+    format!("SELECT coalesce(max(id), 0) + 1 FROM {}", dialect.catalog_table("removal"))
+}
+
+/// What is to be written of a removal before anything goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Removing<'a> {
+    /// Its number.
+    pub id: i64,
+    /// What removes: `prune`, `dedupe`, …
+    pub what: &'a str,
+    /// The rule it goes by, in words.
+    pub rule: Option<&'a str>,
+    /// Who asked for it.
+    pub by: Option<&'a str>,
+    /// Why.
+    pub reason: Option<&'a str>,
+}
+
+/// Enters a removal.
+pub fn insert_removal(dialect: &dyn Dialect, layout: &Layout, removing: &Removing<'_>) -> String {
+    let text = |text: Option<&str>| text.map_or_else(|| "NULL".to_owned(), literal);
+    let clock = dialect.clock();
+    format!(
+        "INSERT INTO {} (id, table_id, table_name, what, rule, records, recorded_by, reason, began, ended)\nVALUES ({}, {}, {}, {}, {}, 0, {}, {}, {clock}, {clock})",
+        dialect.catalog_table("removal"),
+        removing.id,
+        layout.id,
+        literal(&layout.table.to_string()),
+        literal(removing.what),
+        text(removing.rule),
+        text(removing.by),
+        text(removing.reason),
+    )
+}
+
+/// Opens a removal: until it is [closed](close_removal), and within this transaction only, records of its table can be changed
+/// and deleted. `until` is up to where the history is then not whole.
+pub fn open_removal(dialect: &dyn Dialect, id: i64, until: Option<Moment>) -> String {
+    let until = until.map(|until| dialect.moment(until));
+    let until = until.map(|until| {
+        format!(", until_date = CASE WHEN until_date > {until} THEN until_date ELSE {until} END")
+    });
+    format!(
+        "UPDATE {} SET open_in = {}{} WHERE id = {id}",
+        dialect.catalog_table("removal"),
+        dialect.opened_in(),
+        until.unwrap_or_default()
+    )
+}
+
+/// Closes a removal, by which so many records more are gone.
+pub fn close_removal(dialect: &dyn Dialect, id: i64, records: u64) -> String {
+    format!(
+        "UPDATE {} SET open_in = NULL, records = records + {records}, ended = {} WHERE id = {id}",
+        dialect.catalog_table("removal"),
+        dialect.clock()
+    )
+}
+
+/// Enters a hold: of a row, by its key as JSON, or of the whole table.
+pub fn insert_hold(
+    dialect: &dyn Dialect,
+    table: i64,
+    key: Option<&str>,
+    reason: &str,
+    by: Option<&str>,
+) -> String {
+    let text = |text: Option<&str>| text.map_or_else(|| "NULL".to_owned(), literal);
+    let hold = dialect.catalog_table("hold");
+    format!(
+        "INSERT INTO {hold} (id, table_id, \"key\", reason, placed_by, placed)\nSELECT coalesce(max(id), 0) + 1, {table}, {}, {}, {}, {} FROM {hold}",
+        text(key),
+        literal(reason),
+        text(by),
+        dialect.clock()
+    )
+}
+
+/// Lifts a hold.
+pub fn lift_hold(dialect: &dyn Dialect, id: i64, by: Option<&str>) -> String {
+    format!(
+        "UPDATE {} SET lifted = {}, lifted_by = {} WHERE id = {id} AND lifted IS NULL",
+        dialect.catalog_table("hold"),
+        dialect.clock(),
+        by.map_or_else(|| "NULL".to_owned(), literal)
+    )
+}
+
+/// The number for the next tracked table: one that was never another's, of which something is still told.
 pub fn next_id(dialect: &dyn Dialect) -> String {
-    format!("SELECT coalesce(max(id), 0) + 1 FROM {}", dialect.catalog_table("tracked"))
+    format!(
+        "SELECT coalesce(max(id), 0) + 1 FROM (SELECT id FROM {} UNION ALL SELECT table_id FROM {}) AS known",
+        dialect.catalog_table("tracked"),
+        dialect.catalog_table("removal")
+    )
 }
 
 /// Enters a tracked table. `since` is SQL: a literal or the database's clock.
@@ -145,7 +260,7 @@ pub fn close_gaps(dialect: &dyn Dialect, table: i64, to: &str) -> String {
 
 /// Removes every trace of a table from the catalogue.
 pub fn forget(dialect: &dyn Dialect, id: i64) -> Vec<String> {
-    [("gap", "table_id"), ("epoch", "table_id"), ("tracked", "id")]
+    [("gap", "table_id"), ("epoch", "table_id"), ("hold", "table_id"), ("tracked", "id")]
         .map(|(table, column)| format!("DELETE FROM {} WHERE {column} = {id}", dialect.catalog_table(table)))
         .to_vec()
 }

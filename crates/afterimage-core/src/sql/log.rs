@@ -4,6 +4,7 @@
 //! look at their values; *records at* those positions come with the values they changed, old and new. The exact rule
 //! about values is [`Needle`]'s, applied to what the second step gives; so the first may find too much, never too little.
 
+use crate::Database;
 use crate::layout::{Field, Layout};
 use crate::name::literal;
 use crate::query::{Query, Wanted};
@@ -66,6 +67,9 @@ pub(super) trait Spelling {
     /// Whether a record belongs to one of these transactions.
     fn of_transaction(&self, transactions: &[&str]) -> String;
 
+    /// And that an alias' record belongs to none of these, to be added to a condition.
+    fn not_of(&self, alias: &str, transactions: &[String]) -> String;
+
     /// Whether the key of a record is this one.
     fn key_is(&self, layout: &Layout, key: &[Value]) -> String;
 
@@ -117,6 +121,15 @@ pub(super) trait Spelling {
             col("h", &field.history),
             col("d", &field.history)
         )
+    }
+}
+
+/// How a database spells it.
+pub(super) fn spelling(database: Database) -> &'static dyn Spelling {
+    match database {
+        Database::Postgres => super::postgres::SPELLING,
+        Database::Sqlite => super::sqlite::SPELLING,
+        Database::MariaDb => super::mariadb::SPELLING,
     }
 }
 

@@ -5,7 +5,7 @@
 use std::fmt::Debug;
 
 use crate::layout::{Field, Layout};
-use crate::name::TableName;
+use crate::name::{Quoted, TableName};
 use crate::query::Query;
 use crate::schema::{Column, Table};
 use crate::sql::log::{Part, Position, Source};
@@ -20,6 +20,7 @@ pub mod log;
 pub mod mariadb;
 pub mod postgres;
 mod restore;
+pub mod retention;
 mod scoped;
 pub mod sizes;
 pub mod sqlite;
@@ -83,6 +84,31 @@ pub enum Rows<'a> {
     Beyond(Bound),
 }
 
+/// Which records may be the first of their row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum First {
+    /// Creations, since there is a baseline.
+    Creation,
+    /// Also others of up to a moment: what came before them was removed.
+    AnyUntil(Moment),
+    /// Any.
+    Any,
+}
+
+impl First {
+    /// The condition on a record that has none before it, by which it cannot be the first; to be followed by others, of
+    /// which any may hold.
+    fn cannot_be(self, dialect: &dyn Dialect) -> String {
+        match self {
+            Self::Creation => "history_before IS NULL OR ".to_owned(),
+            Self::AnyUntil(moment) => {
+                format!("history_before IS NULL AND history_date > {} OR ", dialect.moment(moment))
+            }
+            Self::Any => String::new(),
+        }
+    }
+}
+
 /// A state to be written back.
 #[derive(Debug, Clone)]
 pub struct WriteBack<'a> {
@@ -134,6 +160,14 @@ pub trait Dialect: Debug + Send + Sync {
 
     /// Opens a transaction of the engine's own that writes, or one that only reads and sees one moment.
     fn open(&self, writes: bool) -> String;
+
+    /// The same for one that removes records, or changes some: it must not keep writers waiting.
+    fn open_to_remove(&self) -> String {
+        self.open(true)
+    }
+
+    /// What says that a removal is open in this transaction, and in no other.
+    fn opened_in(&self) -> &'static str;
 
     /// Creates the history table with its indexes and guards.
     fn create_history(&self, layout: &Layout) -> Script;
@@ -290,9 +324,8 @@ pub trait Dialect: Debug + Send + Sync {
     /// word for each word of the mask, and 1 where the row is live, 1 where it is recorded.
     fn differences(&self, layout: &Layout, sparse: bool) -> String;
 
-    /// Records that do not follow one another: the key's columns, `history_id`, and what is wrong. Without a baseline a
-    /// row's first record may be of any kind.
-    fn broken_sequences(&self, layout: &Layout, from_baseline: bool) -> String;
+    /// Records that do not follow one another: the key's columns, `history_id`, and what is wrong.
+    fn broken_sequences(&self, layout: &Layout, first: First) -> String;
 
     /// Writes a record for every difference between the records and the live table; dated at the beginning of the
     /// newest epoch, where the same transaction began it: were they any later, an as-of in between would show the
@@ -303,6 +336,22 @@ pub trait Dialect: Debug + Send + Sync {
     fn count(&self, table: &TableName) -> String {
         format!("SELECT count(*) FROM {}", table.quoted())
     }
+}
+
+/// The row that a full record holds, under the columns' names of that layout, typed: what was deleted, say.
+pub fn recorded(dialect: &dyn Dialect, layout: &Layout, position: Position) -> String {
+    let columns: Vec<String> = layout
+        .fields
+        .iter()
+        .map(|field| format!("{} AS {}", expression::col("h", &field.history), Quoted::new(&field.name)))
+        .collect();
+    format!(
+        "SELECT {} FROM {} AS h WHERE h.history_date = {} AND h.history_id = {}",
+        columns.join(", "),
+        layout.history.quoted(),
+        dialect.moment(position.0),
+        position.1
+    )
 }
 
 /// Refuses what cannot be the number of a transaction, since it goes into SQL as it is.

@@ -73,6 +73,17 @@ pub(super) fn beyond(alias: &str, bound: Bound) -> String {
     }
 }
 
+/// And of none of these transactions, to be added to a condition.
+pub(super) fn not_of(alias: &str, transactions: &[String]) -> String {
+    if transactions.is_empty() {
+        return String::new();
+    }
+    format!(
+        " AND ({alias}.history_scope IS NULL OR {alias}.history_scope NOT IN (SELECT w.id FROM afterimage_scope AS w WHERE w.tx IN ({})))",
+        transactions.join(", ")
+    )
+}
+
 /// Whether a record of alias `h` is a departure, which is told by its arrival.
 pub(super) fn departs(layout: &Layout) -> String {
     format!(

@@ -1,16 +1,17 @@
 //! Records as entries of the log.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use afterimage_core::matching::{Changed, Matcher, Seen};
 use afterimage_core::record::{Epoch, epoch_at};
 use afterimage_core::sql::log::Position;
+use afterimage_core::sql::{First, retention};
 use afterimage_core::{Action, Field, FieldChange, Value, layout};
 
 use super::LogEntry;
 use super::source::LogSource;
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{Row, Session};
+use crate::session::{Cell, Row, Session};
 use crate::versions;
 
 /// An entry, with its values by field.
@@ -71,16 +72,36 @@ pub(super) async fn entries(
         if positions.is_empty() {
             continue;
         }
+        let begins = first_of_their_row(session, source, &positions).await?;
         let sql = session.dialect().records_at(&source.source()?, &positions);
         for row in session.ask(&sql).await.map_err(|error| error.on(&source.entry.table))? {
-            let seen = entry(row, source)?;
+            let seen = entry(row, source, &begins)?;
             entries.insert((part, seen.entry.header.id), seen);
         }
     }
     Ok(entries)
 }
 
-fn entry(mut row: Row, source: &LogSource) -> Result<SeenEntry> {
+/// Of these records, those before which no record of their row is left, where that is not how all rows begin.
+async fn first_of_their_row(
+    session: &mut Session,
+    source: &LogSource,
+    positions: &[Position],
+) -> Result<HashSet<i64>> {
+    let may_begin: Vec<Position> = match source.entry.first() {
+        First::Creation => Vec::new(),
+        First::AnyUntil(horizon) => positions.iter().filter(|(date, _)| *date <= horizon).copied().collect(),
+        First::Any => positions.to_vec(),
+    };
+    if may_begin.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let sql = retention::first_of_their_row(session.dialect(), source.layout()?, &may_begin);
+    let rows = session.ask(&sql).await.map_err(|error| error.on(&source.entry.table))?;
+    Ok(rows.iter().filter_map(|row| row.first().and_then(Cell::int)).collect())
+}
+
+fn entry(mut row: Row, source: &LogSource, begins: &HashSet<i64>) -> Result<SeenEntry> {
     let layout = source.layout()?;
     let olds = row.split_off(row.len() - source.fields.len());
     let record = versions::record(row, layout, &source.fields)?;
@@ -91,6 +112,12 @@ fn entry(mut row: Row, source: &LogSource) -> Result<SeenEntry> {
     let olds: Vec<Value> =
         source.fields.iter().zip(olds).map(|(field, cell)| versions::value(field, cell)).collect();
     let moved = header.action == Action::Create && header.old_key.is_some();
+    // What was before it, no record tells.
+    let unknown = match header.action {
+        Action::Update => begins.contains(&header.id),
+        // Of a departure that is left, at least the key would be there.
+        _ => moved && olds.iter().all(Value::is_null),
+    };
     let mut changes = Vec::new();
     let mut places = Vec::new();
     for field in &epoch.layout.fields {
@@ -101,6 +128,7 @@ fn entry(mut row: Row, source: &LogSource) -> Result<SeenEntry> {
         let (old, new) = match header.action {
             Action::Delete => (record.values[place].clone(), Value::Null),
             Action::Create if !moved => (Value::Null, record.values[place].clone()),
+            _ if unknown => (Value::Unknown, record.values[place].clone()),
             _ => (olds[place].clone(), record.values[place].clone()),
         };
         let same = old == new && (moved || old.is_null());

@@ -154,7 +154,8 @@ pub(super) fn gaps(sources: &[LogSource], query: &Query) -> Vec<(TableName, Gap)
     sources
         .iter()
         .flat_map(|source| {
-            source.entry.gaps.iter().filter(|gap| concerns(gap)).map(|gap| (source.seen.clone(), gap.clone()))
+            let gaps = source.entry.gaps.iter().cloned().chain(source.entry.removed());
+            gaps.filter(concerns).map(|gap| (source.seen.clone(), gap))
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use afterimage_core::sql::{AsOf, Bound, Rows, WriteBack};
+use afterimage_core::sql::{self, AsOf, Bound, Rows, WriteBack};
 use afterimage_core::{Action, Column, Field, Keeping, Layout, Table, TableName, Value, Version, suggest};
 
 use super::row::Stale;
@@ -126,6 +126,10 @@ impl Row {
     /// The version's state as a query, typed.
     fn state(&self, session: &Session, target: &Version) -> Result<String> {
         let layout = self.layout_of(target)?;
+        if target.header.action == Action::Delete {
+            let position = (target.header.date, target.header.id);
+            return Ok(sql::recorded(session.dialect(), layout, position));
+        }
         let keys = [key_of(layout, &target.row)];
         Ok(session.dialect().as_of(&AsOf {
             layout,

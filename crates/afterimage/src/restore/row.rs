@@ -181,12 +181,8 @@ impl Afterimage {
                     ),
                 ));
             }
-            let Some(last) = last.cloned() else {
-                return Err(seen.refuse(
-                    ErrorKind::Unknowable,
-                    "its history begins with its deletion: there is no version to restore".to_owned(),
-                ));
-            };
+            // Where nothing else is left of the row, its deletion still says what it was.
+            let last = last.cloned().unwrap_or_else(|| deletion.clone());
             tx.enter(&naming(json!({
                 "version": last.number,
                 "history_id": last.header.id,

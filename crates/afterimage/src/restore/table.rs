@@ -107,7 +107,7 @@ impl RevertTable {
                 let entry = catalog::find(session, &self.table).await?;
                 as_of::may_filter(session, &entry)?;
                 let point = as_of::resolve(session, &entry, &self.to).await?;
-                as_of::answerable(&entry, point.bound, None)?;
+                as_of::answerable(&entry, point.bound)?;
                 let (state, _) =
                     as_of::state_sql(session.dialect(), &entry, &point, &Wanted::filtered(Some(filter)))?;
                 let sql = format!("SELECT count(*) FROM (\n{state}\n) AS s");
@@ -122,7 +122,7 @@ impl RevertTable {
             let entry = catalog::find(session, &self.table).await?;
             let table = writable(session, &entry).await?;
             let point = as_of::resolve(session, &entry, &self.to).await?;
-            as_of::answerable(&entry, point.bound, None)?;
+            as_of::answerable(&entry, point.bound)?;
             let since = since(&point)?;
             let then = as_of::layout_at(&entry, point.bound)?;
             if self.fields.is_empty() {

@@ -212,8 +212,12 @@ async fn moves(session: &mut Session, entry: &Entry, id: &str) -> Result<Vec<(Ve
     query.transactions.wanted.push(id.to_owned());
     let mut moves = Vec::new();
     let mut lost: Option<(Field, String)> = None;
+    let mut removed = false;
     let masked: Vec<&Field> = layout.fields.iter().filter(|field| field.keeping == Keeping::Masked).collect();
     log::each(session, &LogQuery::from(query), |record: LogEntry| {
+        removed |= record.changes.iter().any(|change| change.old == Value::Unknown)
+            || (record.header.action == Action::Delete || record.header.old_key.is_some())
+                && entry.horizon() >= Some(record.header.date);
         if let Some(old) = &record.header.old_key
             && let Ok(from) = key::values(layout, old)
         {
@@ -231,6 +235,13 @@ async fn moves(session: &mut Session, entry: &Entry, id: &str) -> Result<Vec<(Ve
         true
     })
     .await?;
+    if removed {
+        return Err(Error::new(
+            ErrorKind::Unknowable,
+            "what its rows were before that transaction was pruned: it cannot be undone any more",
+        )
+        .on(&entry.table));
+    }
     if let Some((field, key)) = lost {
         let otherwise = format!(
             "the transaction changed it in the row {key}: revert its rows one by one, with chosen fields"

@@ -31,6 +31,7 @@ mod regressions;
 mod related;
 mod restore;
 mod resync;
+mod retention;
 mod round_trips;
 mod schema_changes;
 mod sight;

@@ -26,7 +26,7 @@ async fn as_of(world: &World, table: &str, at: i64, start: Start) -> Outcome<Sna
     Ok(Snapshot { columns: state.columns, rows: state.rows })
 }
 
-async fn shows(world: &World, at: i64, expected: &[Snapshot], why: &str) -> Outcome {
+pub async fn shows(world: &World, at: i64, expected: &[Snapshot], why: &str) -> Outcome {
     for (table, expected) in expected.iter().enumerate() {
         for twin in TRACKED {
             let name = world.schema.name(table, twin);
@@ -88,15 +88,20 @@ async fn paged(world: &World, table: &str, at: i64) -> Outcome<Vec<Vec<Value>>> 
 
 /// Law 8: at no record's date is there a part of a transaction.
 pub async fn undivided(world: &mut World) -> Outcome {
-    let start = world.commits[0].at.as_micros();
+    undivided_from(world, world.commits[0].at.as_micros() + 1).await
+}
+
+/// The same, of dates from a moment on.
+pub async fn undivided_from(world: &mut World, from: i64) -> Outcome {
+    let from = from.max(world.commits[0].at.as_micros() + 1);
     let mut dates: Vec<i64> =
         world.commits.iter().flat_map(|commit| &commit.added).map(|record| record.date).collect();
-    dates.retain(|date| *date > start);
+    dates.retain(|date| *date >= from);
     dates.sort_unstable();
     dates.dedup();
     for date in dates {
         // One microsecond before a record is a moment too.
-        for at in [date - 1, date] {
+        for at in [date - 1, date].into_iter().filter(|at| *at >= from) {
             let ended = |n: &usize| world.commits[*n].added.iter().all(|record| record.date <= at);
             let began = |n: &usize| world.commits[*n].added.iter().any(|record| record.date <= at);
             let open = (0..world.commits.len()).find(|n| began(n) && !ended(n));

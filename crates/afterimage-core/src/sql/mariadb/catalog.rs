@@ -49,7 +49,7 @@ fn tables() -> Script {
     let tables = vec![
         table("setting", &[format!("name {NAME} PRIMARY KEY"), format!("value {TEXT}")]),
         "INSERT IGNORE INTO afterimage_setting (name, value)
-VALUES ('version', '1'), ('incarnation', REPLACE(UUID(), '-', '')), ('revision', UUID()), ('explicit_time', 'refused'), ('skip', 'refused')"
+VALUES ('version', '2'), ('incarnation', REPLACE(UUID(), '-', '')), ('revision', UUID()), ('explicit_time', 'refused'), ('skip', 'refused')"
             .to_owned(),
         table(
             "tracked",
@@ -106,6 +106,39 @@ VALUES ('version', '1'), ('incarnation', REPLACE(UUID(), '-', '')), ('revision',
                 "KEY tx (tx)".to_owned(),
             ],
         ),
+        // What left the histories, by whose wish: records cannot go without it.
+        table(
+            "removal",
+            &[
+                "id BIGINT PRIMARY KEY".to_owned(),
+                "table_id BIGINT NOT NULL".to_owned(),
+                format!("table_name {NAME} NOT NULL"),
+                format!("what {NAME} NOT NULL"),
+                "until_date BIGINT".to_owned(),
+                format!("rule {TEXT}"),
+                "records BIGINT NOT NULL".to_owned(),
+                format!("recorded_by {TEXT}"),
+                format!("reason {TEXT}"),
+                "began BIGINT NOT NULL".to_owned(),
+                "ended BIGINT NOT NULL".to_owned(),
+                "open_in BIGINT UNSIGNED".to_owned(),
+                "KEY open_in (open_in)".to_owned(),
+            ],
+        ),
+        table(
+            "hold",
+            &[
+                "id BIGINT PRIMARY KEY".to_owned(),
+                "table_id BIGINT NOT NULL".to_owned(),
+                format!("\"key\" {TEXT}"),
+                format!("reason {TEXT} NOT NULL"),
+                format!("placed_by {TEXT}"),
+                "placed BIGINT NOT NULL".to_owned(),
+                format!("lifted_by {TEXT}"),
+                "lifted BIGINT".to_owned(),
+            ],
+        ),
+        "UPDATE afterimage_setting SET value = '2' WHERE name = 'version' AND value = '1'".to_owned(),
         table("writer", &[format!("name {NAME} PRIMARY KEY"), "scope BIGINT NOT NULL".to_owned()]),
         table(
             "session",
@@ -334,7 +367,9 @@ IF OLD.last_date IS NOT NULL OR NEW.id <> OLD.id OR NOT (NEW.tx <=> OLD.tx) OR N
 END IF"
             .to_owned(),
         "CREATE OR REPLACE TRIGGER afterimage_scope_delete BEFORE DELETE ON afterimage_scope FOR EACH ROW
-SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'afterimage: a context that records refer to cannot be deleted'"
+IF NOT EXISTS (SELECT 1 FROM afterimage_removal AS r WHERE r.open_in = CONNECTION_ID()) THEN
+  SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'afterimage: a context that records refer to cannot be deleted';
+END IF"
             .to_owned(),
     ]
 }

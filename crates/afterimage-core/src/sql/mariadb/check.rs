@@ -7,8 +7,8 @@ use super::read::{WORKED_OUT_ONCE, replay};
 use super::{NEXT, full_row, insert_into, kept, keys_are_equal, values_differ};
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::Quoted;
-use crate::sql::Script;
 use crate::sql::expression::{balanced, col, full_mask};
+use crate::sql::{First, Script};
 
 /// `r.key` is `t.key` by the stored image.
 fn joined(layout: &Layout) -> String {
@@ -62,8 +62,8 @@ SELECT {recorded_keys}, {nothing}, 0, 1 FROM (
     )
 }
 
-pub(super) fn broken_sequences(layout: &Layout, from_baseline: bool) -> String {
-    let begins = if from_baseline { "history_before IS NULL OR " } else { "" };
+pub(super) fn broken_sequences(layout: &Layout, first: First) -> String {
+    let begins = first.cannot_be(&super::MariaDb);
     let key = layout.key_fields().map(|field| col("h", &field.history)).collect::<Vec<_>>().join(", ");
     let names = layout
         .key_fields()
@@ -81,7 +81,7 @@ pub(super) fn broken_sequences(layout: &Layout, from_baseline: bool) -> String {
     WHEN history_type IN ('~', '-') AND ({begins}history_before = '-') THEN 'changed or deleted while it was not there'
     WHEN history_id_before > history_id THEN 'dated before an earlier record'
   END AS history_problem
-  FROM (SELECT {key}, h.history_id, h.history_type,
+  FROM (SELECT {key}, h.history_id, h.history_date, h.history_type,
       LAG(h.history_type) OVER w AS history_before, LAG(h.history_id) OVER w AS history_id_before
     FROM {} AS h WINDOW w AS (PARTITION BY {key} ORDER BY h.history_date, h.history_id)) AS followed
 ) AS judged

@@ -15,6 +15,8 @@ use crate::value::Value;
 
 struct MariaDb;
 
+pub(in crate::sql) const SPELLING: &dyn Spelling = &MariaDb;
+
 impl Spelling for MariaDb {
     fn at(&self, moment: Moment) -> String {
         moment.as_micros().to_string()
@@ -45,6 +47,10 @@ impl Spelling for MariaDb {
     fn of_transaction(&self, transactions: &[&str]) -> String {
         let each: Vec<String> = transactions.iter().map(|id| of_tx("h", id)).collect();
         if each.is_empty() { "FALSE".to_owned() } else { format!("({})", each.join(" OR ")) }
+    }
+
+    fn not_of(&self, alias: &str, transactions: &[String]) -> String {
+        scoped::not_of(alias, transactions)
     }
 
     fn key_is(&self, layout: &Layout, key: &[Value]) -> String {

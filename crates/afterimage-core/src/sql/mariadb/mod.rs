@@ -24,10 +24,12 @@ use crate::query::Query;
 use crate::schema::{Column, Table};
 use crate::sql::expression::col;
 use crate::sql::log::{Part, Position, Source};
-use crate::sql::{AsOf, Bound, Dialect, Rows, Script, WriteBack, check_tx, scoped};
+use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx, scoped};
 use crate::time::Moment;
 use crate::value::Value;
 use crate::{Context, Database, Result};
+
+pub(super) use log::SPELLING;
 
 /// The SQL of MariaDB.
 #[derive(Debug)]
@@ -85,6 +87,15 @@ impl Dialect for MariaDb {
     fn open(&self, writes: bool) -> String {
         if writes { "START TRANSACTION" } else { "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY" }
             .to_owned()
+    }
+
+    fn open_to_remove(&self) -> String {
+        // So that what a statement reads is not locked: neither for writers, nor against what they wrote meanwhile.
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; START TRANSACTION".to_owned()
+    }
+
+    fn opened_in(&self) -> &'static str {
+        "CONNECTION_ID()"
     }
 
     fn create_history(&self, layout: &Layout) -> Script {
@@ -275,8 +286,8 @@ impl Dialect for MariaDb {
         check::differences(layout, sparse)
     }
 
-    fn broken_sequences(&self, layout: &Layout, from_baseline: bool) -> String {
-        check::broken_sequences(layout, from_baseline)
+    fn broken_sequences(&self, layout: &Layout, first: First) -> String {
+        check::broken_sequences(layout, first)
     }
 
     fn resync(&self, layout: &Layout, sparse: bool, new_epoch: bool) -> Script {

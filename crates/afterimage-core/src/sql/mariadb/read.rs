@@ -140,12 +140,7 @@ fn condition(as_of: &AsOf<'_>) -> String {
         condition.push_str(" AND ");
         condition.push_str(&among);
     }
-    if !unfinished.is_empty() {
-        condition.push_str(&format!(
-            " AND (h.history_scope IS NULL OR h.history_scope NOT IN (SELECT w.id FROM afterimage_scope AS w WHERE w.tx IN ({})))",
-            unfinished.join(", ")
-        ));
-    }
+    condition.push_str(&scoped::not_of("h", unfinished));
     condition
 }
 

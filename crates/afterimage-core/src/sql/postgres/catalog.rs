@@ -14,7 +14,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION afterimage.revised()"
     script
 }
 
-const STATEMENTS: [&str; 17] = [
+const STATEMENTS: [&str; 20] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "CREATE SEQUENCE IF NOT EXISTS afterimage.history_id",
     "CREATE TABLE IF NOT EXISTS afterimage.setting (
@@ -22,7 +22,7 @@ const STATEMENTS: [&str; 17] = [
   value text
 )",
     "INSERT INTO afterimage.setting (name, value)
-VALUES ('version', '1'), ('incarnation', gen_random_uuid()::text), ('revision', gen_random_uuid()::text)
+VALUES ('version', '2'), ('incarnation', gen_random_uuid()::text), ('revision', gen_random_uuid()::text)
 ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS afterimage.tracked (
   id bigint PRIMARY KEY,
@@ -49,6 +49,32 @@ ON CONFLICT DO NOTHING",
   cause text NOT NULL,
   recorded_by text
 )",
+    // What left the histories, by whose wish: records cannot go without it.
+    "CREATE TABLE IF NOT EXISTS afterimage.removal (
+  id bigint PRIMARY KEY,
+  table_id bigint NOT NULL,
+  table_name text NOT NULL,
+  what text NOT NULL,
+  until_date timestamptz,
+  rule text,
+  records bigint NOT NULL,
+  recorded_by text,
+  reason text,
+  began timestamptz NOT NULL,
+  ended timestamptz NOT NULL,
+  open_in bigint
+)",
+    "CREATE TABLE IF NOT EXISTS afterimage.hold (
+  id bigint PRIMARY KEY,
+  table_id bigint NOT NULL,
+  key text,
+  reason text NOT NULL,
+  placed_by text,
+  placed timestamptz NOT NULL,
+  lifted_by text,
+  lifted timestamptz
+)",
+    "UPDATE afterimage.setting SET value = '2' WHERE name = 'version' AND value = '1'",
     // Who may execute this may date records by hand. Nothing calls it: it is the right.
     "CREATE OR REPLACE FUNCTION afterimage.explicit_time() RETURNS void
 LANGUAGE sql AS ''",
@@ -94,9 +120,18 @@ BEGIN
   RETURN true;
 END $$",
     "REVOKE EXECUTE ON FUNCTION afterimage.skips(jsonb, bigint, timestamptz, text) FROM PUBLIC",
+    // It looks at the catalogue, which is not for everybody to see. Whoever entered a removal in this very transaction may
+    // change and delete records of that table.
     "CREATE OR REPLACE FUNCTION afterimage.append_only() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+  IF TG_OP OPERATOR(pg_catalog.<>) 'TRUNCATE' AND EXISTS (
+    SELECT FROM afterimage.removal AS r JOIN afterimage.tracked AS t ON t.id OPERATOR(pg_catalog.=) r.table_id
+    WHERE r.open_in OPERATOR(pg_catalog.=) (pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text::pg_catalog.int8)
+      AND t.schema_name OPERATOR(pg_catalog.=) TG_TABLE_SCHEMA::pg_catalog.text AND t.history_name OPERATOR(pg_catalog.=) TG_TABLE_NAME::pg_catalog.text
+  ) THEN
+    RETURN NULL;
+  END IF;
   RAISE insufficient_privilege USING MESSAGE = 'afterimage: records of ' OPERATOR(pg_catalog.||) TG_RELID::pg_catalog.regclass::pg_catalog.text OPERATOR(pg_catalog.||) ' cannot be changed or deleted';
 END $$",
     // Whoever remembers what the catalogue said sees that it says something else now.

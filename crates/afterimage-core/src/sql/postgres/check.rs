@@ -6,8 +6,8 @@ use super::live;
 use super::read::replay;
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::Quoted;
-use crate::sql::Script;
 use crate::sql::expression::{balanced, col, fields_by_word, full_mask};
+use crate::sql::{First, Script};
 
 fn field_differs(field: &Field) -> String {
     let (live, recorded) = (col("t", &field.name), col("r", &field.name));
@@ -75,8 +75,8 @@ WHERE t.history_present IS NULL OR r.history_present IS NULL OR {}",
 
 /// Where the key is deferrable, two rows may share it until their transaction ends, so that one is created while the
 /// other is there.
-pub(super) fn broken_sequences(layout: &Layout, from_baseline: bool) -> String {
-    let begins = if from_baseline { "history_before IS NULL OR " } else { "" };
+pub(super) fn broken_sequences(layout: &Layout, first: First) -> String {
+    let begins = first.cannot_be(&super::Postgres);
     let alone = if layout.shared_key { "false AND " } else { "" };
     let key = Quoted::list(layout.key_fields().map(|field| field.history.as_str()));
     let shown: Vec<String> =
@@ -88,7 +88,7 @@ pub(super) fn broken_sequences(layout: &Layout, from_baseline: bool) -> String {
     WHEN history_type IN ('~', '-') AND ({begins}history_before = '-') THEN 'changed or deleted while it was not there'
     WHEN history_id_before > history_id AND NOT history_baseline THEN 'dated before an earlier record'
   END AS history_problem
-  FROM (SELECT {key}, history_id, history_type, lag(history_type) OVER w AS history_before, lag(history_id) OVER w AS history_id_before,
+  FROM (SELECT {key}, history_id, history_date, history_type, lag(history_type) OVER w AS history_before, lag(history_id) OVER w AS history_id_before,
       row_number() OVER w = 2 AND lag(history_type) OVER w = '+' AS history_baseline
     FROM {} WINDOW w AS (PARTITION BY {key} ORDER BY history_date, history_id)) AS s
 ) AS p

@@ -13,6 +13,8 @@ use crate::value::{Shown, Value};
 
 struct Postgres;
 
+pub(in crate::sql) const SPELLING: &dyn Spelling = &Postgres;
+
 impl Spelling for Postgres {
     fn at(&self, moment: Moment) -> String {
         super::Postgres.moment(moment)
@@ -42,6 +44,10 @@ impl Spelling for Postgres {
         }
         let ids: Vec<String> = transactions.iter().map(|id| format!("{id}::bigint")).collect();
         format!("h.history_tx IN ({})", ids.join(", "))
+    }
+
+    fn not_of(&self, alias: &str, transactions: &[String]) -> String {
+        super::read::not_of(alias, transactions)
     }
 
     fn key_is(&self, layout: &Layout, key: &[Value]) -> String {

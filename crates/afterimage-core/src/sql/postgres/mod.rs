@@ -20,13 +20,14 @@ use crate::name::{TableName, literal};
 use crate::query::Query;
 use crate::schema::{Column, Table};
 use crate::sql::log::{Part, Position, Source};
-use crate::sql::{AsOf, Bound, Dialect, Rows, Script, WriteBack, check_tx};
+use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx};
 use crate::time::Moment;
 use crate::value::Value;
 use crate::{Context, Database, Result};
 
 pub use capture::functions;
 pub use history::{baseline_columns, baseline_source, interrupted, late};
+pub(super) use log::SPELLING;
 pub use trigger::{Level, Trigger, level, triggers};
 
 /// The SQL of PostgreSQL.
@@ -72,6 +73,10 @@ impl Dialect for Postgres {
         format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY; {SESSION}; SET LOCAL jit = off; SET LOCAL work_mem = '64MB'"
         )
+    }
+
+    fn opened_in(&self) -> &'static str {
+        "pg_catalog.pg_current_xact_id()::text::bigint"
     }
 
     fn create_history(&self, layout: &Layout) -> Script {
@@ -270,8 +275,8 @@ impl Dialect for Postgres {
         check::differences(layout, sparse)
     }
 
-    fn broken_sequences(&self, layout: &Layout, from_baseline: bool) -> String {
-        check::broken_sequences(layout, from_baseline)
+    fn broken_sequences(&self, layout: &Layout, first: First) -> String {
+        check::broken_sequences(layout, first)
     }
 
     fn resync(&self, layout: &Layout, sparse: bool, new_epoch: bool) -> Script {

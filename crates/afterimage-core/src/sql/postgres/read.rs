@@ -198,11 +198,17 @@ fn condition(as_of: &AsOf<'_>) -> String {
         condition.push_str(" AND ");
         condition.push_str(&among);
     }
-    if !unfinished.is_empty() {
-        let list: Vec<String> = unfinished.iter().map(|tx| format!("{}::bigint", literal(tx))).collect();
-        condition.push_str(&format!(" AND h.history_tx NOT IN ({})", list.join(", ")));
-    }
+    condition.push_str(&not_of("h", unfinished));
     condition
+}
+
+/// And of none of these transactions.
+pub(super) fn not_of(alias: &str, transactions: &[String]) -> String {
+    if transactions.is_empty() {
+        return String::new();
+    }
+    let list: Vec<String> = transactions.iter().map(|tx| format!("{}::bigint", literal(tx))).collect();
+    format!(" AND {alias}.history_tx NOT IN ({})", list.join(", "))
 }
 
 /// The creations less the deletions until then: the key's index tells both, and the order does not matter.

@@ -26,13 +26,13 @@ pub(super) fn create() -> Script {
     script
 }
 
-const TABLES: [&str; 8] = [
+const TABLES: [&str; 11] = [
     "CREATE TABLE IF NOT EXISTS afterimage_setting (
   name TEXT PRIMARY KEY NOT NULL,
   value TEXT
 )",
     "INSERT OR IGNORE INTO afterimage_setting (name, value)
-VALUES ('version', '1'), ('incarnation', lower(hex(randomblob(16)))), ('revision', lower(hex(randomblob(16)))), ('explicit_time', 'refused'), ('skip', 'refused')",
+VALUES ('version', '2'), ('incarnation', lower(hex(randomblob(16)))), ('revision', lower(hex(randomblob(16)))), ('explicit_time', 'refused'), ('skip', 'refused')",
     "CREATE TABLE IF NOT EXISTS afterimage_tracked (
   id INTEGER PRIMARY KEY,
   schema_name TEXT,
@@ -73,6 +73,33 @@ VALUES ('version', '1'), ('incarnation', lower(hex(randomblob(16)))), ('revision
     "CREATE TABLE IF NOT EXISTS afterimage_never (
   id INTEGER PRIMARY KEY CHECK (0)
 )",
+    // What left the histories, by whose wish: records cannot go without it, and while it is open no transaction can be
+    // committed, wherever foreign keys are on.
+    "CREATE TABLE IF NOT EXISTS afterimage_removal (
+  id INTEGER PRIMARY KEY,
+  table_id INTEGER NOT NULL,
+  table_name TEXT NOT NULL,
+  what TEXT NOT NULL,
+  until_date INTEGER,
+  rule TEXT,
+  records INTEGER NOT NULL,
+  recorded_by TEXT,
+  reason TEXT,
+  began INTEGER NOT NULL,
+  ended INTEGER NOT NULL,
+  open_in INTEGER REFERENCES afterimage_never DEFERRABLE INITIALLY DEFERRED
+)",
+    "CREATE TABLE IF NOT EXISTS afterimage_hold (
+  id INTEGER PRIMARY KEY,
+  table_id INTEGER NOT NULL,
+  key TEXT,
+  reason TEXT NOT NULL,
+  placed_by TEXT,
+  placed INTEGER NOT NULL,
+  lifted_by TEXT,
+  lifted INTEGER
+)",
+    "UPDATE afterimage_setting SET value = '2' WHERE name = 'version' AND value = '1'",
     "CREATE TABLE IF NOT EXISTS afterimage_state (
   one INTEGER PRIMARY KEY CHECK (one = 1),
   history_id INTEGER NOT NULL,
@@ -86,7 +113,8 @@ VALUES ('version', '1'), ('incarnation', lower(hex(randomblob(16)))), ('revision
 )",
 ];
 
-const GUARDS: [&str; 4] = [
+const GUARDS: [&str; 6] = [
+    "CREATE INDEX IF NOT EXISTS afterimage_removal_open ON afterimage_removal (table_id) WHERE open_in IS NOT NULL",
     "CREATE INDEX IF NOT EXISTS afterimage_scope_lasting ON afterimage_scope (last_date) WHERE last_date > began",
     "CREATE TRIGGER IF NOT EXISTS afterimage_scope_update BEFORE UPDATE ON afterimage_scope
 WHEN OLD.last_date IS NOT NULL OR NEW.id IS NOT OLD.id OR NEW.tx IS NOT OLD.tx OR NEW.actor IS NOT OLD.actor
@@ -99,8 +127,11 @@ WHEN EXISTS (SELECT 1 FROM afterimage_scope AS c WHERE c.id = NEW.id)
 BEGIN
   SELECT RAISE(ABORT, 'afterimage: a context cannot be changed once it is written');
 END",
+    // An earlier one knew of no removal.
+    "DROP TRIGGER IF EXISTS afterimage_scope_delete",
     "CREATE TRIGGER IF NOT EXISTS afterimage_scope_delete BEFORE DELETE ON afterimage_scope
 WHEN (SELECT history_id FROM afterimage_state) >= OLD.first_id
+  AND NOT EXISTS (SELECT 1 FROM afterimage_removal AS r WHERE r.open_in IS NOT NULL)
 BEGIN
   SELECT RAISE(ABORT, 'afterimage: a context that records refer to cannot be deleted');
 END",

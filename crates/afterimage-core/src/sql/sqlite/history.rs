@@ -47,9 +47,11 @@ pub(super) fn guards(layout: &Layout) -> Script {
             format!("DROP TRIGGER IF EXISTS {name}"),
             format!(
                 "CREATE TRIGGER {name} BEFORE {event} ON {table}
+WHEN NOT EXISTS (SELECT 1 FROM afterimage_removal AS r WHERE r.table_id = {} AND r.open_in IS NOT NULL)
 BEGIN
   SELECT RAISE(ABORT, 'afterimage: {message}');
-END"
+END",
+                layout.id
             ),
         ]
     };

@@ -13,6 +13,8 @@ use crate::value::{Shown, Value};
 
 struct Sqlite;
 
+pub(in crate::sql) const SPELLING: &dyn Spelling = &Sqlite;
+
 impl Spelling for Sqlite {
     fn at(&self, moment: Moment) -> String {
         moment.as_micros().to_string()
@@ -46,6 +48,10 @@ impl Spelling for Sqlite {
             })
             .collect();
         if each.is_empty() { "0".to_owned() } else { format!("({})", each.join(" OR ")) }
+    }
+
+    fn not_of(&self, alias: &str, transactions: &[String]) -> String {
+        scoped::not_of(alias, transactions)
     }
 
     fn key_is(&self, layout: &Layout, key: &[Value]) -> String {

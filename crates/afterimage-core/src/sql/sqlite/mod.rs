@@ -24,13 +24,14 @@ use crate::query::Query;
 use crate::schema::{Column, Table};
 use crate::sql::expression::col;
 use crate::sql::log::{Part, Position, Source};
-use crate::sql::{AsOf, Bound, Dialect, Rows, Script, WriteBack, check_tx, scoped};
+use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx, scoped};
 use crate::time::Moment;
 use crate::value::Value;
 use crate::{Context, Database, Result};
 
 pub use baseline::{Batch, batch, set_numbers_aside};
 pub use catalog::{CONTEXT_IS_SET, SET_CONTEXT, context};
+pub(super) use log::SPELLING;
 
 /// The SQL of SQLite.
 #[derive(Debug)]
@@ -83,6 +84,10 @@ impl Dialect for Sqlite {
 
     fn open(&self, writes: bool) -> String {
         if writes { "BEGIN IMMEDIATE" } else { "BEGIN" }.to_owned()
+    }
+
+    fn opened_in(&self) -> &'static str {
+        "1"
     }
 
     fn create_history(&self, layout: &Layout) -> Script {
@@ -273,8 +278,8 @@ impl Dialect for Sqlite {
         check::differences(layout, sparse)
     }
 
-    fn broken_sequences(&self, layout: &Layout, from_baseline: bool) -> String {
-        check::broken_sequences(layout, from_baseline)
+    fn broken_sequences(&self, layout: &Layout, first: First) -> String {
+        check::broken_sequences(layout, first)
     }
 
     fn resync(&self, layout: &Layout, sparse: bool, _new_epoch: bool) -> Script {

@@ -135,12 +135,7 @@ fn condition(as_of: &AsOf<'_>) -> String {
         condition.push_str(" AND ");
         condition.push_str(&among);
     }
-    if !unfinished.is_empty() {
-        condition.push_str(&format!(
-            " AND (h.history_scope IS NULL OR h.history_scope NOT IN (SELECT id FROM afterimage_scope WHERE tx IN ({})))",
-            unfinished.join(", ")
-        ));
-    }
+    condition.push_str(&scoped::not_of("h", unfinished));
     condition
 }
 

@@ -1,0 +1,221 @@
+//! What may go of a history, and how it goes.
+//!
+//! Records go oldest first. Whatever has gone, the oldest one of a row that is left holds the whole row, so that the rest
+//! follows from it.
+
+use super::log::{self, Position, Source};
+use super::{Bound, Dialect};
+use crate::layout::{FULL_BIT, Layout, word_column};
+use crate::name::Quoted;
+use crate::sql::expression::{col, mask_names};
+use crate::value::Value;
+use crate::{Cut, Database};
+
+/// Which records of a history may go.
+#[derive(Debug, Clone, Copy)]
+pub struct Doomed<'a> {
+    /// The history.
+    pub layout: &'a Layout,
+    /// Up to where.
+    pub cut: Cut,
+    /// Transactions that had not ended at the cut: what was current before them has to stay.
+    pub unfinished: &'a [String],
+    /// Rows of which nothing may go, each by its key, in the key's order.
+    pub held: &'a [Vec<Value>],
+}
+
+/// A condition on the records of alias `h`.
+fn may_go(dialect: &dyn Dialect, doomed: &Doomed<'_>) -> String {
+    let spelling = log::spelling(dialect.database());
+    let Doomed { layout, cut, unfinished, held } = doomed;
+    let history = layout.history.quoted();
+    let same = spelling.same_row(layout, "x", "h");
+    let newer = spelling.newer();
+    let order = "ORDER BY x.history_date, x.history_id LIMIT 1";
+    let mut terms = Vec::new();
+    if let Some(moment) = cut.moment {
+        let bound = Bound::Time(moment);
+        terms.push(dialect.within("h", bound));
+        // As a look-up for each: asked at once, all would be sorted for every batch.
+        terms.push(format!(
+            "(SELECT 1 FROM {history} AS x WHERE {same} AND {newer} AND {}{} {order}) IS NOT NULL",
+            dialect.within("x", bound),
+            spelling.not_of("x", unfinished),
+        ));
+    }
+    if let Some(versions) = cut.versions {
+        terms.push(format!(
+            "(SELECT 1 FROM {history} AS x WHERE {same} AND {newer} {order} OFFSET {}) IS NOT NULL",
+            versions.max(1) - 1
+        ));
+    }
+    if terms.is_empty() {
+        terms.push("1 = 0".to_owned());
+    }
+    terms.extend(held.iter().map(|key| format!("NOT ({})", spelling.key_is(layout, key))));
+    terms.join("\n  AND ")
+}
+
+/// The next records that may go, oldest first, after a position: of each its date in microseconds and its number; the same of
+/// the one that follows it along its row, and 1 where that holds the whole row.
+pub fn next(dialect: &dyn Dialect, doomed: &Doomed<'_>, after: Option<Position>, limit: i64) -> String {
+    let spelling = log::spelling(dialect.database());
+    let history = doomed.layout.history.quoted();
+    let after = after
+        .map(|(date, id)| format!("{} AND ", dialect.beyond("h", Bound::Position(date, id))))
+        .unwrap_or_default();
+    let following = |what: &str| {
+        format!(
+            "(SELECT {what} FROM {history} AS x WHERE {} AND {} ORDER BY x.history_date, x.history_id LIMIT 1)",
+            spelling.same_row(doomed.layout, "x", "h"),
+            spelling.newer()
+        )
+    };
+    format!(
+        "SELECT {}, h.history_id, {}, {}, {}\nFROM {history} AS h\nWHERE {after}{}\nORDER BY h.history_date, h.history_id LIMIT {limit}",
+        dialect.micros("h.history_date"),
+        following(&dialect.micros("x.history_date")),
+        following("x.history_id"),
+        following(&format!("x.{} & {}", word_column(0), 1_i64 << FULL_BIT)),
+        may_go(dialect, doomed),
+    )
+}
+
+/// One row: how many records may go, and the dates of the oldest and of the newest of them, in microseconds.
+pub fn amount(dialect: &dyn Dialect, doomed: &Doomed<'_>) -> String {
+    format!(
+        "SELECT count(*), {}, {} FROM {} AS h WHERE {}",
+        dialect.micros("min(h.history_date)"),
+        dialect.micros("max(h.history_date)"),
+        doomed.layout.history.quoted(),
+        may_go(dialect, doomed),
+    )
+}
+
+/// The records of a history at these positions.
+fn at(dialect: &dyn Dialect, alias: &str, positions: &[Position]) -> String {
+    let list = |each: &dyn Fn(&Position) -> String| positions.iter().map(each).collect::<Vec<_>>().join(", ");
+    match dialect.database() {
+        Database::Postgres => format!(
+            "({alias}history_date, {alias}history_id) IN (VALUES {})",
+            list(&|(date, id)| format!("({}, {id}::bigint)", dialect.moment(*date)))
+        ),
+        // A number names a record there.
+        Database::Sqlite | Database::MariaDb => {
+            format!("{alias}history_id IN ({})", list(&|(_, id)| id.to_string()))
+        }
+    }
+}
+
+/// Makes records hold the whole row, which those before them will not tell any more.
+pub fn fill(dialect: &dyn Dialect, source: &Source<'_>, positions: &[Position]) -> String {
+    let spelling = log::spelling(dialect.database());
+    let layout = source.layout;
+    let mut set: Vec<String> = source
+        .fields
+        .iter()
+        .filter(|field| !layout.is_key(field))
+        .map(|field| {
+            format!(
+                "{} = CASE WHEN {} THEN {} ELSE {} END",
+                Quoted::new(&field.history),
+                mask_names("h", field),
+                col("h", &field.history),
+                spelling.before(source, field)
+            )
+        })
+        .collect();
+    // Last: MariaDB gives what comes after it the new value.
+    set.push(format!("{word} = h.{word} | {}", 1_i64 << FULL_BIT, word = word_column(0)));
+    format!(
+        "UPDATE {} AS h SET\n  {}\nWHERE {}",
+        layout.history.quoted(),
+        set.join(",\n  "),
+        at(dialect, "h.", positions)
+    )
+}
+
+/// Removes the records at these positions.
+pub fn remove(dialect: &dyn Dialect, layout: &Layout, positions: &[Position]) -> String {
+    format!("DELETE FROM {} WHERE {}", layout.history.quoted(), at(dialect, "", positions))
+}
+
+/// Until when the transactions lasted that wrote these records, in microseconds.
+pub fn ended(
+    dialect: &dyn Dialect,
+    histories: &[&Layout],
+    layout: &Layout,
+    positions: &[Position],
+) -> String {
+    let own = layout.history.quoted();
+    let there = at(dialect, "h.", positions);
+    match dialect.database() {
+        Database::Postgres => {
+            let each: Vec<String> = histories
+                .iter()
+                .map(|history| {
+                    format!(
+                        "SELECT max(x.history_date) AS last FROM {} AS x WHERE x.history_tx IN (SELECT history_tx FROM w) AND x.history_date >= (SELECT min(history_date) FROM w)",
+                        history.history.quoted()
+                    )
+                })
+                .collect();
+            format!(
+                "WITH w AS MATERIALIZED (SELECT h.history_tx, h.history_date FROM {own} AS h WHERE {there})\nSELECT {} FROM ({}) AS x",
+                dialect.micros("max(last)"),
+                each.join(" UNION ALL ")
+            )
+        }
+        Database::Sqlite | Database::MariaDb => format!(
+            "SELECT max(coalesce(t.last_date, h.history_date)) FROM {own} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope LEFT JOIN afterimage_scope AS t ON t.id = c.tx WHERE {there}"
+        ),
+    }
+}
+
+/// Of these records, the numbers of those that are the first of their row.
+pub fn first_of_their_row(dialect: &dyn Dialect, layout: &Layout, positions: &[Position]) -> String {
+    let spelling = log::spelling(dialect.database());
+    let history = layout.history.quoted();
+    format!(
+        "SELECT h.history_id FROM {history} AS h WHERE {} AND NOT EXISTS (SELECT 1 FROM {history} AS x WHERE {} AND (x.history_date, x.history_id) < (h.history_date, h.history_id))",
+        at(dialect, "h.", positions),
+        spelling.same_row(layout, "x", "h"),
+    )
+}
+
+/// Removes contexts that ended before a moment and to which no record refers any more; nothing where records keep their own.
+pub fn forget_contexts(
+    dialect: &dyn Dialect,
+    histories: &[&Layout],
+    before: crate::Moment,
+    limit: i64,
+) -> Option<String> {
+    let refers = |condition: &str| {
+        let each: Vec<String> = histories
+            .iter()
+            .map(|layout| {
+                format!(" AND NOT EXISTS (SELECT 1 FROM {} AS h WHERE {condition})", layout.history.quoted())
+            })
+            .collect();
+        each.concat()
+    };
+    let before = before.as_micros();
+    // A transaction's first context, which has the same number, tells when it ended.
+    let ended = |condition: &str| {
+        format!(
+            "SELECT c.id FROM afterimage_scope AS t JOIN afterimage_scope AS c ON c.tx = t.id WHERE t.tx = t.id AND t.last_date < {before}{} ORDER BY c.id LIMIT {limit}",
+            refers(condition)
+        )
+    };
+    match dialect.database() {
+        Database::Postgres => None,
+        Database::Sqlite => Some(format!(
+            "DELETE FROM afterimage_scope WHERE id IN ({})",
+            ended("h.history_id BETWEEN t.first_id AND t.last_id AND h.history_scope = c.id")
+        )),
+        Database::MariaDb => Some(format!(
+            "DELETE FROM afterimage_scope WHERE id IN (SELECT id FROM ({}) AS gone)",
+            ended("h.history_date BETWEEN t.began AND t.last_date AND h.history_scope = c.id")
+        )),
+    }
+}

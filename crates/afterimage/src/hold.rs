@@ -1,0 +1,106 @@
+//! Holds: what keeps records from being removed.
+
+use afterimage_core::sql::catalog as sql;
+use afterimage_core::{Context, TableName};
+
+use crate::catalog::{self, Hold, Removal};
+use crate::database::Afterimage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::introspect;
+use crate::key;
+
+impl Afterimage {
+    /// Places a legal hold on a table, or on one row of it: as long as it is in force, no record of it is removed or redacted,
+    /// whatever its retention says. `context` says who places it and, as its reason, why. Gives the number by which it is
+    /// [lifted](Self::lift_hold).
+    ///
+    /// A row is held by its key: were that to change, hold it under the other key too.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] where no reason is given, or where the key is none of the table's.
+    pub async fn hold(&self, table: &str, key: Option<&str>, context: &Context) -> Result<i64> {
+        self.sees_all()?;
+        let reason = said(context, "reason").ok_or_else(|| {
+            Error::new(ErrorKind::InvalidInput, "a hold needs a reason, by which others know why it is there")
+        })?;
+        let by = said(context, "actor");
+        self.writing(async |session| {
+            catalog::ensure(session).await?;
+            let entry = catalog::find(session, table).await?;
+            let layout = entry.layout()?;
+            let key = match key {
+                Some(text) => Some(json(layout.key.iter().zip(key::values(layout, text)?))),
+                None => None,
+            };
+            let dialect = session.dialect();
+            session.run_all(&dialect.tick()).await?;
+            session.run(&sql::insert_hold(dialect, entry.id, key.as_deref(), &reason, by.as_deref())).await?;
+            let last = format!("SELECT max(id) FROM {}", dialect.catalog_table("hold"));
+            Ok(session.int(&last, &[]).await?.unwrap_or_default())
+        })
+        .await
+    }
+
+    /// Lifts a hold, by its number.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] where there is none of that number in force.
+    pub async fn lift_hold(&self, id: i64, context: &Context) -> Result<()> {
+        self.sees_all()?;
+        let by = said(context, "actor");
+        self.writing(async |session| {
+            catalog::ensure(session).await?;
+            let dialect = session.dialect();
+            session.run_all(&dialect.tick()).await?;
+            match session.run(&sql::lift_hold(dialect, id, by.as_deref())).await? {
+                0 => Err(Error::new(ErrorKind::NotFound, format!("there is no hold {id} in force"))),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// All holds that were ever placed on tables that are tracked, oldest first.
+    pub async fn holds(&self) -> Result<Vec<(TableName, Hold)>> {
+        self.reading(async |session| {
+            let mut all = Vec::new();
+            for entry in catalog::entries(session).await? {
+                let table = introspect::seen(session, &entry.table).await?;
+                all.extend(entry.holds.iter().map(|hold| (table.clone(), hold.clone())));
+            }
+            all.sort_by_key(|(_, hold)| hold.id);
+            Ok(all)
+        })
+        .await
+    }
+
+    /// Everything that was ever removed from the histories, oldest first.
+    pub async fn removals(&self) -> Result<Vec<Removal>> {
+        self.sees_all()?;
+        self.reading(catalog::removals).await
+    }
+
+    /// Refuses a handle that is [seen through](Self::seen_through) somebody's eyes.
+    pub(crate) fn sees_all(&self) -> Result<()> {
+        match self.eyes.are_somebodys() {
+            false => Ok(()),
+            true => Err(Error::new(
+                ErrorKind::Forbidden,
+                "what is kept, and for how long, is for whoever may see everything",
+            )),
+        }
+    }
+}
+
+/// What a context says, as text.
+pub(crate) fn said(context: &Context, key: &str) -> Option<String> {
+    context.get(key).and_then(|value| value.as_str()).map(ToOwned::to_owned)
+}
+
+fn json<'a>(key: impl Iterator<Item = (&'a String, afterimage_core::Value)>) -> String {
+    let map: serde_json::Map<String, serde_json::Value> =
+        key.map(|(name, value)| (name.clone(), serde_json::to_value(&value).unwrap_or_default())).collect();
+    serde_json::Value::Object(map).to_string()
+}

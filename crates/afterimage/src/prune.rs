@@ -1,0 +1,463 @@
+//! Retention: which records may go, and letting them go.
+
+use afterimage_core::record::all_fields;
+use afterimage_core::sql::Bound;
+use afterimage_core::sql::catalog::{self as sql, Removing};
+use afterimage_core::sql::log::{Position, Source};
+use afterimage_core::sql::retention::{self, Doomed};
+use afterimage_core::{Context, Cut, Layout, Moment, Retention, TableName, Value};
+use serde::Serialize;
+
+use crate::catalog::{self, Entry};
+use crate::database::Afterimage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::hold::said;
+use crate::session::{Cell, Row, Session};
+use crate::{health, introspect, key, migrate};
+
+/// Records that go by one transaction, at first; the next takes as many as a moment allows.
+const FIRST_BATCH: i64 = 500;
+
+/// At most so many.
+const LARGEST_BATCH: i64 = 5_000;
+
+/// Which records are to go.
+///
+/// ```
+/// # use afterimage::{Afterimage, Context, Prune, Retention, Tracking};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
+/// # sqlx::query("CREATE TABLE orders (id INTEGER PRIMARY KEY, total NUMERIC)").execute(&pool).await?;
+/// # let audit = Afterimage::from_sqlite(pool.clone());
+/// audit.track("orders", Tracking::new().keep(Retention::versions(20))).await?;
+/// let pruned = audit.prune(&Prune::new(), &Context::actor("keeper").reason("as declared")).await?;
+/// assert_eq!(pruned[0].records, 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Prune {
+    tables: Vec<String>,
+    keep: Option<Retention>,
+    dry_run: bool,
+}
+
+impl Prune {
+    /// What may go of every table that says how long its records are kept.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Of these tables only.
+    #[must_use]
+    pub fn tables<S: Into<String>>(mut self, tables: impl IntoIterator<Item = S>) -> Self {
+        self.tables = tables.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// By this rule, whatever the tables themselves say.
+    #[must_use]
+    pub fn keep(mut self, retention: Retention) -> Self {
+        self.keep = Some(retention);
+        self
+    }
+
+    /// Says what would go, and lets nothing go.
+    #[must_use]
+    pub fn dry_run(mut self, yes: bool) -> Self {
+        self.dry_run = yes;
+        self
+    }
+}
+
+/// What went of one table, or would go.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Pruned {
+    /// The table.
+    #[serde(serialize_with = "as_text")]
+    pub table: TableName,
+    /// What is kept.
+    #[serde(serialize_with = "as_text")]
+    pub keep: Retention,
+    /// How many records went, or would go.
+    pub records: u64,
+    /// Up to where the history is not whole any more, if anything went.
+    #[serde(serialize_with = "as_optional_text")]
+    pub until: Option<Moment>,
+    /// Why nothing may go: the table is under a hold, or it is kept until some day.
+    pub kept_by: Option<String>,
+    /// How many rows are under a hold.
+    pub rows_held: usize,
+}
+
+fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn as_optional_text<S: serde::Serializer>(value: &Option<Moment>, serializer: S) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// How far [`prune_with`](Afterimage::prune_with) has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruning {
+    /// The table.
+    pub table: TableName,
+    /// Records that went by now.
+    pub done: u64,
+    /// How many there were to go when it began.
+    pub total: u64,
+}
+
+impl Afterimage {
+    /// Says how long the records of a table are kept, from now on: what [`prune`](Self::prune) goes by. Nothing goes by this
+    /// alone.
+    pub async fn set_retention(&self, table: &str, retention: Option<Retention>) -> Result<()> {
+        self.writing(async |session| {
+            catalog::ensure(session).await?;
+            let entry = catalog::find(session, table).await?;
+            let mut tracking = entry.tracking.clone();
+            tracking.retention = retention;
+            session
+                .run(&sql::update_tracked(session.dialect(), entry.id, &entry.table, &tracking))
+                .await
+                .map(drop)
+        })
+        .await
+    }
+
+    /// Lets the records go that no retention keeps: oldest first, in batches that each take a moment, so that writers hardly
+    /// wait. What went, by which rule and by whose wish is recorded ([`removals`](Self::removals)).
+    ///
+    /// Every time that is not before the cut can still be asked for: the version that was current then stays, as does every
+    /// row's last record. Of a time before it, answers say that its records were pruned.
+    ///
+    /// Killed at any point, nothing is lost that was to stay, and the next run goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] where a table is named that does not say how long its records are kept;
+    /// [`ErrorKind::Drifted`] where the guards of a history are not those of this version: migrate first.
+    pub async fn prune(&self, request: &Prune, context: &Context) -> Result<Vec<Pruned>> {
+        self.prune_with(request, context, &mut |_| {}).await
+    }
+
+    /// The same, and tells `progress` how it gets on.
+    pub async fn prune_with(
+        &self,
+        request: &Prune,
+        context: &Context,
+        progress: &mut (dyn FnMut(Pruning) + Send),
+    ) -> Result<Vec<Pruned>> {
+        self.sees_all()?;
+        let now = Moment::now();
+        let mut all = Vec::new();
+        let chosen = self.reading(async |session| {
+            let chosen = match request.tables.is_empty() {
+                true => catalog::entries(session).await?,
+                false => migrate::chosen(session, &request.tables).await?,
+            };
+            Ok(chosen)
+        });
+        for entry in chosen.await? {
+            let Some(keep) = request.keep.clone().or_else(|| entry.tracking.retention.clone()) else {
+                if request.tables.is_empty() {
+                    continue;
+                }
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    "nothing says how long its records are kept, so all of them are",
+                )
+                .on(&entry.table));
+            };
+            let run = Run { audit: self, id: entry.id, keep, now, context };
+            let one = match request.dry_run {
+                true => run.look().await,
+                false => run.prune(progress).await,
+            };
+            match one {
+                Ok(one) => all.push(one),
+                Err(error) => {
+                    let error = error.on(&entry.table);
+                    return Err(all.iter().fold(error, |error, done: &Pruned| {
+                        error.after(format!("pruned {} records of {}", done.records, done.table))
+                    }));
+                }
+            }
+        }
+        Ok(all)
+    }
+}
+
+/// One table that is pruned.
+struct Run<'a> {
+    audit: &'a Afterimage,
+    id: i64,
+    keep: Retention,
+    now: Moment,
+    context: &'a Context,
+}
+
+/// What may go of a table, as one session sees it.
+struct Doom {
+    entry: std::sync::Arc<Entry>,
+    cut: Cut,
+    unfinished: Vec<String>,
+    held: Vec<Vec<Value>>,
+}
+
+/// The next records to go.
+struct Batch {
+    doom: Doom,
+    gone: Vec<Position>,
+    /// The oldest that are left of their rows, and do not hold the whole row.
+    to_fill: Vec<Position>,
+    /// Until when the history is not whole, once these are gone.
+    until: Option<Moment>,
+}
+
+impl Run<'_> {
+    /// What may go; or why nothing may.
+    async fn doom(&self, session: &mut Session) -> Result<(Pruned, Option<Doom>)> {
+        let all = catalog::entries(session).await?;
+        let entry = all.iter().find(|entry| entry.id == self.id).cloned();
+        let entry = entry.ok_or_else(|| Error::new(ErrorKind::NotFound, "it was untracked meanwhile"))?;
+        let mut pruned = Pruned {
+            table: introspect::seen(session, &entry.table).await?,
+            keep: self.keep.clone(),
+            records: 0,
+            until: None,
+            kept_by: None,
+            rows_held: 0,
+        };
+        let layout = entry.layout()?;
+        let mut held = Vec::new();
+        for hold in entry.holds.iter().filter(|hold| hold.lifted.is_none()) {
+            match &hold.key {
+                None => pruned.kept_by = Some(format!("it is under a hold: {}", hold.reason)),
+                Some(key) => held.push(key::values(layout, key)?),
+            }
+        }
+        pruned.rows_held = held.len();
+        let cut = self.keep.cut(self.now)?;
+        if pruned.kept_by.is_none() && cut.is_none() {
+            pruned.kept_by = Some(format!("it is kept {}", self.keep));
+        }
+        let (None, Some(cut)) = (&pruned.kept_by, cut) else { return Ok((pruned, None)) };
+        let unfinished = match cut.moment {
+            Some(moment) => {
+                let histories: Vec<&Layout> = all.iter().filter_map(|entry| entry.layout().ok()).collect();
+                let rows =
+                    session.ask(&session.dialect().unfinished(&histories, Bound::Time(moment))).await?;
+                rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect()
+            }
+            None => Vec::new(),
+        };
+        Ok((pruned, Some(Doom { entry, cut, unfinished, held })))
+    }
+
+    async fn look(&self) -> Result<Pruned> {
+        self.audit
+            .reading(async |session| {
+                let (mut pruned, doom) = self.doom(session).await?;
+                if let Some(doom) = doom {
+                    let (records, _) = doom.amount(session).await?;
+                    pruned.records = records;
+                    if records > 0 {
+                        pruned.until = doom.cut.moment;
+                    }
+                }
+                Ok(pruned)
+            })
+            .await
+    }
+
+    async fn prune(&self, progress: &mut (dyn FnMut(Pruning) + Send)) -> Result<Pruned> {
+        let (mut pruned, total) = self
+            .audit
+            .reading(async |session| {
+                let (pruned, doom) = self.doom(session).await?;
+                let Some(doom) = doom else { return Ok((pruned, 0)) };
+                let (total, _) = doom.amount(session).await?;
+                if total > 0 {
+                    doom.guarded(session).await?;
+                }
+                Ok((pruned, total))
+            })
+            .await?;
+        let mut removal = None;
+        let mut after = None;
+        let mut size = FIRST_BATCH;
+        // What there was to go when it began: a cut by versions moves on as the table is written.
+        while pruned.records < total {
+            let batch = self.audit.reading(async |session| self.next(session, after, size).await).await?;
+            let Some(batch) = batch else { break };
+            let begun = std::time::Instant::now();
+            let gone =
+                self.audit.removing(async |session| self.let_go(session, &batch, &mut removal).await).await?;
+            pruned.records += gone;
+            pruned.until = pruned.until.max(batch.until);
+            after = batch.gone.last().copied();
+            progress(Pruning { table: pruned.table.clone(), done: pruned.records, total });
+            size = crate::baseline::next_batch(size, begun.elapsed()).min(LARGEST_BATCH);
+        }
+        if let (Some(removal), Some(until)) = (removal, pruned.until) {
+            self.forget_contexts(removal, until).await?;
+        }
+        Ok(pruned)
+    }
+
+    /// The next batch: what is in it may go whatever happens meanwhile, but for a hold.
+    async fn next(
+        &self,
+        session: &mut Session,
+        after: Option<Position>,
+        limit: i64,
+    ) -> Result<Option<Batch>> {
+        let (_, doom) = self.doom(session).await?;
+        let Some(doom) = doom else { return Ok(None) };
+        let dialect = session.dialect();
+        let rows = session.ask(&retention::next(dialect, &doom.doomed()?, after, limit)).await?;
+        let int = |row: &Row, at: usize| row.get(at).and_then(Cell::int);
+        let position = |row: &Row, at: usize| Some((Moment::from_micros(int(row, at)?), int(row, at + 1)?));
+        let gone: Vec<Position> = rows.iter().filter_map(|row| position(row, 0)).collect();
+        if gone.is_empty() {
+            return Ok(None);
+        }
+        let goes = |position: &Position| gone.binary_search(position).is_ok();
+        let left: Vec<(Position, bool)> = rows
+            .iter()
+            .filter_map(|row| Some((position(row, 2)?, int(row, 4) == Some(1))))
+            .filter(|(position, _)| !goes(position))
+            .collect();
+        let until = match doom.cut.moment {
+            Some(moment) => Some(moment),
+            None => {
+                let all = catalog::entries(session).await?;
+                let histories: Vec<&Layout> = all.iter().filter_map(|entry| entry.layout().ok()).collect();
+                let left: Vec<Position> = left.iter().map(|(position, _)| *position).collect();
+                let sql = retention::ended(dialect, &histories, doom.entry.layout()?, &left);
+                let row = session.ask_row(&sql).await?;
+                let ended = row.as_ref().and_then(|row| int(row, 0)).map(Moment::from_micros);
+                ended.max(left.iter().map(|(date, _)| *date).max())
+            }
+        };
+        let mut to_fill: Vec<Position> =
+            left.into_iter().filter(|(_, full)| !full).map(|(position, _)| position).collect();
+        to_fill.sort_unstable();
+        to_fill.dedup();
+        Ok(Some(Batch { doom, gone, to_fill, until }))
+    }
+
+    /// Lets a batch go, in one transaction with the record of it.
+    async fn let_go(&self, session: &mut Session, batch: &Batch, removal: &mut Option<i64>) -> Result<u64> {
+        catalog::ensure(session).await?;
+        // Somebody may have placed a hold, or changed the table.
+        let (_, doom) = self.doom(session).await?;
+        let same = doom
+            .is_some_and(|now| now.held == batch.doom.held && now.entry.epochs == batch.doom.entry.epochs);
+        if !same {
+            return Err(Error::new(
+                ErrorKind::Busy,
+                "a hold was placed, or its columns changed, while it was pruned: prune it again",
+            ));
+        }
+        let (dialect, entry) = (session.dialect(), &batch.doom.entry);
+        let layout = entry.layout()?;
+        session.run_all(&dialect.tick()).await?;
+        let rule = self.keep.to_string();
+        let id = enter(session, layout, "prune", Some(&rule), self.context, *removal).await?;
+        session.run(&sql::open_removal(dialect, id, batch.until)).await?;
+        if !batch.to_fill.is_empty() {
+            let fields = all_fields(&entry.epochs);
+            let source = Source { layout, fields: &fields, sparse: true };
+            session.run(&retention::fill(dialect, &source, &batch.to_fill)).await?;
+        }
+        let gone = session.run(&retention::remove(dialect, layout, &batch.gone)).await?;
+        session.run(&sql::close_removal(dialect, id, gone)).await?;
+        *removal = Some(id);
+        Ok(gone)
+    }
+
+    /// Where contexts stand beside the records, those go to which none refers any more.
+    async fn forget_contexts(&self, removal: i64, until: Moment) -> Result<()> {
+        loop {
+            let gone = self
+                .audit
+                .removing(async |session| {
+                    catalog::alone(session).await?;
+                    let all = catalog::entries(session).await?;
+                    let histories: Vec<&Layout> =
+                        all.iter().filter_map(|entry| entry.layout().ok()).collect();
+                    let dialect = session.dialect();
+                    let forget = retention::forget_contexts(dialect, &histories, until, LARGEST_BATCH);
+                    let Some(forget) = forget else { return Ok(0) };
+                    session.run(&sql::open_removal(dialect, removal, None)).await?;
+                    let gone = session.run(&forget).await?;
+                    session.run(&sql::close_removal(dialect, removal, 0)).await?;
+                    Ok(gone)
+                })
+                .await?;
+            if gone == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The number of a removal that is entered, or was by an earlier batch of the same run.
+pub(crate) async fn enter(
+    session: &mut Session,
+    layout: &Layout,
+    what: &str,
+    rule: Option<&str>,
+    context: &Context,
+    earlier: Option<i64>,
+) -> Result<i64> {
+    if let Some(id) = earlier {
+        return Ok(id);
+    }
+    let dialect = session.dialect();
+    let id = session.int(&sql::next_removal(dialect), &[]).await?.unwrap_or(1);
+    let (by, reason) = (said(context, "actor"), said(context, "reason"));
+    let removing = Removing { id, what, rule, by: by.as_deref(), reason: reason.as_deref() };
+    session.run(&sql::insert_removal(dialect, layout, &removing)).await?;
+    Ok(id)
+}
+
+impl Doom {
+    fn doomed(&self) -> Result<Doomed<'_>> {
+        Ok(Doomed {
+            layout: self.entry.layout()?,
+            cut: self.cut,
+            unfinished: &self.unfinished,
+            held: &self.held,
+        })
+    }
+
+    async fn amount(&self, session: &mut Session) -> Result<(u64, Option<Moment>)> {
+        let row = session.ask_row(&retention::amount(session.dialect(), &self.doomed()?)).await?;
+        let int = |at: usize| row.as_ref().and_then(|row| row.get(at)).and_then(Cell::int);
+        Ok((int(0).unwrap_or_default().unsigned_abs(), int(2).map(Moment::from_micros)))
+    }
+
+    /// Refuses where what guards the records knows of no removal.
+    async fn guarded(&self, session: &mut Session) -> Result<()> {
+        let entry = &self.entry;
+        if entry.stage == catalog::Stage::Stopped {
+            return Ok(());
+        }
+        let table = migrate::find_today(session, entry).await?;
+        match health::faults(session, entry, &table).await?.first() {
+            Some(fault) => {
+                Err(Error::new(ErrorKind::Drifted, format!("{fault}: migrate it first")).on(&entry.table))
+            }
+            None => Ok(()),
+        }
+    }
+}
