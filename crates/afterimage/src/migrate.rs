@@ -257,7 +257,13 @@ pub(crate) async fn follow_in(
 ) -> Result<FollowedTable> {
     let faults = health::faults(session, entry, table).await?;
     let behind = !faults.is_empty() || stopped || entry.has_open_gap();
-    if !behind && *tracking == entry.tracking && renames.is_empty() {
+    // How long records are kept is nothing to their capture.
+    let captured = |tracking: &Tracking| Tracking { retention: None, ..tracking.clone() };
+    if !behind && captured(tracking) == captured(&entry.tracking) && renames.is_empty() {
+        if *tracking != entry.tracking {
+            let options = sql::update_tracked(session.dialect(), entry.id, &entry.table, tracking);
+            session.run(&options).await?;
+        }
         return Ok(FollowedTable {
             layout: entry.layout()?.clone(),
             changes: Vec::new(),

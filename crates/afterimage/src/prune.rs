@@ -16,10 +16,10 @@ use crate::session::{Cell, Row, Session};
 use crate::{health, introspect, key, migrate};
 
 /// Records that go by one transaction, at first; the next takes as many as a moment allows.
-const FIRST_BATCH: i64 = 500;
+pub(crate) const FIRST_BATCH: i64 = 500;
 
 /// At most so many.
-const LARGEST_BATCH: i64 = 5_000;
+pub(crate) const LARGEST_BATCH: i64 = 5_000;
 
 /// Which records are to go.
 ///
@@ -92,7 +92,10 @@ pub struct Pruned {
     pub rows_held: usize,
 }
 
-fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn as_text<T: std::fmt::Display, S: serde::Serializer>(
+    value: &T,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
@@ -235,14 +238,8 @@ impl Run<'_> {
             kept_by: None,
             rows_held: 0,
         };
-        let layout = entry.layout()?;
-        let mut held = Vec::new();
-        for hold in entry.holds.iter().filter(|hold| hold.lifted.is_none()) {
-            match &hold.key {
-                None => pruned.kept_by = Some(format!("it is under a hold: {}", hold.reason)),
-                Some(key) => held.push(key::values(layout, key)?),
-            }
-        }
+        let Held { table, rows: held } = Held::of(&entry)?;
+        pruned.kept_by = table;
         pruned.rows_held = held.len();
         let cut = self.keep.cut(self.now)?;
         if pruned.kept_by.is_none() && cut.is_none() {
@@ -285,7 +282,7 @@ impl Run<'_> {
                 let Some(doom) = doom else { return Ok((pruned, 0)) };
                 let (total, _) = doom.amount(session).await?;
                 if total > 0 {
-                    doom.guarded(session).await?;
+                    guarded(session, &doom.entry).await?;
                 }
                 Ok((pruned, total))
             })
@@ -445,19 +442,39 @@ impl Doom {
         let int = |at: usize| row.as_ref().and_then(|row| row.get(at)).and_then(Cell::int);
         Ok((int(0).unwrap_or_default().unsigned_abs(), int(2).map(Moment::from_micros)))
     }
+}
 
-    /// Refuses where what guards the records knows of no removal.
-    async fn guarded(&self, session: &mut Session) -> Result<()> {
-        let entry = &self.entry;
-        if entry.stage == catalog::Stage::Stopped {
-            return Ok(());
-        }
-        let table = migrate::find_today(session, entry).await?;
-        match health::faults(session, entry, &table).await?.first() {
-            Some(fault) => {
-                Err(Error::new(ErrorKind::Drifted, format!("{fault}: migrate it first")).on(&entry.table))
+/// What holds of a table keep.
+pub(crate) struct Held {
+    /// Why nothing of it may go.
+    pub(crate) table: Option<String>,
+    /// Rows of which nothing may go, each by its key, in the key's order.
+    pub(crate) rows: Vec<Vec<Value>>,
+}
+
+impl Held {
+    pub(crate) fn of(entry: &Entry) -> Result<Self> {
+        let mut held = Self { table: None, rows: Vec::new() };
+        for hold in entry.holds.iter().filter(|hold| hold.lifted.is_none()) {
+            match &hold.key {
+                None => held.table = Some(format!("it is under a hold: {}", hold.reason)),
+                Some(key) => held.rows.push(key::values(entry.layout()?, key)?),
             }
-            None => Ok(()),
         }
+        Ok(held)
+    }
+}
+
+/// Refuses where what guards the records knows of no removal.
+pub(crate) async fn guarded(session: &mut Session, entry: &Entry) -> Result<()> {
+    if entry.stage == catalog::Stage::Stopped {
+        return Ok(());
+    }
+    let table = migrate::find_today(session, entry).await?;
+    match health::faults(session, entry, &table).await?.first() {
+        Some(fault) => {
+            Err(Error::new(ErrorKind::Drifted, format!("{fault}: migrate it first")).on(&entry.table))
+        }
+        None => Ok(()),
     }
 }

@@ -17,6 +17,8 @@ use crate::verify::{self, Difference};
 #[derive(Debug, Clone)]
 pub struct Resync {
     table: String,
+    /// Only rows of which there is no record at all.
+    missing_only: bool,
 }
 
 /// What `resync` did.
@@ -31,7 +33,7 @@ pub struct Resynced {
 impl Resync {
     /// Looks at this table.
     pub fn new(table: impl Into<String>) -> Self {
-        Self { table: table.into() }
+        Self { table: table.into(), missing_only: false }
     }
 }
 
@@ -43,8 +45,27 @@ impl Afterimage {
     /// The table is locked against writers meanwhile.
     pub async fn resync(&self, request: &Resync, context: &Context) -> Result<Resynced> {
         let context = Context::new().with("observed", true).within(context);
-        let mut tx = self.begin_writing(&context).await?;
-        match run(&mut tx.session, &request.table).await {
+        self.resync_as(request, &context).await
+    }
+
+    /// Writes the baseline of rows that have no record: of a table that was tracked without one, or into which rows came while
+    /// it was not captured. From then on the table's times can be asked for; earlier ones, where its rows may have been others,
+    /// stay a gap. Gives how many rows got a record; called again, none does.
+    ///
+    /// The table is locked against writers meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Conflict`] where rows differ from the records that they have, which is for [`resync`](Self::resync) to mend.
+    pub async fn baseline(&self, table: &str, context: &Context) -> Result<u64> {
+        let context = Context::new().with("baseline", true).within(context);
+        let request = Resync { missing_only: true, ..Resync::new(table) };
+        Ok(self.resync_as(&request, &context).await?.records)
+    }
+
+    async fn resync_as(&self, request: &Resync, context: &Context) -> Result<Resynced> {
+        let mut tx = self.begin_writing(context).await?;
+        match run(&mut tx.session, request).await {
             Ok(done) => {
                 tx.commit().await?;
                 Ok(done)
@@ -57,11 +78,11 @@ impl Afterimage {
     }
 }
 
-async fn run(session: &mut Session, table: &str) -> Result<Resynced> {
+async fn run(session: &mut Session, request: &Resync) -> Result<Resynced> {
     if session.dialect().database() == Database::Postgres {
         session.run(postgres::SESSION).await?;
     }
-    let entry = catalog::find(session, table).await?;
+    let entry = catalog::find(session, &request.table).await?;
     let refuse = |kind, message: &str| Err(Error::new(kind, message).on(&entry.table));
     if entry.stage != Stage::Active {
         return refuse(ErrorKind::InvalidInput, "it is not tracked at present: track it again");
@@ -74,6 +95,10 @@ async fn run(session: &mut Session, table: &str) -> Result<Resynced> {
     let dialect = session.dialect();
     session.run_all(&dialect.tick()).await?;
     let verdict = verify::verify_one(session, &entry).await?;
+    let others = verdict.differences.iter().find(|other| !matches!(other, Difference::Unrecorded { .. }));
+    if let (true, Some(other)) = (request.missing_only, others) {
+        return refuse(ErrorKind::Conflict, &format!("{other}: resync it"));
+    }
     let mut gaps = Vec::new();
     if verdict.difference_count > verdict.differences.len() as u64 {
         // More than are told one by one: the whole table gets one gap, since nobody knows when it began to differ.

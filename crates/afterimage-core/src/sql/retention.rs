@@ -3,11 +3,12 @@
 //! Records go oldest first. Whatever has gone, the oldest one of a row that is left holds the whole row, so that the rest
 //! follows from it.
 
-use super::log::{self, Position, Source};
+use super::log::{self, Position, Source, Spelling};
 use super::{Bound, Dialect};
-use crate::layout::{FULL_BIT, Layout, word_column};
+use crate::layout::{FULL_BIT, Field, Layout, word_column};
 use crate::name::Quoted;
 use crate::sql::expression::{col, mask_names};
+use crate::time::Moment;
 use crate::value::Value;
 use crate::{Cut, Database};
 
@@ -64,13 +65,7 @@ pub fn next(dialect: &dyn Dialect, doomed: &Doomed<'_>, after: Option<Position>,
     let after = after
         .map(|(date, id)| format!("{} AND ", dialect.beyond("h", Bound::Position(date, id))))
         .unwrap_or_default();
-    let following = |what: &str| {
-        format!(
-            "(SELECT {what} FROM {history} AS x WHERE {} AND {} ORDER BY x.history_date, x.history_id LIMIT 1)",
-            spelling.same_row(doomed.layout, "x", "h"),
-            spelling.newer()
-        )
-    };
+    let following = |what: &str| following(spelling, doomed.layout, &history, what);
     format!(
         "SELECT {}, h.history_id, {}, {}, {}\nFROM {history} AS h\nWHERE {after}{}\nORDER BY h.history_date, h.history_id LIMIT {limit}",
         dialect.micros("h.history_date"),
@@ -78,6 +73,114 @@ pub fn next(dialect: &dyn Dialect, doomed: &Doomed<'_>, after: Option<Position>,
         following("x.history_id"),
         following(&format!("x.{} & {}", word_column(0), 1_i64 << FULL_BIT)),
         may_go(dialect, doomed),
+    )
+}
+
+/// Records that changed nothing, or nothing but what is ignored.
+#[derive(Debug, Clone, Copy)]
+pub struct Duplicates<'a> {
+    /// The history.
+    pub source: Source<'a>,
+    /// The bits of the fields that are ignored, word by word.
+    pub ignored: &'a [i64],
+    /// Only records that are not older.
+    pub since: Option<Moment>,
+    /// Rows of which nothing may go, each by its key, in the key's order.
+    pub held: &'a [Vec<Value>],
+}
+
+/// A condition on the records of alias `h`: updates without a reason, by whoever wrote the record before, that say of no field
+/// but the ignored ones that it changed. The newest record of a row stays where it says so of one: the row has that value.
+fn is_duplicate(dialect: &dyn Dialect, duplicates: &Duplicates<'_>) -> String {
+    let spelling = log::spelling(dialect.database());
+    let Duplicates { source, ignored, since, held } = duplicates;
+    let layout = source.layout;
+    let history = layout.history.quoted();
+    let bits = |ignored: &dyn Fn(usize) -> i64| {
+        let each: Vec<String> = (0..layout.words())
+            .map(|n| {
+                let full = if n == 0 { 1 << FULL_BIT } else { 0 };
+                format!("(h.{} & {}) = 0", word_column(n), i64::MAX & !(full | ignored(n)))
+            })
+            .collect();
+        each.join(" AND ")
+    };
+    let same = spelling.same_row(layout, "x", "h");
+    let newer = spelling.newer();
+    // The writer of a record stands in it, or beside it.
+    let before = |what: &str| {
+        let (writer, joined) = match dialect.database() {
+            Database::Postgres => ("x.history_user", ""),
+            _ => ("w.actor", " LEFT JOIN afterimage_scope AS w ON w.id = x.history_scope"),
+        };
+        let what = if what.is_empty() { writer } else { what };
+        format!(
+            "(SELECT {what} FROM {history} AS x{joined} WHERE {same} AND (x.history_date, x.history_id) < (h.history_date, h.history_id) ORDER BY x.history_date DESC, x.history_id DESC LIMIT 1)"
+        )
+    };
+    let is_same = match dialect.database() {
+        Database::Postgres => "IS NOT DISTINCT FROM",
+        Database::Sqlite => "IS",
+        Database::MariaDb => "<=>",
+    };
+    let mut terms = vec![
+        "h.history_type = '~'".to_owned(),
+        bits(&|n| ignored.get(n).copied().unwrap_or_default()),
+        format!("{} IS NULL", spelling.reason()),
+        format!("{} IS NOT NULL", before("x.history_id")),
+        format!("{} {is_same} {}", before(""), spelling.user()),
+        format!(
+            "({} OR (SELECT 1 FROM {history} AS x WHERE {same} AND {newer} ORDER BY x.history_date, x.history_id LIMIT 1) IS NOT NULL)",
+            bits(&|_| 0)
+        ),
+    ];
+    terms.extend(since.map(|since| format!("h.history_date >= {}", dialect.moment(since))));
+    terms.extend(held.iter().map(|key| format!("NOT ({})", spelling.key_is(layout, key))));
+    terms.join("\n  AND ")
+}
+
+/// The next duplicates, oldest first, after a position: of each its date in microseconds and its number, the same of the record
+/// that follows it along its row, and the words of its mask.
+pub fn next_duplicates(
+    dialect: &dyn Dialect,
+    duplicates: &Duplicates<'_>,
+    after: Option<Position>,
+    limit: i64,
+) -> String {
+    let spelling = log::spelling(dialect.database());
+    let layout = duplicates.source.layout;
+    let history = layout.history.quoted();
+    let after = after
+        .map(|(date, id)| format!("{} AND ", dialect.beyond("h", Bound::Position(date, id))))
+        .unwrap_or_default();
+    let words: Vec<String> = layout.word_columns().map(|word| format!("h.{word}")).collect();
+    format!(
+        "SELECT {}, h.history_id, {}, {}, {}\nFROM {}\nWHERE {after}{}\nORDER BY h.history_date, h.history_id LIMIT {limit}",
+        dialect.micros("h.history_date"),
+        following(spelling, layout, &history, &dialect.micros("x.history_date")),
+        following(spelling, layout, &history, "x.history_id"),
+        words.join(", "),
+        spelling.from(&duplicates.source, false),
+        is_duplicate(dialect, duplicates),
+    )
+}
+
+/// How many duplicates there are.
+pub fn count_duplicates(dialect: &dyn Dialect, duplicates: &Duplicates<'_>) -> String {
+    let spelling = log::spelling(dialect.database());
+    format!(
+        "SELECT count(*) FROM {} WHERE {}",
+        spelling.from(&duplicates.source, false),
+        is_duplicate(dialect, duplicates)
+    )
+}
+
+/// What the record says that follows one of alias `h` along its row.
+fn following(spelling: &dyn Spelling, layout: &Layout, history: &str, what: &str) -> String {
+    format!(
+        "(SELECT {what} FROM {history} AS x WHERE {} AND {} ORDER BY x.history_date, x.history_id LIMIT 1)",
+        spelling.same_row(layout, "x", "h"),
+        spelling.newer()
     )
 }
 
@@ -109,12 +212,22 @@ fn at(dialect: &dyn Dialect, alias: &str, positions: &[Position]) -> String {
 
 /// Makes records hold the whole row, which those before them will not tell any more.
 pub fn fill(dialect: &dyn Dialect, source: &Source<'_>, positions: &[Position]) -> String {
+    let fields: Vec<&Field> = source.fields.iter().filter(|field| !source.layout.is_key(field)).collect();
+    take_over(dialect, source, &fields, &[1 << FULL_BIT], positions)
+}
+
+/// Makes records name fields that those before them named, with the values these gave them; `words` is what their masks say
+/// then, too.
+pub fn take_over(
+    dialect: &dyn Dialect,
+    source: &Source<'_>,
+    fields: &[&Field],
+    words: &[i64],
+    positions: &[Position],
+) -> String {
     let spelling = log::spelling(dialect.database());
-    let layout = source.layout;
-    let mut set: Vec<String> = source
-        .fields
+    let mut set: Vec<String> = fields
         .iter()
-        .filter(|field| !layout.is_key(field))
         .map(|field| {
             format!(
                 "{} = CASE WHEN {} THEN {} ELSE {} END",
@@ -126,10 +239,13 @@ pub fn fill(dialect: &dyn Dialect, source: &Source<'_>, positions: &[Position]) 
         })
         .collect();
     // Last: MariaDB gives what comes after it the new value.
-    set.push(format!("{word} = h.{word} | {}", 1_i64 << FULL_BIT, word = word_column(0)));
+    set.extend(words.iter().enumerate().filter(|(_, bits)| **bits != 0).map(|(n, bits)| {
+        let word = word_column(n);
+        format!("{word} = h.{word} | {bits}")
+    }));
     format!(
         "UPDATE {} AS h SET\n  {}\nWHERE {}",
-        layout.history.quoted(),
+        source.layout.history.quoted(),
         set.join(",\n  "),
         at(dialect, "h.", positions)
     )
@@ -187,7 +303,7 @@ pub fn first_of_their_row(dialect: &dyn Dialect, layout: &Layout, positions: &[P
 pub fn forget_contexts(
     dialect: &dyn Dialect,
     histories: &[&Layout],
-    before: crate::Moment,
+    before: Moment,
     limit: i64,
 ) -> Option<String> {
     let refers = |condition: &str| {

@@ -10,6 +10,7 @@ mod concurrency;
 mod context;
 mod costs;
 mod cut;
+mod dedupe;
 mod events;
 mod follow;
 mod gaps;
