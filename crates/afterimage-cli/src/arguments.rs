@@ -1,6 +1,6 @@
 //! The command line: stable for scripts.
 
-use afterimage::{Storage, Tracking};
+use afterimage::{Retention, Storage, Tracking};
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
@@ -15,7 +15,7 @@ use crate::terminal::Colour;
     name = "afterimage",
     version,
     max_term_width = 100,
-    after_help = "Begin with: afterimage demo\n\nSettings may also stand in afterimage.toml, of the current folder or of ~/.config/afterimage:\n  database_url, password_file, format, tz, actor, color, pager, users"
+    after_help = "Begin with: afterimage demo\n\nSettings may also stand in afterimage.toml, of the current folder or of ~/.config/afterimage:\n  database_url, password_file, format, tz, actor, color, pager, users, views, link_key, and a table [retention]"
 )]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -108,6 +108,31 @@ pub(crate) enum Command {
         #[command(flatten)]
         who: Who,
     },
+    /// Remove the records that no retention keeps
+    #[command(
+        after_help = "How long records are kept is said with track --keep, under [retention] in afterimage.toml, or here. What any rule keeps is kept;\nwhatever they say, the version that was current at the cut stays, and so does each row's last record.\n\n  afterimage track orders --keep '365 days'\n  afterimage prune --dry-run\n  afterimage prune orders --keep '10 years, last 20 versions' --reason 'as the law asks'"
+    )]
+    Prune(Prune),
+    /// Remove records that changed nothing
+    #[command(
+        after_help = "Never a creation or a deletion, nor what gives a reason, or was written by another than the record before.\n\n  afterimage dedupe orders --ignore updated_at --since '30 days ago' --dry-run"
+    )]
+    Dedupe(Dedupe),
+    /// Write the baseline of rows that have no record
+    Baseline {
+        /// The tables
+        #[arg(required = true)]
+        tables: Vec<String>,
+        #[command(flatten)]
+        who: Who,
+    },
+    /// Legal holds: what keeps records from being removed; without a table, all of them
+    #[command(
+        after_help = "  afterimage hold orders --reason 'case 7'\n  afterimage hold orders 42 --reason 'case 8'\n  afterimage hold\n  afterimage hold --lift 1"
+    )]
+    Hold(Hold),
+    /// What was removed from the histories, by whom and why
+    Removals,
     /// Print completions for a shell
     #[command(after_help = "  afterimage completions bash > /etc/bash_completion.d/afterimage")]
     Completions {
@@ -486,6 +511,50 @@ fn given(text: &str) -> Result<(String, String), String> {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// The tables; all that say how long their records are kept, where none is named
+    pub(crate) tables: Vec<String>,
+    /// What is kept, whatever is said elsewhere: '365 days', 'last 20 versions', 'until 2030-01-01', or several with commas
+    #[arg(long, value_name = "RULES")]
+    pub(crate) keep: Option<Retention>,
+    /// Say what would go, and let nothing go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) who: Who,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Dedupe {
+    /// The tables; all, where none is named
+    pub(crate) tables: Vec<String>,
+    /// Also records that changed nothing but these columns
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    pub(crate) ignore: Vec<String>,
+    /// Only records of this time or later
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Say what would go, and let nothing go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) who: Who,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Hold {
+    /// The table
+    pub(crate) table: Option<String>,
+    /// Of one row only, by its key
+    pub(crate) key: Option<String>,
+    /// Lift the hold of this number
+    #[arg(long, value_name = "ID", conflicts_with_all = ["table", "key"])]
+    pub(crate) lift: Option<i64>,
+    #[command(flatten)]
+    pub(crate) who: Who,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Track {
     /// The tables: table, or schema.table
     #[arg(required_unless_present = "all")]
@@ -526,6 +595,20 @@ pub(crate) struct Options {
     /// The name of the history table, where it is not the table's with _history behind
     #[arg(long, value_name = "NAME")]
     pub(crate) history: Option<String>,
+    /// How long records are kept: '365 days', 'last 20 versions', 'until 2030-01-01', several with commas, or 'ever'
+    #[arg(long, value_name = "RULES", value_parser = keep)]
+    pub(crate) keep: Option<Keep>,
+}
+
+/// What is kept; nothing says so where it is for ever.
+#[derive(Debug, Clone)]
+pub(crate) struct Keep(pub(crate) Option<Retention>);
+
+fn keep(text: &str) -> Result<Keep, String> {
+    match text {
+        "ever" => Ok(Keep(None)),
+        rules => rules.parse::<Retention>().map(|keep| Keep(Some(keep))).map_err(|error| error.to_string()),
+    }
 }
 
 impl Options {

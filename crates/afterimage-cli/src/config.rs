@@ -1,8 +1,10 @@
 //! Where settings come from: the command line, then the environment, then `afterimage.toml` of the current folder, or where
 //! it has none, of the user.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use afterimage::Retention;
 use serde::Deserialize;
 
 use crate::arguments::Global;
@@ -32,6 +34,9 @@ struct File {
     views: Option<PathBuf>,
     /// The file of the key by which `serve` signs links.
     link_key: Option<PathBuf>,
+    /// How long records are kept, by table.
+    #[serde(default)]
+    retention: BTreeMap<String, Retention>,
 }
 
 /// The settings of one run.
@@ -43,6 +48,7 @@ pub(crate) struct Config {
     pub(crate) actor: Option<String>,
     pub(crate) colour: Colour,
     pub(crate) pager: Option<String>,
+    pub(crate) retention: BTreeMap<String, Retention>,
     users: PathBuf,
     views: PathBuf,
     link_key: PathBuf,
@@ -71,6 +77,7 @@ impl Config {
             format: global.format.or(file.format),
             tz: global.tz.clone().or(file.tz).unwrap_or_else(|| "UTC".to_owned()),
             actor: std::env::var("AFTERIMAGE_ACTOR").ok().filter(|actor| !actor.is_empty()).or(file.actor),
+            retention: file.retention,
             colour: global.color.or(file.color).unwrap_or_default(),
             users: file.users.map_or_else(|| PathBuf::from(USERS), |users| folder.join(users)),
             link_key: file.link_key.map_or_else(|| PathBuf::from(LINK_KEY), |key| folder.join(key)),

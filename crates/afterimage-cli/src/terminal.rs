@@ -168,3 +168,23 @@ impl Drop for Waiting {
         self.bar.finish_and_clear();
     }
 }
+
+/// A progress bar that appears once there is something to wait for.
+#[derive(Debug, Default)]
+pub(crate) struct Bar(std::sync::OnceLock<ProgressBar>);
+
+impl Bar {
+    /// Shows how many of how many there are.
+    pub(crate) fn show(&self, message: &str, done: u64, total: Option<u64>, what: &str) {
+        let bar = self.0.get_or_init(|| {
+            let bar = ProgressBar::new(total.unwrap_or_default());
+            let template = format!("{{msg}} {{bar:30}} {{human_pos}} of {{human_len}} {what}, {{eta}} left");
+            if let Ok(style) = ProgressStyle::with_template(&template) {
+                bar.set_style(style);
+            }
+            bar.set_message(message.to_owned());
+            bar
+        });
+        bar.set_position(done);
+    }
+}

@@ -9,6 +9,7 @@ mod manual;
 mod migrate;
 mod plan;
 mod restore;
+mod retention;
 mod serve;
 mod stats;
 mod status;
@@ -101,6 +102,11 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Diff(request) => diff::run(&audit, &config, request).await,
         Command::Revert(request) => restore::revert(&audit, &config, request).await,
         Command::Restore(request) => restore::restore(&audit, &config, request).await,
+        Command::Prune(request) => retention::prune(&audit, &config, request).await,
+        Command::Dedupe(request) => retention::dedupe(&audit, &config, request).await,
+        Command::Baseline { tables, who } => retention::baseline(&audit, &config, &tables, &who).await,
+        Command::Hold(request) => retention::hold(&audit, &config, request).await,
+        Command::Removals => retention::removals(&audit, &config).await,
         Command::Resync { table, who } => restore::resync(&audit, &config, &table, &who).await,
         Command::Show { table, key, at, related: false } => {
             history::show(&audit, &config, &table, &key, &at).await

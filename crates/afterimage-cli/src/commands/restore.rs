@@ -18,7 +18,7 @@ use crate::terminal::{Meaning, Page, Waiting, paint};
 const REVERTING: &str = "taking it back";
 
 /// What a question or a way back gives, which is said to be waited for if it takes a while.
-async fn awaited<T>(what: &str, work: impl Future<Output = T>) -> T {
+pub(super) async fn awaited<T>(what: &str, work: impl Future<Output = T>) -> T {
     let _waiting = Waiting::begin(what);
     work.await
 }
@@ -121,12 +121,12 @@ pub(super) async fn resync(audit: &Afterimage, config: &Config, table: &str, who
     Ok(Outcome::Done)
 }
 
-fn count(number: u64, what: &str) -> String {
+pub(super) fn count(number: u64, what: &str) -> String {
     if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 /// Who does it and why. Where nobody is named, at least whose session it is.
-fn context(config: &Config, who: &Who, reason_optional: bool) -> Result<Context, Failure> {
+pub(super) fn context(config: &Config, who: &Who, reason_optional: bool) -> Result<Context, Failure> {
     let mut context = Context::new();
     match who.actor.as_ref().or(config.actor.as_ref()) {
         Some(actor) => context = Context::actor(actor),

@@ -1,13 +1,13 @@
 //! `track` and `untrack`.
 
-use afterimage::{Afterimage, Progress, Track as Request, Tracked};
-use indicatif::{ProgressBar, ProgressStyle};
+use afterimage::{Afterimage, Progress, Track as Request, Tracked, Tracking};
 
 use super::{Done, Failure};
 use crate::Outcome;
 use crate::arguments::Track;
 use crate::config::Config;
 use crate::output::{self, Format};
+use crate::terminal::Bar;
 
 pub(super) async fn track(audit: &Afterimage, config: &Config, request: Track) -> Done {
     let tables = if request.all { audit.tables().await? } else { request.tables.clone() };
@@ -16,14 +16,19 @@ pub(super) async fn track(audit: &Afterimage, config: &Config, request: Track) -
     }
     let mut tracked = Vec::new();
     for table in tables {
-        // Said again without options, a table keeps those it has.
-        let tracking = match audit.tracking(&table).await? {
-            Some(present) if !request.options.any() => present,
-            _ => request.options.tracking(),
+        // Said again without options, a table keeps those it has; and how long its records are kept, until that is said.
+        let tracking = match (audit.tracking(&table).await?, request.options.any()) {
+            (Some(present), false) => present,
+            (Some(present), true) => Tracking { retention: present.retention, ..request.options.tracking() },
+            (None, _) => request.options.tracking(),
+        };
+        let tracking = match &request.options.keep {
+            Some(keep) => Tracking { retention: keep.0.clone(), ..tracking },
+            None => tracking,
         };
         let bar = Bar::default();
         let one = Request::new(&table, tracking).no_baseline(request.no_baseline);
-        match audit.track_with(one, &mut |progress| bar.show(&progress)).await {
+        match audit.track_with(one, &mut shown(&bar)).await {
             Ok(done) => tracked.push(done),
             Err(error) if request.all && error.kind() == afterimage::ErrorKind::Untrackable => {
                 eprintln!("afterimage: left out: {error}");
@@ -33,6 +38,10 @@ pub(super) async fn track(audit: &Afterimage, config: &Config, request: Track) -
     }
     report(config, &tracked)?;
     Ok(Outcome::Done)
+}
+
+fn shown(bar: &Bar) -> impl FnMut(Progress) + Send {
+    |progress| bar.show(&progress.table.to_string(), progress.done, progress.total, "rows")
 }
 
 fn report(config: &Config, tracked: &[Tracked]) -> Result<(), Failure> {
@@ -53,26 +62,6 @@ fn report(config: &Config, tracked: &[Tracked]) -> Result<(), Failure> {
         println!("{} {what}: history in {}, baseline of {} {rows}", one.table, one.history, one.baseline);
     }
     Ok(())
-}
-
-/// A progress bar that appears once there is something to wait for.
-#[derive(Debug, Default)]
-struct Bar(std::sync::OnceLock<ProgressBar>);
-
-impl Bar {
-    fn show(&self, progress: &Progress) {
-        let bar = self.0.get_or_init(|| {
-            let bar = ProgressBar::new(progress.total.unwrap_or_default());
-            let style =
-                ProgressStyle::with_template("{msg} {bar:30} {human_pos} of {human_len} rows, {eta} left");
-            if let Ok(style) = style {
-                bar.set_style(style);
-            }
-            bar.set_message(progress.table.to_string());
-            bar
-        });
-        bar.set_position(progress.done);
-    }
 }
 
 pub(super) async fn untrack(audit: &Afterimage, table: &str, drop_history: bool) -> Done {
