@@ -131,6 +131,11 @@ pub(crate) enum Command {
         after_help = "  afterimage hold orders --reason 'case 7'\n  afterimage hold orders 42 --reason 'case 8'\n  afterimage hold\n  afterimage hold --lift 1"
     )]
     Hold(Hold),
+    /// Remove the values of chosen fields of a row from its history, and say in their place that they were there
+    #[command(
+        after_help = "What the row itself holds now stays: change it first.\n\n  afterimage redact customers 7 --fields email,phone --reason 'request 12' --dry-run"
+    )]
+    Redact(Redact),
     /// What was removed from the histories, by whom and why
     Removals,
     /// Print completions for a shell
@@ -534,6 +539,22 @@ pub(crate) struct Dedupe {
     /// Only records of this time or later
     #[arg(long, value_name = "TIME")]
     pub(crate) since: Option<String>,
+    /// Say what would go, and let nothing go
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) who: Who,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Redact {
+    /// The table
+    pub(crate) table: String,
+    /// The row's key
+    pub(crate) key: String,
+    /// These fields
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',', required = true)]
+    pub(crate) fields: Vec<String>,
     /// Say what would go, and let nothing go
     #[arg(long)]
     pub(crate) dry_run: bool,

@@ -91,7 +91,7 @@ impl Needle {
             return false;
         }
         match value {
-            Value::Null | Value::Masked | Value::Unknown => false,
+            Value::Null | Value::Masked | Value::Redacted | Value::Unknown => false,
             Value::Text(text) if self.text.is_empty() => text.is_empty(),
             Value::Bool(value) => self.boolean() == Some(*value),
             Value::Number(digits) => self.is_number(digits) || self.text == *digits,
@@ -115,7 +115,7 @@ impl Needle {
     /// ```
     pub fn is_in(&self, value: &Value) -> bool {
         match value {
-            Value::Null | Value::Masked | Value::Unknown => false,
+            Value::Null | Value::Masked | Value::Redacted | Value::Unknown => false,
             Value::Bool(value) => self.boolean() == Some(*value),
             value => {
                 let text = value.to_string();

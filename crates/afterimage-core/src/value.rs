@@ -9,6 +9,7 @@
 //! | timestamps with zone | `"2026-11-22T20:08:00.123456Z"`; without zone, without the `Z` |
 //! | JSON and arrays | nested JSON, as the database holds it |
 //! | masked | `{"$masked":true}` |
+//! | redacted | `{"$redacted":true}` |
 //! | not known | `{"$unknown":true}`: what a field was before the first record of its row that is kept |
 //! | everything else | the database's own text |
 
@@ -59,6 +60,8 @@ pub enum Value {
     Json(String),
     /// A value that was there but is kept in the clear nowhere.
     Masked,
+    /// A value that was there and was removed on request; no record holds it any more.
+    Redacted,
     /// A value that no record tells: that of before the first record of its row, where that is not how the row came to be.
     Unknown,
 }
@@ -102,6 +105,11 @@ impl Value {
         }
     }
 
+    /// Whether this is a value, and known: neither NULL, nor one that is kept nowhere.
+    pub fn is_known(&self) -> bool {
+        !matches!(self, Self::Null | Self::Masked | Self::Redacted | Self::Unknown)
+    }
+
     /// Whether this is SQL NULL.
     pub fn is_null(&self) -> bool {
         matches!(self, Self::Null)
@@ -120,6 +128,7 @@ impl fmt::Display for Value {
                 bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
             }
             Self::Masked => f.write_str("•••"),
+            Self::Redacted => f.write_str("(redacted)"),
             Self::Unknown => f.write_str("?"),
         }
     }
@@ -137,6 +146,7 @@ impl Serialize for Value {
             Self::Text(text) => serializer.serialize_str(text),
             Self::Bytes(bytes) => tagged(serializer, "$bytes", &URL_SAFE_NO_PAD.encode(bytes)),
             Self::Masked => tagged(serializer, "$masked", &true),
+            Self::Redacted => tagged(serializer, "$redacted", &true),
             Self::Unknown => tagged(serializer, "$unknown", &true),
         }
     }
@@ -189,6 +199,8 @@ mod tests {
             Value::Text("null".into()),
             Value::Masked,
             Value::Text(r#"{"$masked":true}"#.into()),
+            Value::Redacted,
+            Value::Text("(redacted)".into()),
             Value::Unknown,
             Value::Text("?".into()),
             Value::Number("1".into()),

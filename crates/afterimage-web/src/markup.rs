@@ -87,6 +87,8 @@ fn append(html: &mut String, value: &Value, limit: usize) {
         Value::Null => html.push_str("<span class=\"none\">none</span>"),
         Value::Text(text) if text.is_empty() => html.push_str("<span class=\"none\">empty</span>"),
         Value::Masked => html.push_str("<span class=\"none\">hidden by policy</span>"),
+        Value::Redacted => html.push_str("<span class=\"none\">redacted</span>"),
+        Value::Unknown => html.push_str("<span class=\"none\">not known any more</span>"),
         other => isolated(html, &other.to_string(), limit),
     }
 }

@@ -101,8 +101,11 @@ impl Afterimage {
             answerable(&entry, point.bound)?;
             let (sql, fields) = as_of_sql(session, &entry, &point, query).await?;
             let columns: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
+            let at = point.bound.moment().unwrap_or_else(Moment::now);
             let give = |row: Row| {
-                let row = fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect();
+                let mut row: Vec<Value> =
+                    fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect();
+                entry.redact_row(&fields, at, &mut row);
                 Ok(take(&columns, row))
             };
             // A condition that somebody typed goes where only one statement can.
@@ -128,7 +131,10 @@ impl Afterimage {
                 let (sql, fields) = as_of_sql(session, &entry, &point, &query).await?;
                 let mut rows = Vec::new();
                 for row in session.ask(&sql).await.map_err(|error| error.on(&entry.table))? {
-                    rows.push(fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect());
+                    let mut row: Vec<Value> =
+                        fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect();
+                    entry.redact_row(&fields, point.bound.moment().unwrap_or_else(Moment::now), &mut row);
+                    rows.push(row);
                 }
                 states
                     .push(TableState { columns: fields.into_iter().map(|field| field.name).collect(), rows });

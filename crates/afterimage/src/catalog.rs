@@ -8,10 +8,11 @@ use afterimage_core::{Field, Keeping, Layout, Moment, Storage, TableName, Tracki
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::introspect;
+use crate::redact::{self, Redaction, Redactions};
 use crate::remembered::Entries;
 pub(crate) use crate::remembered::{entries, with_seen};
 use crate::session::{Cell, Row, Session};
+use crate::{introspect, key};
 
 /// How far tracking of a table has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,7 @@ pub(crate) struct Entry {
     pub(crate) gaps: Vec<Gap>,
     pub(crate) removals: Vec<Removal>,
     pub(crate) holds: Vec<Hold>,
+    pub(crate) redactions: Redactions,
     /// The whole of it, where this is what somebody sees who may not see all.
     pub(crate) whole: Option<Arc<Entry>>,
 }
@@ -255,12 +257,12 @@ pub(crate) async fn exists(session: &mut Session) -> Result<bool> {
 pub(crate) async fn keeps_removals(session: &mut Session) -> Result<bool> {
     let sql = match session {
         #[cfg(feature = "postgres")]
-        Session::Postgres(_) => "SELECT (pg_catalog.to_regclass('afterimage.hold') IS NOT NULL)::int",
+        Session::Postgres(_) => "SELECT (pg_catalog.to_regclass('afterimage.redaction') IS NOT NULL)::int",
         #[cfg(feature = "sqlite")]
-        Session::Sqlite(_) => "SELECT count(*) FROM sqlite_schema WHERE name = 'afterimage_hold'",
+        Session::Sqlite(_) => "SELECT count(*) FROM sqlite_schema WHERE name = 'afterimage_redaction'",
         #[cfg(feature = "mysql")]
         Session::MariaDb(_) => {
-            "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'afterimage_hold'"
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'afterimage_redaction'"
         }
     };
     Ok(session.int(sql, &[]).await?.unwrap_or_default() > 0)
@@ -341,6 +343,13 @@ pub(crate) async fn read(session: &mut Session) -> Result<Entries> {
                 entry.holds.push(hold);
             }
         }
+        for row in session.rows(&sql::redactions(dialect), &[]).await? {
+            let (table, key, redaction) = redaction(row);
+            if let Some(entry) = entries.iter_mut().find(|entry| entry.id == table) {
+                let key = redact::texts(&key::values(entry.layout()?, &key)?);
+                entry.redactions.entry(key).or_default().push(redaction);
+            }
+        }
     }
     Ok(entries.into_iter().map(Arc::new).collect())
 }
@@ -415,6 +424,7 @@ fn entry(row: Row) -> Result<Entry> {
         gaps: Vec::new(),
         removals: Vec::new(),
         holds: Vec::new(),
+        redactions: Redactions::new(),
         whole: None,
         table,
     })
@@ -456,6 +466,13 @@ fn removal(row: Row) -> Removal {
         began: moment(9).unwrap_or(Moment::from_micros(0)),
         ended: moment(10).unwrap_or(Moment::from_micros(0)),
     }
+}
+
+fn redaction(row: Row) -> (i64, String, Redaction) {
+    let int = |at: usize| row.get(at).and_then(Cell::int).unwrap_or_default();
+    let redaction =
+        Redaction::new(u16::try_from(int(2)).unwrap_or_default(), int(3), Moment::from_micros(int(4)));
+    (int(0), row.get(1).cloned().and_then(Cell::text).unwrap_or_default(), redaction)
 }
 
 fn hold(row: Row) -> Hold {

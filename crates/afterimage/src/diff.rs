@@ -119,7 +119,7 @@ impl Afterimage {
             for reference in introspect::references(session, &today).await? {
                 let [column] = reference.columns.as_slice() else { continue };
                 let value = version.row.iter().find(|(name, _)| name == column).map(|(_, value)| value);
-                let Some(key) = value.filter(|value| !value.is_null() && **value != Value::Masked) else {
+                let Some(key) = value.filter(|value| value.is_known()) else {
                     continue;
                 };
                 if let Some(label) = label_of(session, &reference.target, key, version).await? {
@@ -148,7 +148,7 @@ async fn labels(
         let Some(field) = fields.iter().find(|field| field.field == *column) else { continue };
         let mut both = [None, None];
         for ((label, value), version) in both.iter_mut().zip([&field.old, &field.new]).zip(versions) {
-            if !value.is_null() && *value != Value::Masked {
+            if value.is_known() {
                 *label = label_of(session, &reference.target, value, version).await?;
             }
         }

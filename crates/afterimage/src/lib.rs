@@ -59,6 +59,7 @@ pub mod orm;
 mod past;
 mod plan;
 mod prune;
+mod redact;
 mod registration;
 mod related;
 mod remembered;
@@ -105,6 +106,7 @@ pub use migrate::Migrated;
 pub use past::{Past, PastOn, ViewsIn};
 pub use plan::{Plan, PlannedTable};
 pub use prune::{Prune, Pruned, Pruning};
+pub use redact::{Redact, Redacted};
 pub use registration::Builder;
 pub use related::{Related, RelatedChange};
 pub use restore::{

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use afterimage_core::name::literal;
-use afterimage_core::{Action, Quoted, TableName, Value, Version};
+use afterimage_core::{Action, Moment, Quoted, TableName, Value, Version};
 
 use crate::as_of::{self, TableState, Wanted};
 use crate::catalog::{self, Entry, Stage};
@@ -156,7 +156,7 @@ impl Child {
             .iter()
             .zip(&self.target_columns)
             .map(|(column, target)| {
-                let value = value_of(version, target).filter(|value| !value.is_null())?;
+                let value = value_of(version, target).filter(|value| value.is_known())?;
                 Some((column.clone(), value.clone()))
             })
             .collect()
@@ -223,8 +223,11 @@ async fn related(
             let fields: Vec<_> = layout.fields.iter().collect();
             rows.columns = fields.iter().map(|field| field.name.clone()).collect();
             for row in session.rows(&dialect.shown(layout, &sql, &fields), &[]).await? {
-                let values = fields.iter().zip(row).map(|(field, cell)| versions::value(field, cell));
-                rows.rows.push(values.collect());
+                let mut values: Vec<Value> =
+                    layout.fields.iter().zip(row).map(|(field, cell)| versions::value(field, cell)).collect();
+                let moment = point.bound.moment().unwrap_or_else(Moment::now);
+                child.entry.redact_row(&layout.fields, moment, &mut values);
+                rows.rows.push(values);
             }
         }
         let key = child.entry.layout()?.key.clone();

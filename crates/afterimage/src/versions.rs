@@ -203,7 +203,9 @@ async fn read(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) 
     let dialect = session.dialect();
     let mut records = Vec::new();
     let take = |row: Row| {
-        records.push(record(row, layout, &fields)?);
+        let mut record = record(row, layout, &fields)?;
+        entry.redact_record(&fields, record.header.id, &mut record.values, None);
+        records.push(record);
         Ok(true)
     };
     let read = match bound {

@@ -105,6 +105,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Prune(request) => retention::prune(&audit, &config, request).await,
         Command::Dedupe(request) => retention::dedupe(&audit, &config, request).await,
         Command::Baseline { tables, who } => retention::baseline(&audit, &config, &tables, &who).await,
+        Command::Redact(request) => retention::redact(&audit, &config, request).await,
         Command::Hold(request) => retention::hold(&audit, &config, request).await,
         Command::Removals => retention::removals(&audit, &config).await,
         Command::Resync { table, who } => restore::resync(&audit, &config, &table, &who).await,

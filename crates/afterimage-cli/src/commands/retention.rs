@@ -1,7 +1,7 @@
 //! `prune`, `dedupe`, `baseline`, `hold` and `removals`.
 
 use afterimage::{
-    Afterimage, Dedupe, Deduped, Hold, Moment, Prune, Pruned, Pruning, Removal, Retention, TableName,
+    Afterimage, Dedupe, Deduped, Hold, Moment, Prune, Pruned, Pruning, Redact, Removal, Retention, TableName,
 };
 
 use super::restore::{awaited, context, count};
@@ -133,6 +133,30 @@ pub(super) async fn baseline(
             0 => println!("{table}: every row has a record"),
             records => println!("{table}: baseline of {}", count(records, "row")),
         }
+    }
+    Ok(Outcome::Done)
+}
+
+pub(super) async fn redact(audit: &Afterimage, config: &Config, request: arguments::Redact) -> Done {
+    let context = context(config, &request.who, request.dry_run)?;
+    let redact = Redact::new(&request.table, &request.key).fields(&request.fields).dry_run(request.dry_run);
+    let done = awaited("its records", audit.redact(&redact, &context)).await?;
+    if config.format == Some(Format::Json) {
+        output::json(&done)?;
+        return Ok(Outcome::Done);
+    }
+    let row = format!("{} {}", harmless(&done.table.to_string()), harmless(&request.key));
+    let verb = if request.dry_run { "would be redacted" } else { "redacted" };
+    match done.records {
+        0 => println!("{row}: nothing to redact"),
+        records => println!("{row}: {verb} in {}", count(records, "record")),
+    }
+    if !done.still_there.is_empty() {
+        let fields: Vec<String> = done.still_there.iter().map(|field| harmless(field)).collect();
+        println!(
+            "the row itself still has a value in {}, which stays in its newest records: change it there first",
+            fields.join(", ")
+        );
     }
     Ok(Outcome::Done)
 }

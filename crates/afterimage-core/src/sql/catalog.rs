@@ -22,7 +22,7 @@ pub fn revision(dialect: &dyn Dialect) -> String {
 pub const DEFAULT_SCHEMA: &str = "pg_catalog.current_schema()::text";
 
 /// The tables whose changes give the catalogue another revision.
-pub(super) const REVISED: [&str; 5] = ["tracked", "epoch", "gap", "removal", "hold"];
+pub(super) const REVISED: [&str; 6] = ["tracked", "epoch", "gap", "removal", "hold", "redaction"];
 
 /// Reads every tracked table.
 pub fn tracked(dialect: &dyn Dialect) -> String {
@@ -72,6 +72,33 @@ pub fn holds(dialect: &dyn Dialect) -> String {
         dialect.micros("placed"),
         dialect.micros("lifted"),
         dialect.catalog_table("hold"),
+    )
+}
+
+/// Reads what was redacted of all tables, oldest first.
+pub fn redactions(dialect: &dyn Dialect) -> String {
+    format!(
+        "SELECT table_id, \"key\", bit, before_id, {} FROM {} ORDER BY id",
+        dialect.micros("before_date"),
+        dialect.catalog_table("redaction"),
+    )
+}
+
+/// Enters that a field of a row was redacted in all its records before one.
+pub fn insert_redaction(
+    dialect: &dyn Dialect,
+    table: i64,
+    key: &str,
+    bit: u16,
+    before: (Moment, i64),
+    removal: i64,
+) -> String {
+    let redaction = dialect.catalog_table("redaction");
+    format!(
+        "INSERT INTO {redaction} (id, table_id, \"key\", bit, before_id, before_date, removal_id)\nSELECT coalesce(max(id), 0) + 1, {table}, {}, {bit}, {}, {}, {removal} FROM {redaction}",
+        literal(key),
+        before.1,
+        dialect.moment(before.0)
     )
 }
 
@@ -260,9 +287,15 @@ pub fn close_gaps(dialect: &dyn Dialect, table: i64, to: &str) -> String {
 
 /// Removes every trace of a table from the catalogue.
 pub fn forget(dialect: &dyn Dialect, id: i64) -> Vec<String> {
-    [("gap", "table_id"), ("epoch", "table_id"), ("hold", "table_id"), ("tracked", "id")]
-        .map(|(table, column)| format!("DELETE FROM {} WHERE {column} = {id}", dialect.catalog_table(table)))
-        .to_vec()
+    [
+        ("gap", "table_id"),
+        ("epoch", "table_id"),
+        ("hold", "table_id"),
+        ("redaction", "table_id"),
+        ("tracked", "id"),
+    ]
+    .map(|(table, column)| format!("DELETE FROM {} WHERE {column} = {id}", dialect.catalog_table(table)))
+    .to_vec()
 }
 
 /// The moment as the database keeps it, or its clock.

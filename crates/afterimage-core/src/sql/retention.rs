@@ -335,3 +335,49 @@ pub fn forget_contexts(
         )),
     }
 }
+
+/// Which values are to be removed: of the records of one key, from one number up to before another, those of some fields.
+#[derive(Debug, Clone, Copy)]
+pub struct Redacting<'a> {
+    /// The history.
+    pub layout: &'a Layout,
+    /// The key, in the key's order.
+    pub key: &'a [Value],
+    /// The first record.
+    pub from: i64,
+    /// The record before which it ends.
+    pub before: i64,
+    /// The fields.
+    pub fields: &'a [&'a Field],
+}
+
+fn of_redacting(dialect: &dyn Dialect, redacting: &Redacting<'_>) -> String {
+    let spelling = log::spelling(dialect.database());
+    format!(
+        "{} AND h.history_id >= {} AND h.history_id < {}",
+        spelling.key_is(redacting.layout, redacting.key),
+        redacting.from,
+        redacting.before
+    )
+}
+
+/// Removes the values.
+pub fn redact(dialect: &dyn Dialect, redacting: &Redacting<'_>) -> String {
+    let set: Vec<String> =
+        redacting.fields.iter().map(|field| format!("{} = NULL", Quoted::new(&field.history))).collect();
+    format!(
+        "UPDATE {} AS h SET {} WHERE {}",
+        redacting.layout.history.quoted(),
+        set.join(", "),
+        of_redacting(dialect, redacting)
+    )
+}
+
+/// In how many records they are.
+pub fn count_redacted(dialect: &dyn Dialect, redacting: &Redacting<'_>) -> String {
+    format!(
+        "SELECT count(*) FROM {} AS h WHERE {}",
+        redacting.layout.history.quoted(),
+        of_redacting(dialect, redacting)
+    )
+}

@@ -279,7 +279,7 @@ pub(crate) fn restored_from(json: &str) -> String {
 /// A row's name: its table and key, and its label where it has one.
 pub(crate) fn title(table: &TableName, key: &str, label: Option<&Value>) -> String {
     match label {
-        Some(label) if !label.is_null() && *label != Value::Masked => format!("{table} {key}, {label}"),
+        Some(label) if label.is_known() => format!("{table} {key}, {label}"),
         _ => format!("{table} {key}"),
     }
 }

@@ -104,13 +104,14 @@ async fn first_of_their_row(
 fn entry(mut row: Row, source: &LogSource, begins: &HashSet<i64>) -> Result<SeenEntry> {
     let layout = source.layout()?;
     let olds = row.split_off(row.len() - source.fields.len());
-    let record = versions::record(row, layout, &source.fields)?;
+    let mut record = versions::record(row, layout, &source.fields)?;
     let header = record.header;
     let epoch: &Epoch = epoch_at(&source.entry.epochs, header.date).ok_or_else(|| {
         Error::new(ErrorKind::Unknowable, "the catalogue has no epoch of it").on(&source.entry.table)
     })?;
-    let olds: Vec<Value> =
+    let mut olds: Vec<Value> =
         source.fields.iter().zip(olds).map(|(field, cell)| versions::value(field, cell)).collect();
+    source.entry.redact_record(&source.fields, header.id, &mut record.values, Some(&mut olds));
     let moved = header.action == Action::Create && header.old_key.is_some();
     // What was before it, no record tells.
     let unknown = match header.action {

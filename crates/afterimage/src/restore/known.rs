@@ -6,7 +6,7 @@ use afterimage_core::sql::{self, AsOf, Bound, Rows, WriteBack};
 use afterimage_core::{Action, Column, Field, Keeping, Layout, Table, TableName, Value, Version, suggest};
 
 use super::row::Stale;
-use super::{columns, not_known, reading, stage, writable};
+use super::{columns, not_known, reading, redacted, stage, writable};
 use crate::catalog::{self, Entry};
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
@@ -169,6 +169,10 @@ impl Row {
         }
         let live = self.live.as_deref().unwrap_or_default();
         columns.retain(|(field, name)| value_of(live, &field.name) != value_of(&target.row, name));
+        let gone = |(_, name): &&(Field, String)| value_of(&target.row, name) == Some(&Value::Redacted);
+        if let Some((field, _)) = columns.iter().find(gone) {
+            return Err(redacted(&self.entry, &field.name, "revert other fields"));
+        }
         if columns.is_empty() {
             // It is so already: a second revert writes nothing.
             return Ok(());
@@ -208,6 +212,14 @@ impl Row {
         for field in &then.fields {
             let needed = value_of(&target.row, &field.name).is_some_and(|value| !value.is_null());
             let now = today.fields.iter().find(|known| known.bit == field.bit);
+            let gone = value_of(&target.row, &field.name) == Some(&Value::Redacted);
+            if let (Some(now), true) = (now, gone)
+                && !is_set(&now.name)
+            {
+                let way_out =
+                    format!("give it a value: --set '{}=…', or none: --set-null {}", now.name, now.name);
+                return Err(redacted(&self.entry, &now.name, &way_out));
+            }
             if let Some(now) = now
                 && needed
                 && now.keeping == Keeping::Masked

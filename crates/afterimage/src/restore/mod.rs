@@ -207,6 +207,11 @@ async fn writable(session: &mut Session, entry: &Entry) -> Result<afterimage_cor
 }
 
 /// Why what a masked column was cannot be written back.
+fn redacted(entry: &Entry, field: &str, otherwise: &str) -> Error {
+    let message = format!("{field:?} was redacted: what it was is kept nowhere; {otherwise}");
+    Error::new(ErrorKind::Unknowable, message).on(&entry.table)
+}
+
 fn not_known(entry: &Entry, field: &Field, otherwise: &str) -> Error {
     let (kind, why) = if entry.hides(field) {
         (ErrorKind::Forbidden, format!("{:?} is hidden from you: whoever sees it has to do this", field.name))

@@ -44,6 +44,8 @@ pub enum Obstacle {
     Computed,
     /// It is masked: what it was is kept nowhere.
     Masked,
+    /// It was redacted: what it was is kept nowhere.
+    Redacted,
     /// It is hidden from whoever asks.
     Hidden,
     /// It was no column then.
@@ -58,6 +60,7 @@ impl std::fmt::Display for Obstacle {
             Self::Key => "it is of the key, by which the row is found",
             Self::Computed => "the database computes it",
             Self::Masked => "what it was is kept nowhere",
+            Self::Redacted => "it was redacted: what it was is kept nowhere",
             Self::Hidden => "it is hidden from you",
             Self::New => "it was no column then, and stays as it is",
             Self::Gone => "it is no column any more",
@@ -125,6 +128,7 @@ fn fields(
         let obstacle = match &was {
             None => Some(Obstacle::New),
             Some(_) if entry.hides(field) => Some(Obstacle::Hidden),
+            Some(Value::Redacted) => Some(Obstacle::Redacted),
             Some(_) if masked => Some(Obstacle::Masked),
             Some(_) if gone => None,
             Some(_) if today.is_key(field) => Some(Obstacle::Key),

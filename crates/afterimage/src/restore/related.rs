@@ -1,14 +1,15 @@
 //! The rows that went with a deleted row, brought back with it.
 
 use afterimage_core::sql::{Rows, WriteBack};
-use afterimage_core::{Keeping, Quoted, Table, Value, Version};
+use afterimage_core::{Field, Keeping, Moment, Quoted, Table, Value, Version};
 
 use super::transaction::{beyond, without};
-use super::{columns, not_known, own_transaction, stage, writable};
+use super::{columns, not_known, own_transaction, redacted, stage, writable};
 use crate::catalog::{self, Entry, Stage};
 use crate::error::{Error, ErrorKind, Result};
-use crate::introspect;
+use crate::session::Session;
 use crate::writing::Writing;
+use crate::{introspect, versions};
 
 /// Brings back the rows that referred to a row and were deleted in the same transaction, and those that referred to
 /// them, and so on.
@@ -76,6 +77,7 @@ pub(super) async fn restore(
                 }
                 writable(session, entry).await?;
                 refuse_masked(entry)?;
+                refuse_redacted(session, entry, &state).await?;
                 let columns = columns::common(layout, child, layout);
                 let back = WriteBack {
                     layout,
@@ -100,6 +102,27 @@ pub(super) async fn restore(
 
 /// No chain of references is longer.
 const MOST_LEVELS: usize = 100;
+
+async fn refuse_redacted(session: &mut Session, entry: &Entry, state: &str) -> Result<()> {
+    if entry.redactions.is_empty() {
+        return Ok(());
+    }
+    let layout = entry.layout()?;
+    let fields: Vec<&Field> = layout.fields.iter().collect();
+    for row in session.ask(&session.dialect().shown(layout, state, &fields)).await? {
+        let mut values: Vec<Value> =
+            layout.fields.iter().zip(row).map(|(field, cell)| versions::value(field, cell)).collect();
+        entry.redact_row(&layout.fields, Moment::from_micros(0), &mut values);
+        if let Some(at) = values.iter().position(|value| *value == Value::Redacted) {
+            return Err(redacted(
+                entry,
+                &layout.fields[at].name,
+                "restore its rows one by one, and give it a value",
+            ));
+        }
+    }
+    Ok(())
+}
 
 fn refuse_masked(entry: &Entry) -> Result<()> {
     match entry.layout()?.fields.iter().find(|field| field.keeping == Keeping::Masked) {

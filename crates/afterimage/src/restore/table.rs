@@ -124,6 +124,16 @@ impl RevertTable {
             let point = as_of::resolve(session, &entry, &self.to).await?;
             as_of::answerable(&entry, point.bound)?;
             let since = since(&point)?;
+            if let Some(key) = entry.redacted_since(since, &self.fields) {
+                return Err(Error::new(
+                    ErrorKind::Unknowable,
+                    format!(
+                        "the row {} was redacted since: bring back other fields, or other rows one by one",
+                        key.join(",")
+                    ),
+                )
+                .on(&entry.table));
+            }
             let then = as_of::layout_at(&entry, point.bound)?;
             if self.fields.is_empty() {
                 nothing_masked(session, &entry, since).await?;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     Conflict, Restored, columns, defer_constraints, naming, not_known, own_transaction, parents_first,
-    reading, stage, writable,
+    reading, redacted, stage, writable,
 };
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
@@ -213,11 +213,15 @@ async fn moves(session: &mut Session, entry: &Entry, id: &str) -> Result<Vec<(Ve
     let mut moves = Vec::new();
     let mut lost: Option<(Field, String)> = None;
     let mut removed = false;
+    let mut gone: Option<String> = None;
     let masked: Vec<&Field> = layout.fields.iter().filter(|field| field.keeping == Keeping::Masked).collect();
     log::each(session, &LogQuery::from(query), |record: LogEntry| {
         removed |= record.changes.iter().any(|change| change.old == Value::Unknown)
             || (record.header.action == Action::Delete || record.header.old_key.is_some())
                 && entry.horizon() >= Some(record.header.date);
+        if let Some(change) = record.changes.iter().find(|change| change.old == Value::Redacted) {
+            gone = Some(change.field.clone());
+        }
         if let Some(old) = &record.header.old_key
             && let Ok(from) = key::values(layout, old)
         {
@@ -241,6 +245,9 @@ async fn moves(session: &mut Session, entry: &Entry, id: &str) -> Result<Vec<(Ve
             "what its rows were before that transaction was pruned: it cannot be undone any more",
         )
         .on(&entry.table));
+    }
+    if let Some(field) = gone {
+        return Err(redacted(entry, &field, "revert its rows one by one"));
     }
     if let Some((field, key)) = lost {
         let otherwise = format!(

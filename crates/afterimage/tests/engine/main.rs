@@ -28,6 +28,7 @@ mod postgres_writers;
 mod questions;
 mod readme;
 mod recent;
+mod redaction;
 mod regressions;
 mod related;
 mod restore;

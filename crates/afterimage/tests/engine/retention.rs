@@ -378,8 +378,8 @@ on_every_database! {
     async fn a_catalogue_of_before_there_was_retention_is_brought_up_to_date(db: &mut TestDb) {
         aged(db, Tracking::new().keep(Retention::days(250))).await;
         let earlier = match db.is_postgres() {
-            true => "DROP TABLE afterimage.removal, afterimage.hold".to_owned(),
-            false => "DROP TABLE afterimage_removal; DROP TABLE afterimage_hold".to_owned(),
+            true => "DROP TABLE afterimage.removal, afterimage.hold, afterimage.redaction".to_owned(),
+            false => "DROP TABLE afterimage_removal; DROP TABLE afterimage_hold; DROP TABLE afterimage_redaction".to_owned(),
         };
         let guards = db.by3(
             "DROP TRIGGER afterimage_scope_delete; DROP TRIGGER item_history_no_delete; CREATE TRIGGER item_history_no_delete BEFORE DELETE ON item_history BEGIN SELECT RAISE(ABORT, 'no'); END; DROP TRIGGER item_history_no_update",

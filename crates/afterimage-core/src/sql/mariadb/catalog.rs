@@ -138,6 +138,18 @@ VALUES ('version', '2'), ('incarnation', REPLACE(UUID(), '-', '')), ('revision',
                 "lifted BIGINT".to_owned(),
             ],
         ),
+        table(
+            "redaction",
+            &[
+                "id BIGINT PRIMARY KEY".to_owned(),
+                "table_id BIGINT NOT NULL".to_owned(),
+                format!("\"key\" {TEXT} NOT NULL"),
+                "bit INT NOT NULL".to_owned(),
+                "before_id BIGINT NOT NULL".to_owned(),
+                "before_date BIGINT NOT NULL".to_owned(),
+                "removal_id BIGINT NOT NULL".to_owned(),
+            ],
+        ),
         "UPDATE afterimage_setting SET value = '2' WHERE name = 'version' AND value = '1'".to_owned(),
         table("writer", &[format!("name {NAME} PRIMARY KEY"), "scope BIGINT NOT NULL".to_owned()]),
         table(

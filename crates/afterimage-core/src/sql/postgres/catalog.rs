@@ -14,7 +14,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION afterimage.revised()"
     script
 }
 
-const STATEMENTS: [&str; 20] = [
+const STATEMENTS: [&str; 21] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "CREATE SEQUENCE IF NOT EXISTS afterimage.history_id",
     "CREATE TABLE IF NOT EXISTS afterimage.setting (
@@ -73,6 +73,15 @@ ON CONFLICT DO NOTHING",
   placed timestamptz NOT NULL,
   lifted_by text,
   lifted timestamptz
+)",
+    "CREATE TABLE IF NOT EXISTS afterimage.redaction (
+  id bigint PRIMARY KEY,
+  table_id bigint NOT NULL,
+  key text NOT NULL,
+  bit int NOT NULL,
+  before_id bigint NOT NULL,
+  before_date timestamptz NOT NULL,
+  removal_id bigint NOT NULL
 )",
     "UPDATE afterimage.setting SET value = '2' WHERE name = 'version' AND value = '1'",
     // Who may execute this may date records by hand. Nothing calls it: it is the right.

@@ -26,7 +26,7 @@ pub(super) fn create() -> Script {
     script
 }
 
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "CREATE TABLE IF NOT EXISTS afterimage_setting (
   name TEXT PRIMARY KEY NOT NULL,
   value TEXT
@@ -98,6 +98,15 @@ VALUES ('version', '2'), ('incarnation', lower(hex(randomblob(16)))), ('revision
   placed INTEGER NOT NULL,
   lifted_by TEXT,
   lifted INTEGER
+)",
+    "CREATE TABLE IF NOT EXISTS afterimage_redaction (
+  id INTEGER PRIMARY KEY,
+  table_id INTEGER NOT NULL,
+  key TEXT NOT NULL,
+  bit INTEGER NOT NULL,
+  before_id INTEGER NOT NULL,
+  before_date INTEGER NOT NULL,
+  removal_id INTEGER NOT NULL
 )",
     "UPDATE afterimage_setting SET value = '2' WHERE name = 'version' AND value = '1'",
     "CREATE TABLE IF NOT EXISTS afterimage_state (
