@@ -138,6 +138,11 @@ pub(crate) enum Command {
     Redact(Redact),
     /// What was removed from the histories, by whom and why
     Removals,
+    /// Who did what in a period, counted and told one by one, with what may be missing from it
+    #[command(
+        after_help = "It is written into a file by the name's ending (.html, .csv, .json), or else to standard output.\n\n  afterimage report --since 2026-10-01 --until 2026-12-31 --table payments -o fourth-quarter.html\n  afterimage report --user 42 --as csv > ann.csv\n  afterimage report -q 'table:orders field:total' --summary"
+    )]
+    Report(Report),
     /// Print completions for a shell
     #[command(after_help = "  afterimage completions bash > /etc/bash_completion.d/afterimage")]
     Completions {
@@ -560,6 +565,48 @@ pub(crate) struct Redact {
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) who: Who,
+}
+
+/// What a report is written as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum As {
+    /// A page that stands alone and can be printed
+    Html,
+    /// A line for each count and each changed field, harmless to spreadsheets
+    Csv,
+    /// One document
+    Json,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// On these tables; all, where none is named
+    #[arg(long, value_name = "TABLE")]
+    pub(crate) table: Vec<String>,
+    /// On what this user did
+    #[arg(long, value_name = "ID")]
+    pub(crate) user: Vec<String>,
+    /// From this time on
+    #[arg(long, value_name = "TIME")]
+    pub(crate) since: Option<String>,
+    /// Up to this time; a date is the whole of that day
+    #[arg(long, value_name = "TIME")]
+    pub(crate) until: Option<String>,
+    /// A query in one line, as of log
+    #[arg(long, short, value_name = "QUERY", allow_hyphen_values = true)]
+    pub(crate) query: Option<String>,
+    /// What it is called
+    #[arg(long, value_name = "TEXT", default_value = "Changes")]
+    pub(crate) title: String,
+    /// Only what there is altogether, without the changes one by one
+    #[arg(long)]
+    pub(crate) summary: bool,
+    /// As what it is written
+    #[arg(long = "as", value_enum, value_name = "KIND")]
+    pub(crate) kind: Option<As>,
+    /// Into this file
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<std::path::PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -27,12 +27,14 @@ mod access;
 mod address;
 mod api;
 mod asked;
+mod csv;
 mod failure;
 mod filter;
 mod kept;
 mod links;
 mod markup;
 mod page;
+mod report;
 mod routes;
 #[cfg(feature = "users")]
 pub mod users;
@@ -42,6 +44,7 @@ mod web;
 pub use access::{Act, Authorizer, Refusal, Rights, Role, Visitor};
 #[doc(no_inline)]
 pub use axum::Router;
+pub use report::{ReportFailure, ReportFormat, ReportOptions, write_report};
 pub use routes::{Answer, Need, ROUTES, Route};
 pub use views::{FileViews, View, Views};
 pub use web::Web;

@@ -63,6 +63,7 @@ mod redact;
 mod registration;
 mod related;
 mod remembered;
+mod report;
 mod restore;
 mod resync;
 mod scope;
@@ -109,6 +110,7 @@ pub use prune::{Prune, Pruned, Pruning};
 pub use redact::{Redact, Redacted};
 pub use registration::Builder;
 pub use related::{Related, RelatedChange};
+pub use report::{ReportCount, ReportHead, ReportTable};
 pub use restore::{
     Conflict, Conflicts, Obstacle, PreviewedField, Restore, Restored, Revert, RevertPreview, RevertTable,
     RevertTransaction, Stale,

@@ -8,6 +8,7 @@ pub(crate) mod log;
 mod manual;
 mod migrate;
 mod plan;
+mod report;
 mod restore;
 mod retention;
 mod serve;
@@ -107,6 +108,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Baseline { tables, who } => retention::baseline(&audit, &config, &tables, &who).await,
         Command::Redact(request) => retention::redact(&audit, &config, request).await,
         Command::Hold(request) => retention::hold(&audit, &config, request).await,
+        Command::Report(request) => report::run(&audit, &config, request).await,
         Command::Removals => retention::removals(&audit, &config).await,
         Command::Resync { table, who } => restore::resync(&audit, &config, &table, &who).await,
         Command::Show { table, key, at, related: false } => {

@@ -10,11 +10,12 @@ use futures_util::stream;
 
 use super::Shell;
 use super::activity::grouped;
-use super::exports::{attachment, csv_line, csv_value};
+use super::exports::attachment;
 use super::line::Link;
 use crate::access::Act;
 use crate::address::{encoded, key_text};
 use crate::asked::Asked;
+use crate::csv::{csv_line, csv_value};
 use crate::failure::Failure;
 use crate::filter::Parameters;
 use crate::markup::{self, Html, SHORT};

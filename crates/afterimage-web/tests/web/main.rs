@@ -6,6 +6,7 @@ mod support;
 
 mod api;
 mod pages;
+mod report;
 mod rights;
 #[cfg(feature = "users")]
 mod users;

@@ -14,8 +14,9 @@ use afterimage_core::{Action, FieldChange, Header, Moment, TableName, Value};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use entry::entries;
-pub(crate) use source::LogSource;
+pub(crate) use source::{LogSource, entries_asked, gaps_of};
 use source::{gaps, sources};
+pub(crate) use summary::summary_of;
 pub use summary::{LogCount, LogSummary};
 
 use crate::catalog::{self, Entry, Gap};

@@ -91,6 +91,11 @@ impl LogSource {
     }
 }
 
+/// The tables that a query is about.
+pub(crate) async fn entries_asked(session: &mut Session, query: &LogQuery) -> Result<Vec<Arc<Entry>>> {
+    Ok(sources(session, query).await?.into_iter().map(|source| source.entry).collect())
+}
+
 /// The histories that a query is about.
 pub(super) async fn sources(session: &mut Session, query: &LogQuery) -> Result<Vec<LogSource>> {
     let LogQuery { query, latest, .. } = query;
@@ -145,17 +150,19 @@ pub(super) async fn sources(session: &mut Session, query: &LogQuery) -> Result<V
     Ok(sources)
 }
 
-/// The gaps, within the time asked for, of these histories.
-pub(super) fn gaps(sources: &[LogSource], query: &Query) -> Vec<(TableName, Gap)> {
+/// The gaps, within the time asked for, of a history, and the stretch of which records were removed.
+pub(crate) fn gaps_of(entry: &Entry, query: &Query) -> Vec<Gap> {
     let concerns = |gap: &Gap| {
         query.before.is_none_or(|before| gap.from < before)
             && query.from.is_none_or(|from| gap.to.is_none_or(|to| to > from))
     };
+    entry.gaps.iter().cloned().chain(entry.removed()).filter(concerns).collect()
+}
+
+/// The gaps of these histories.
+pub(super) fn gaps(sources: &[LogSource], query: &Query) -> Vec<(TableName, Gap)> {
     sources
         .iter()
-        .flat_map(|source| {
-            let gaps = source.entry.gaps.iter().cloned().chain(source.entry.removed());
-            gaps.filter(concerns).map(|gap| (source.seen.clone(), gap))
-        })
+        .flat_map(|source| gaps_of(&source.entry, query).into_iter().map(|gap| (source.seen.clone(), gap)))
         .collect()
 }

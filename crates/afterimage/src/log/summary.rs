@@ -76,21 +76,23 @@ impl Afterimage {
     ///
     /// Where a query asks for values or words, each of them has to be looked at, which costs as much as reading them.
     pub async fn log_summary(&self, query: &LogQuery) -> Result<LogSummary> {
-        self.reading(async |session| {
-            let mut kinds: HashMap<Kind, u64> = HashMap::new();
-            let limit = query.limit.unwrap_or(u64::MAX);
-            let mut add = |kind: Kind, records: u64| *kinds.entry(kind).or_default() += records;
-            let more = if Matcher::new(&query.query).accepts_all() && query.after.is_none() {
-                counted(session, query, &mut add).await?;
-                None
-            } else {
-                Some(looked_at(session, query, &mut add).await?)
-            };
-            let summary = LogSummary::from_kinds(kinds);
-            Ok(LogSummary { more: more.unwrap_or(summary.records >= limit), ..summary })
-        })
-        .await
+        self.reading(async |session| summary_of(session, query).await).await
     }
+}
+
+/// The same, as one session sees it.
+pub(crate) async fn summary_of(session: &mut Session, query: &LogQuery) -> Result<LogSummary> {
+    let mut kinds: HashMap<Kind, u64> = HashMap::new();
+    let limit = query.limit.unwrap_or(u64::MAX);
+    let mut add = |kind: Kind, records: u64| *kinds.entry(kind).or_default() += records;
+    let more = if Matcher::new(&query.query).accepts_all() && query.after.is_none() {
+        counted(session, query, &mut add).await?;
+        None
+    } else {
+        Some(looked_at(session, query, &mut add).await?)
+    };
+    let summary = LogSummary::from_kinds(kinds);
+    Ok(LogSummary { more: more.unwrap_or(summary.records >= limit), ..summary })
 }
 
 /// Table, quarter of an hour, user, action.
