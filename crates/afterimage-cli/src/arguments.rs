@@ -140,7 +140,7 @@ pub(crate) enum Command {
     Removals,
     /// Who did what in a period, counted and told one by one, with what may be missing from it
     #[command(
-        after_help = "It is written into a file by the name's ending (.html, .csv, .json), or else to standard output.\n\n  afterimage report --since 2026-10-01 --until 2026-12-31 --table payments -o fourth-quarter.html\n  afterimage report --user 42 --as csv > ann.csv\n  afterimage report -q 'table:orders field:total' --summary"
+        after_help = "It is written into a file by the name's ending (.html, .csv, .json, .pdf), or else to standard output.\n\n  afterimage report --since 2026-10-01 --until 2026-12-31 --table payments -o fourth-quarter.html\n  afterimage report --user 42 --as csv > ann.csv\n  afterimage report -q 'table:orders field:total' --summary"
     )]
     Report(Report),
     /// Print completions for a shell
@@ -576,6 +576,8 @@ pub(crate) enum As {
     Csv,
     /// One document
     Json,
+    /// Pages
+    Pdf,
 }
 
 #[derive(Debug, Args)]

@@ -97,6 +97,8 @@ fn holds_redactions_duplicates_and_baselines() {
 #[test]
 fn a_report_is_a_file_of_the_kind_its_name_says() {
     let desk = Desk::shop();
+    assert_eq!(desk.says(&["report", "-o", "r.pdf"]), "");
+    assert!(std::fs::read(desk.path().join("r.pdf")).unwrap().starts_with(b"%PDF-"));
     for name in ["r.html", "r.csv", "r.json"] {
         assert_eq!(desk.says(&["report", "-o", name, "--title", "The shop"]), "");
         let text = std::fs::read_to_string(desk.path().join(name)).unwrap();

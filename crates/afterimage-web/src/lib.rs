@@ -44,6 +44,8 @@ mod web;
 pub use access::{Act, Authorizer, Refusal, Rights, Role, Visitor};
 #[doc(no_inline)]
 pub use axum::Router;
+#[cfg(feature = "pdf")]
+pub use report::MOST_IN_PDF;
 pub use report::{ReportFailure, ReportFormat, ReportOptions, write_report};
 pub use routes::{Answer, Need, ROUTES, Route};
 pub use views::{FileViews, View, Views};

@@ -1,5 +1,8 @@
 //! Reports as files: CSV, JSON, and HTML that stands alone and can be printed. Each is written as it is read.
 
+#[cfg(feature = "pdf")]
+mod pdf;
+
 use std::io::{self, Write};
 
 use afterimage::{Afterimage, Error, LogEntry, LogQuery, Moment, ReportHead, ReportTable, Value};
@@ -18,7 +21,14 @@ pub enum ReportFormat {
     Json,
     /// One page without anything beside it, which can be printed.
     Html,
+    /// A document of pages, of up to [`MOST_IN_PDF`] changes: it is whole only once all of it is there.
+    #[cfg(feature = "pdf")]
+    Pdf,
 }
+
+/// So many changes are told in a PDF.
+#[cfg(feature = "pdf")]
+pub const MOST_IN_PDF: u64 = 50_000;
 
 /// How a report is written.
 #[derive(Debug, Clone)]
@@ -62,7 +72,14 @@ pub async fn write_report(
     options: &ReportOptions,
     out: &mut (dyn Write + Send),
 ) -> Result<(), ReportFailure> {
-    let writer = std::cell::RefCell::new(Writer { out, options, first: true, failed: None });
+    let writer = std::cell::RefCell::new(Writer {
+        #[cfg(feature = "pdf")]
+        pdf: pdf::Pdf::new(&options.title).map_err(ReportFailure::Writing)?,
+        out,
+        options,
+        first: true,
+        failed: None,
+    });
     let asked = audit
         .report(
             query,
@@ -91,6 +108,8 @@ struct Writer<'a> {
     options: &'a ReportOptions,
     first: bool,
     failed: Option<io::Error>,
+    #[cfg(feature = "pdf")]
+    pdf: pdf::Pdf,
 }
 
 /// Everything that a line of CSV may say.
@@ -158,6 +177,8 @@ impl Writer<'_> {
                 let page = Head::new(self, head).render().map_err(io::Error::other)?;
                 self.out.write_all(page.as_bytes())
             }
+            #[cfg(feature = "pdf")]
+            ReportFormat::Pdf => self.begin_pdf(head),
         }
     }
 
@@ -277,10 +298,15 @@ impl Writer<'_> {
                 let row = Row::new(self, entry).render().map_err(io::Error::other)?;
                 self.out.write_all(row.as_bytes())
             }
+            #[cfg(feature = "pdf")]
+            ReportFormat::Pdf => {
+                self.entry_of_pdf(entry);
+                Ok(())
+            }
         }
     }
 
-    fn end(&mut self) -> io::Result<()> {
+    fn end(mut self) -> io::Result<()> {
         match self.options.format {
             ReportFormat::Csv => {}
             ReportFormat::Json => {
@@ -291,8 +317,117 @@ impl Writer<'_> {
                 let foot = Foot { changes: !self.options.summary_only }.render().map_err(io::Error::other)?;
                 self.out.write_all(foot.as_bytes())?;
             }
+            #[cfg(feature = "pdf")]
+            ReportFormat::Pdf => {
+                self.pdf.space(8.0);
+                self.pdf.paragraph(pdf::Look::Note, "The end of the report.");
+                self.pdf.finish(self.out)?;
+            }
         }
         self.out.flush()
+    }
+}
+
+#[cfg(feature = "pdf")]
+impl Writer<'_> {
+    fn begin_pdf(&mut self, head: &ReportHead) -> io::Result<()> {
+        use pdf::Look::{Heading, Note, Text, Title};
+        if head.records > MOST_IN_PDF && !self.options.summary_only {
+            return Err(io::Error::other(format!(
+                "{} changes are too many for a PDF, which has {MOST_IN_PDF} at most: ask for less, for a summary, or for HTML",
+                head.records
+            )));
+        }
+        let about = Head::new(self, head);
+        let pdf = &mut self.pdf;
+        pdf.paragraph(Title, &about.title);
+        pdf.space(6.0);
+        let made = match &about.by {
+            Some(by) => format!("{} by {by}", about.made),
+            None => about.made.clone(),
+        };
+        let query = if about.query.is_empty() { "everything" } else { &about.query };
+        for (what, text) in [
+            ("Made", made.as_str()),
+            ("Period", &about.period),
+            ("Times", &format!("of {}", about.zone)),
+            ("Asked for", query),
+            ("Changes", &about.records.to_string()),
+        ] {
+            pdf.cells(&[(0.0, 60.0, Note, what), (64.0, 440.0, Text, text)]);
+        }
+        let columns =
+            [(0.0, 160.0), (165.0, 145.0), (315.0, 45.0), (365.0, 45.0), (415.0, 45.0), (465.0, 45.0)];
+        let line = |pdf: &mut pdf::Pdf, look, cells: [&str; 6]| {
+            let cells: Vec<_> =
+                columns.iter().zip(cells).map(|((x, width), text)| (*x, *width, look, text)).collect();
+            pdf.cells(&cells);
+        };
+        pdf.space(14.0);
+        pdf.keep_together(4);
+        pdf.paragraph(Heading, "Who did what");
+        pdf.space(3.0);
+        line(pdf, Note, ["Who", "Table", "Created", "Updated", "Deleted", "Together"]);
+        for count in &about.counts {
+            let who = if count.user.is_empty() { "(nobody said)" } else { &count.user };
+            let numbers =
+                [count.create, count.update, count.delete, count.all].map(|number| number.to_string());
+            let [create, update, delete, all] = &numbers;
+            line(pdf, Text, [who, &count.table, create, update, delete, all]);
+        }
+        pdf.space(14.0);
+        pdf.keep_together(4);
+        pdf.paragraph(Heading, "What is known of these tables");
+        pdf.space(3.0);
+        for fact in &about.facts {
+            let times = match fact.until.as_str() {
+                "" => fact.from.clone(),
+                until => format!("{} to {until}", fact.from),
+            };
+            let what = format!("{}: {}", fact.kind, fact.note);
+            pdf.cells(&[
+                (0.0, 120.0, Text, &fact.table),
+                (125.0, 150.0, Note, &times),
+                (280.0, 230.0, Text, &what),
+            ]);
+        }
+        if !self.options.summary_only {
+            pdf.space(14.0);
+            pdf.keep_together(6);
+            pdf.paragraph(Heading, "Every change, newest first");
+            pdf.space(3.0);
+        }
+        Ok(())
+    }
+
+    fn entry_of_pdf(&mut self, entry: &LogEntry) {
+        use pdf::Look::{New, Note, Old, Text};
+        let row = Row::new(self, entry);
+        let pdf = &mut self.pdf;
+        pdf.space(5.0);
+        pdf.keep_together(3);
+        let who = if row.user.is_empty() { "(nobody said)" } else { &row.user };
+        let what = format!("{} {} {}", row.action, row.table, row.key);
+        pdf.cells(&[(0.0, 115.0, Note, &row.date), (120.0, 130.0, Text, who), (255.0, 255.0, Text, &what)]);
+        if !row.reason.is_empty() {
+            pdf.cells(&[(120.0, 390.0, Note, &row.reason)]);
+        }
+        for change in &entry.changes {
+            let cut = |value: &Value| -> String {
+                let text = if value.is_null() { "none".to_owned() } else { value.to_string() };
+                match text.char_indices().nth(LONGEST) {
+                    Some((at, _)) => format!("{}…", &text[..at]),
+                    None => text,
+                }
+            };
+            let (old, new) = (cut(&change.old), cut(&change.new));
+            let name = (120.0, 130.0, Text, change.field.as_str());
+            match row.action {
+                "create" => pdf.cells(&[name, (255.0, 255.0, New, &new)]),
+                "delete" => pdf.cells(&[name, (255.0, 255.0, Old, &old)]),
+                _ => pdf.cells(&[name, (255.0, 125.0, Old, &old), (385.0, 125.0, New, &new)]),
+            }
+        }
     }
 }
 

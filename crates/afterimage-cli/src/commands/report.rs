@@ -46,7 +46,11 @@ async fn into_file(
     path: &Path,
 ) -> Result<(), ReportFailure> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = BufWriter::new(tempfile::NamedTempFile::new_in(folder).map_err(ReportFailure::Writing)?);
+    let mut new = tempfile::Builder::new();
+    // A report is for others to read, as far as the system lets them.
+    #[cfg(unix)]
+    new.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = BufWriter::new(new.tempfile_in(folder).map_err(ReportFailure::Writing)?);
     write_report(audit, query, options, &mut file).await?;
     file.flush().map_err(ReportFailure::Writing)?;
     let file = file.into_inner().map_err(|error| ReportFailure::Writing(error.into_error()))?;
@@ -60,11 +64,13 @@ fn format(config: &Config, request: &Report) -> Result<ReportFormat, Failure> {
         (Some(As::Html), ..) => ReportFormat::Html,
         (Some(As::Csv), ..) => ReportFormat::Csv,
         (Some(As::Json), ..) => ReportFormat::Json,
+        (Some(As::Pdf), ..) => ReportFormat::Pdf,
         (None, Some("html" | "htm"), _) => ReportFormat::Html,
         (None, Some("csv"), _) => ReportFormat::Csv,
         (None, Some("json"), _) => ReportFormat::Json,
+        (None, Some("pdf"), _) => ReportFormat::Pdf,
         (None, Some(other), _) => {
-            return Err(Failure::Usage(format!("a report is no .{other}: give --as html, csv or json")));
+            return Err(Failure::Usage(format!("a report is no .{other}: give --as html, csv, json or pdf")));
         }
         (None, None, Some(Format::Csv)) => ReportFormat::Csv,
         (None, None, Some(Format::Json)) => ReportFormat::Json,

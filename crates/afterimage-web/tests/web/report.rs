@@ -110,6 +110,21 @@ async fn nothing_in_a_report_runs_in_a_spreadsheet() {
     }
 }
 
+#[cfg(feature = "pdf")]
+#[tokio::test]
+async fn a_report_as_pdf_is_one() {
+    let mut db = TestDb::sqlite().await;
+    books(&mut db).await;
+    for summary_only in [false, true] {
+        let options = ReportOptions { summary_only, ..options(ReportFormat::Pdf) };
+        let mut out = Vec::new();
+        write_report(&db.audit, &LogQuery::default(), &options, &mut out).await.unwrap();
+        assert!(out.starts_with(b"%PDF-") && out.trim_ascii_end().ends_with(b"%%EOF"));
+        let failed = write_report(&db.audit, &LogQuery::default(), &options, &mut Full(100)).await;
+        assert!(matches!(failed, Err(ReportFailure::Writing(_))), "{failed:?}");
+    }
+}
+
 /// A disk that is full after so many bytes.
 struct Full(usize);
 
