@@ -5,7 +5,7 @@ mod pdf;
 
 use std::io::{self, Write};
 
-use afterimage::{Afterimage, Error, LogEntry, LogQuery, Moment, ReportHead, ReportTable, Value};
+use afterimage::{Afterimage, Error, LogEntry, LogQuery, Moment, ReportHead, ReportSink, ReportTable, Value};
 use askama::Template;
 
 use crate::address::key_text;
@@ -50,6 +50,8 @@ pub struct ReportOptions {
 pub enum ReportFailure {
     /// It could not be asked for.
     Asking(Error),
+    /// There is more than such a document holds.
+    TooMuch(String),
     /// What was read could not be written.
     Writing(io::Error),
 }
@@ -58,6 +60,7 @@ impl std::fmt::Display for ReportFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Asking(error) => write!(f, "{error}"),
+            Self::TooMuch(message) => f.write_str(message),
             Self::Writing(error) => write!(f, "the report could not be written: {error}"),
         }
     }
@@ -72,33 +75,21 @@ pub async fn write_report(
     options: &ReportOptions,
     out: &mut (dyn Write + Send),
 ) -> Result<(), ReportFailure> {
-    let writer = std::cell::RefCell::new(Writer {
+    let mut writer = Writer {
         #[cfg(feature = "pdf")]
         pdf: pdf::Pdf::new(&options.title).map_err(ReportFailure::Writing)?,
         out,
         options,
         first: true,
         failed: None,
-    });
-    let asked = audit
-        .report(
-            query,
-            |head| {
-                let mut writer = writer.borrow_mut();
-                let begun = writer.begin(head);
-                writer.goes_on(begun) && !options.summary_only
-            },
-            |entry| {
-                let mut writer = writer.borrow_mut();
-                let written = writer.entry(&entry);
-                writer.goes_on(written)
-            },
-        )
-        .await;
-    asked.map_err(ReportFailure::Asking)?;
-    let mut writer = writer.into_inner();
-    if let Some(error) = writer.failed.take() {
-        return Err(ReportFailure::Writing(error));
+    };
+    audit.report(query, &mut writer).await.map_err(ReportFailure::Asking)?;
+    match writer.failed.take() {
+        Some(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+            return Err(ReportFailure::TooMuch(error.to_string()));
+        }
+        Some(error) => return Err(ReportFailure::Writing(error)),
+        None => {}
     }
     writer.end().map_err(ReportFailure::Writing)
 }
@@ -110,6 +101,18 @@ struct Writer<'a> {
     failed: Option<io::Error>,
     #[cfg(feature = "pdf")]
     pdf: pdf::Pdf,
+}
+
+impl ReportSink for Writer<'_> {
+    fn begin(&mut self, head: &ReportHead) -> bool {
+        let begun = self.head(head);
+        self.goes_on(begun) && !self.options.summary_only
+    }
+
+    fn change(&mut self, entry: &LogEntry) -> bool {
+        let written = self.entry(entry);
+        self.goes_on(written)
+    }
 }
 
 /// Everything that a line of CSV may say.
@@ -161,7 +164,7 @@ impl Writer<'_> {
         self.out.write_all(&bytes)
     }
 
-    fn begin(&mut self, head: &ReportHead) -> io::Result<()> {
+    fn head(&mut self, head: &ReportHead) -> io::Result<()> {
         match self.options.format {
             ReportFormat::Csv => self.begin_csv(head),
             ReportFormat::Json => {
@@ -333,10 +336,13 @@ impl Writer<'_> {
     fn begin_pdf(&mut self, head: &ReportHead) -> io::Result<()> {
         use pdf::Look::{Heading, Note, Text, Title};
         if head.records > MOST_IN_PDF && !self.options.summary_only {
-            return Err(io::Error::other(format!(
-                "{} changes are too many for a PDF, which has {MOST_IN_PDF} at most: ask for less, for a summary, or for HTML",
-                head.records
-            )));
+            return Err(io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!(
+                    "{} changes are too many for a PDF, which has {MOST_IN_PDF} at most: ask for less, for a summary, or for HTML",
+                    head.records
+                ),
+            ));
         }
         let about = Head::new(self, head);
         let pdf = &mut self.pdf;

@@ -102,6 +102,10 @@ routes! {
     GET "/exports" OfEach(Export), Page => page::exports::page;
     GET "/export.csv" OfEach(Export), Page => page::exports::csv;
     GET "/export.json" OfEach(Export), Page => page::exports::json;
+    GET "/report.html" OfEach(Export), Page => page::report::html;
+    GET "/report.csv" OfEach(Export), Page => page::report::csv;
+    GET "/report.json" OfEach(Export), Page => page::report::json;
+    GET "/report.pdf" OfEach(Export), Page => page::report::pdf;
     GET "/storage" Visit, Page => page::storage::page;
     GET "/views" Visit, Page => page::views::page;
     POST "/views" Visit, Page => page::views::write;

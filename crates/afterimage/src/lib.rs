@@ -110,7 +110,7 @@ pub use prune::{Prune, Pruned, Pruning};
 pub use redact::{Redact, Redacted};
 pub use registration::Builder;
 pub use related::{Related, RelatedChange};
-pub use report::{ReportCount, ReportHead, ReportTable};
+pub use report::{ReportCount, ReportHead, ReportSink, ReportTable};
 pub use restore::{
     Conflict, Conflicts, Obstacle, PreviewedField, Restore, Restored, Revert, RevertPreview, RevertTable,
     RevertTransaction, Stale,

@@ -87,23 +87,27 @@ fn as_optional_text<S: serde::Serializer>(value: &Option<Moment>, serializer: S)
     }
 }
 
+/// What takes a report as it is read.
+pub trait ReportSink {
+    /// Takes what it begins with; says whether the changes are wanted too.
+    fn begin(&mut self, head: &ReportHead) -> bool;
+
+    /// Takes the next change; says whether there is to be another.
+    fn change(&mut self, entry: &LogEntry) -> bool;
+}
+
 impl Afterimage {
     /// Reports on what answers a query: first what there is altogether, and what may be missing from it; then every change,
-    /// newest first, as long as `take` wants more. Both are of one moment, which is read from while the changes are taken: so
+    /// newest first, as long as `sink` wants more. Both are of one moment, which is read from while the changes are taken: so
     /// many as there may be, one at a time is in memory.
     ///
     /// A query's limit and place are of no concern here: a report tells all.
-    pub async fn report(
-        &self,
-        query: &LogQuery,
-        begin: impl FnOnce(&ReportHead) -> bool,
-        take: impl FnMut(LogEntry) -> bool,
-    ) -> Result<()> {
+    pub async fn report(&self, query: &LogQuery, sink: &mut (impl ReportSink + Send)) -> Result<()> {
         let query = LogQuery { limit: None, after: None, ..query.clone() };
         self.reading(async |session| {
             let head = head(session, &query).await?;
-            if begin(&head) {
-                log::each(session, &query, take).await?;
+            if sink.begin(&head) {
+                log::each(session, &query, |entry| sink.change(&entry)).await?;
             }
             Ok(())
         })

@@ -34,6 +34,7 @@ pub(super) async fn run(audit: &Afterimage, config: &Config, request: Report) ->
     match written {
         Ok(()) => Ok(Outcome::Done),
         Err(ReportFailure::Asking(error)) => Err(error.into()),
+        Err(ReportFailure::TooMuch(message)) => Err(Failure::Usage(message)),
         Err(ReportFailure::Writing(error)) => Err(error.into()),
     }
 }

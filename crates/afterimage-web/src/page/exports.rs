@@ -24,6 +24,8 @@ struct Page {
     shell: Shell,
     csv: String,
     json: String,
+    report: String,
+    report_pdf: Option<String>,
     tables: Vec<String>,
 }
 
@@ -33,6 +35,8 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
         shell: Shell::new(&asked, "exports", "Exports"),
         csv: asked.links.to("/export.csv"),
         json: asked.links.to("/export.json"),
+        report: asked.links.to("/report.html"),
+        report_pdf: cfg!(feature = "pdf").then(|| asked.links.to("/report.pdf")),
         tables: known.iter().map(|table| table.table.to_string()).collect(),
     })
 }
@@ -73,6 +77,15 @@ pub(crate) async fn json(asked: Asked) -> Result<Response, Failure> {
     export(asked, "changes.json", "application/json", b"[\n".to_vec(), line, b"\n]\n").await
 }
 
+/// What a file is to hold: everything only where that is said.
+pub(super) fn asked_for(asked: &Asked) -> Result<Filter, Failure> {
+    let filter = Filter::read(&asked.parameters, asked.now, &asked.zone)?;
+    if !filter.bounded {
+        return Err(Failure::wrong("Say from when: since=2026-11-01, or range=all for everything."));
+    }
+    Ok(filter)
+}
+
 /// What is still to be sent of a file.
 struct Sending<F> {
     audit: Afterimage,
@@ -97,10 +110,7 @@ async fn export<F>(
 where
     F: Fn(&mut Vec<u8>, &LogEntry, bool) + Send + Sync + 'static,
 {
-    let filter = Filter::read(&asked.parameters, asked.now, &asked.zone)?;
-    if !filter.bounded {
-        return Err(Failure::wrong("Say from when: since=2026-11-01, or range=all for everything."));
-    }
+    let filter = asked_for(&asked)?;
     let audit = asked.audit_for(Act::Export);
     let mut query = LogQuery::from(filter.query).limit(CHUNK);
     // What is written while the file is being read is not part of it.

@@ -14,6 +14,7 @@ mod line;
 pub(crate) mod link;
 pub(crate) mod record;
 pub(crate) mod records;
+pub(crate) mod report;
 pub(crate) mod restore;
 pub(crate) mod storage;
 pub(crate) mod tables;

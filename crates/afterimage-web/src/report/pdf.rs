@@ -70,11 +70,9 @@ struct Piece {
 
 /// A document that is written from its top to its bottom.
 pub(super) struct Pdf {
-    document: Document,
-    font: Font,
     metrics: FontRef<'static>,
     title: String,
-    pages: usize,
+    pages: Vec<Vec<Piece>>,
     page: Vec<Piece>,
     y: f32,
     /// Characters that the font does not have.
@@ -83,15 +81,10 @@ pub(super) struct Pdf {
 
 impl Pdf {
     pub(super) fn new(title: &str) -> io::Result<Self> {
-        let font = Font::new(FONT.into(), 0).ok_or_else(|| io::Error::other("the font cannot be read"))?;
-        let mut document = Document::new();
-        document.set_metadata(Metadata::new().title(title.to_owned()).creator("Afterimage".to_owned()));
         Ok(Self {
-            document,
-            font,
             metrics: FontRef::new(FONT).map_err(io::Error::other)?,
             title: title.to_owned(),
-            pages: 0,
+            pages: Vec::new(),
             page: Vec::new(),
             y: MARGIN,
             missing: 0,
@@ -195,21 +188,11 @@ impl Pdf {
 
     /// Lays the page down, and takes the next.
     fn turn(&mut self) {
-        self.pages += 1;
-        let foot = format!("{}, page {}", self.title, self.pages);
+        let foot = format!("{}, page {}", self.title, self.pages.len() + 1);
         let foot =
             self.wrapped(Look::Note, &foot, WIDTH - 2.0 * MARGIN).into_iter().next().unwrap_or_default();
         self.page.push(Piece { x: MARGIN, y: HEIGHT - 28.0, look: Look::Note, text: foot });
-        let Some(settings) = PageSettings::from_wh(WIDTH, HEIGHT) else { return };
-        let mut page = self.document.start_page_with(settings);
-        let mut surface = page.surface();
-        for Piece { x, y, look, text } in self.page.drain(..) {
-            surface.set_fill(Some(Fill { paint: look.colour().into(), ..Fill::default() }));
-            let (at, font) = (Point::from_xy(x, y), self.font.clone());
-            surface.draw_text(at, font, look.size(), &text, false, TextDirection::Auto);
-        }
-        surface.finish();
-        page.finish();
+        self.pages.push(std::mem::take(&mut self.page));
         self.y = MARGIN;
     }
 
@@ -223,7 +206,22 @@ impl Pdf {
             self.paragraph(Look::Note, &said);
         }
         self.turn();
-        let bytes = self.document.finish().map_err(|error| io::Error::other(format!("{error:?}")))?;
+        let font = Font::new(FONT.into(), 0).ok_or_else(|| io::Error::other("the font cannot be read"))?;
+        let size = PageSettings::from_wh(WIDTH, HEIGHT).ok_or_else(|| io::Error::other("no such page"))?;
+        let mut document = Document::new();
+        document.set_metadata(Metadata::new().title(self.title).creator("Afterimage".to_owned()));
+        for pieces in self.pages {
+            let mut page = document.start_page_with(size.clone());
+            let mut surface = page.surface();
+            for Piece { x, y, look, text } in pieces {
+                surface.set_fill(Some(Fill { paint: look.colour().into(), ..Fill::default() }));
+                let at = Point::from_xy(x, y);
+                surface.draw_text(at, font.clone(), look.size(), &text, false, TextDirection::Auto);
+            }
+            surface.finish();
+            page.finish();
+        }
+        let bytes = document.finish().map_err(|error| io::Error::other(format!("{error:?}")))?;
         out.write_all(&bytes)
     }
 }

@@ -122,7 +122,8 @@ impl Somebody {
         Answer {
             status: head.status,
             headers: head.headers,
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
+            // A PDF is no text.
+            text: String::from_utf8_lossy(&bytes).into_owned(),
         }
     }
 

@@ -110,6 +110,29 @@ async fn nothing_in_a_report_runs_in_a_spreadsheet() {
     }
 }
 
+on_every_database! {
+    async fn a_report_is_taken_away_by_whoever_may(db: &mut TestDb) {
+        shop(db).await;
+        let viewer = Somebody::new(db, "viewer");
+        for (path, kind) in [("/report.html", "text/html"), ("/report.csv", "text/csv"), ("/report.json", "application/json")] {
+            assert_eq!(viewer.get(path).await.status, axum::http::StatusCode::BAD_REQUEST, "a period has to be said");
+            let answer = viewer.get(&format!("{path}?range=all&title=The+year&tz=Asia/Kolkata")).await;
+            assert!(answer.headers["content-type"].to_str().unwrap().starts_with(kind));
+            assert!(answer.headers["content-disposition"].to_str().unwrap().starts_with("attachment"));
+            let text = answer.ok();
+            assert!(text.contains("The year") && text.contains("Asia/Kolkata") && text.contains("viewer"), "{text}");
+            assert!(SECRETS.iter().all(|secret| !text.contains(secret)));
+        }
+        let summary = viewer.get("/report.html?range=all&summary=only").await.ok();
+        assert!(!summary.contains("Every change"));
+        assert!(viewer.get("/exports").await.ok().contains("/report.html"));
+        // What somebody may not take away is not in it.
+        let clerk = viewer.called(Some("clerk"));
+        let text = clerk.get("/report.json?range=all").await;
+        assert!(text.status != axum::http::StatusCode::OK || !text.text.contains("customers"), "{}", text.text);
+    }
+}
+
 #[cfg(feature = "pdf")]
 #[tokio::test]
 async fn a_report_as_pdf_is_one() {

@@ -20,7 +20,9 @@ fn address(route: &Route, table: &str, tx: &str, event: &str) -> String {
         .replace("{id}", tx);
     let query = match route.path {
         "/new" => "?than=1.1",
-        "/export.csv" | "/export.json" => "?range=all",
+        "/export.csv" | "/export.json" | "/report.html" | "/report.csv" | "/report.json" | "/report.pdf" => {
+            "?range=all"
+        }
         "/asof/{table}/csv" => "?at=now",
         "/link" if route.method == "GET" => "?address=/storage",
         "/api/tables/{table}/records/{key}/diff" => "?from=1&to=1",

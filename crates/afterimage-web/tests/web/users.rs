@@ -284,6 +284,7 @@ async fn a_link_shows_one_page_to_somebody_who_is_no_user_for_a_while() {
         "/r/orders/14",
         "/r/customer/7",
         "/export.csv?range=all",
+        "/report.html?range=all",
         "/api/log",
         "/r/orders/17/restore/1",
         "/link?address=/",
