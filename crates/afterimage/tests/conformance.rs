@@ -72,23 +72,27 @@ mod conformance {
     pub mod context;
     pub mod reading;
     pub mod related;
+    pub mod retention;
     pub mod values;
 }
 
-use conformance::{back, capture, context, reading, related, values};
+use conformance::{back, capture, context, reading, related, retention, values};
 
-const ALL: [&[Case]; 6] =
-    [capture::CASES, values::CASES, context::CASES, reading::CASES, related::CASES, back::CASES];
+const ALL: [&[Case]; 7] = [
+    capture::CASES,
+    values::CASES,
+    context::CASES,
+    reading::CASES,
+    related::CASES,
+    back::CASES,
+    retention::CASES,
+];
 
 /// What is no table's affair, or comes with a part that is still to come.
-const ELSEWHERE: [(&str, &str); 8] = [
-    ("16", "cleaning up duplicates and old records: comes with retention"),
+const ELSEWHERE: [(&str, &str); 4] = [
     ("23", "how a long value is shown: comes with the web interface; what is kept is never cut"),
     ("24", "who makes a request, and from where: `web.rs`, with the middleware"),
-    ("25", "accesses, and flushing entries: come with the web interface and with retention"),
     ("T12", "two requests at once: `context.rs` and `mariadb_context.rs`, and `web.rs` with the middleware"),
-    ("T13", "what cleaning up must keep: comes with retention"),
-    ("T14", "a row's last record stays: comes with retention"),
     ("T21", "who may revert in the web interface: comes with it"),
 ];
 
