@@ -101,11 +101,10 @@ impl Afterimage {
             answerable(&entry, point.bound)?;
             let (sql, fields) = as_of_sql(session, &entry, &point, query).await?;
             let columns: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
-            let at = point.bound.moment().unwrap_or_else(Moment::now);
             let give = |row: Row| {
                 let mut row: Vec<Value> =
                     fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect();
-                entry.redact_row(&fields, at, &mut row);
+                entry.redact_row(&fields, point.bound, &mut row);
                 Ok(take(&columns, row))
             };
             // A condition that somebody typed goes where only one statement can.
@@ -133,7 +132,7 @@ impl Afterimage {
                 for row in session.ask(&sql).await.map_err(|error| error.on(&entry.table))? {
                     let mut row: Vec<Value> =
                         fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect();
-                    entry.redact_row(&fields, point.bound.moment().unwrap_or_else(Moment::now), &mut row);
+                    entry.redact_row(&fields, point.bound, &mut row);
                     rows.push(row);
                 }
                 states

@@ -319,7 +319,10 @@ impl Run<'_> {
         let (_, doom) = self.doom(session).await?;
         let Some(doom) = doom else { return Ok(None) };
         let dialect = session.dialect();
-        let rows = session.ask(&retention::next(dialect, &doom.doomed()?, after, limit)).await?;
+        // Full records need nothing of those before them.
+        let with_following = doom.entry.sparse() || doom.cut.moment.is_none();
+        let rows =
+            session.ask(&retention::next(dialect, &doom.doomed()?, with_following, after, limit)).await?;
         let int = |row: &Row, at: usize| row.get(at).and_then(Cell::int);
         let position = |row: &Row, at: usize| Some((Moment::from_micros(int(row, at)?), int(row, at + 1)?));
         let gone: Vec<Position> = rows.iter().filter_map(|row| position(row, 0)).collect();
@@ -467,8 +470,13 @@ impl Held {
 
 /// Refuses where what guards the records knows of no removal.
 pub(crate) async fn guarded(session: &mut Session, entry: &Entry) -> Result<()> {
-    if entry.stage == catalog::Stage::Stopped {
-        return Ok(());
+    match entry.stage {
+        catalog::Stage::Stopped => return Ok(()),
+        catalog::Stage::Baseline => {
+            let message = "its baseline is not finished: track it again to go on with it";
+            return Err(Error::new(ErrorKind::Busy, message).on(&entry.table));
+        }
+        catalog::Stage::Active => {}
     }
     let table = migrate::find_today(session, entry).await?;
     match health::faults(session, entry, &table).await?.first() {

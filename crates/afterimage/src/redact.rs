@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use afterimage_core::record::{RowJson, all_fields};
-use afterimage_core::sql::catalog as sql;
 use afterimage_core::sql::retention::{self, Redacting};
+use afterimage_core::sql::{Bound, catalog as sql};
 use afterimage_core::{Action, Context, Field, Moment, TableName, Value, Version, suggest};
 use serde::Serialize;
 
@@ -336,11 +336,16 @@ impl Entry {
     }
 
     /// The same of a row as of a time.
-    pub(crate) fn redact_row(&self, fields: &[Field], at: Moment, values: &mut [Value]) {
+    pub(crate) fn redact_row(&self, fields: &[Field], bound: Bound, values: &mut [Value]) {
         let redactions = self.redactions_of(fields, values).to_vec();
-        for Redaction { bit, before, .. } in redactions {
+        for Redaction { bit, before, before_id } in redactions {
+            let then = match bound {
+                Bound::Now => false,
+                Bound::Time(at) => at < before,
+                Bound::Position(at, id) => (at, id) < (before, before_id),
+            };
             if let Some(place) = fields.iter().position(|field| field.bit == bit)
-                && at < before
+                && then
                 && values[place].is_null()
             {
                 values[place] = Value::Redacted;

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use afterimage_core::name::literal;
-use afterimage_core::{Action, Moment, Quoted, TableName, Value, Version};
+use afterimage_core::{Action, Quoted, TableName, Value, Version};
 
 use crate::as_of::{self, TableState, Wanted};
 use crate::catalog::{self, Entry, Stage};
@@ -225,8 +225,7 @@ async fn related(
             for row in session.rows(&dialect.shown(layout, &sql, &fields), &[]).await? {
                 let mut values: Vec<Value> =
                     layout.fields.iter().zip(row).map(|(field, cell)| versions::value(field, cell)).collect();
-                let moment = point.bound.moment().unwrap_or_else(Moment::now);
-                child.entry.redact_row(&layout.fields, moment, &mut values);
+                child.entry.redact_row(&layout.fields, point.bound, &mut values);
                 rows.rows.push(values);
             }
         }

@@ -58,14 +58,23 @@ fn may_go(dialect: &dyn Dialect, doomed: &Doomed<'_>) -> String {
 }
 
 /// The next records that may go, oldest first, after a position: of each its date in microseconds and its number; the same of
-/// the one that follows it along its row, and 1 where that holds the whole row.
-pub fn next(dialect: &dyn Dialect, doomed: &Doomed<'_>, after: Option<Position>, limit: i64) -> String {
+/// the one that follows it along its row, and 1 where that holds the whole row, where these are wanted.
+pub fn next(
+    dialect: &dyn Dialect,
+    doomed: &Doomed<'_>,
+    with_following: bool,
+    after: Option<Position>,
+    limit: i64,
+) -> String {
     let spelling = log::spelling(dialect.database());
     let history = doomed.layout.history.quoted();
     let after = after
         .map(|(date, id)| format!("{} AND ", dialect.beyond("h", Bound::Position(date, id))))
         .unwrap_or_default();
-    let following = |what: &str| following(spelling, doomed.layout, &history, what);
+    let following = |what: &str| match with_following {
+        true => following(spelling, doomed.layout, &history, what),
+        false => "NULL".to_owned(),
+    };
     format!(
         "SELECT {}, h.history_id, {}, {}, {}\nFROM {history} AS h\nWHERE {after}{}\nORDER BY h.history_date, h.history_id LIMIT {limit}",
         dialect.micros("h.history_date"),

@@ -1,6 +1,6 @@
 //! The rows that went with a deleted row, brought back with it.
 
-use afterimage_core::sql::{Rows, WriteBack};
+use afterimage_core::sql::{Bound, Rows, WriteBack};
 use afterimage_core::{Field, Keeping, Moment, Quoted, Table, Value, Version};
 
 use super::transaction::{beyond, without};
@@ -112,7 +112,7 @@ async fn refuse_redacted(session: &mut Session, entry: &Entry, state: &str) -> R
     for row in session.ask(&session.dialect().shown(layout, state, &fields)).await? {
         let mut values: Vec<Value> =
             layout.fields.iter().zip(row).map(|(field, cell)| versions::value(field, cell)).collect();
-        entry.redact_row(&layout.fields, Moment::from_micros(0), &mut values);
+        entry.redact_row(&layout.fields, Bound::Time(Moment::from_micros(0)), &mut values);
         if let Some(at) = values.iter().position(|value| *value == Value::Redacted) {
             return Err(redacted(
                 entry,
