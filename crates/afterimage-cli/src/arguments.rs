@@ -560,6 +560,9 @@ pub(crate) struct Redact {
     /// These fields
     #[arg(long, value_name = "COLUMN", value_delimiter = ',', required = true)]
     pub(crate) fields: Vec<String>,
+    /// Also of the rows that had this key before
+    #[arg(long)]
+    pub(crate) every_life: bool,
     /// Say what would go, and let nothing go
     #[arg(long)]
     pub(crate) dry_run: bool,

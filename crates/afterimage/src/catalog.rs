@@ -237,6 +237,17 @@ pub struct Hold {
     pub lifted: Option<Moment>,
 }
 
+impl Hold {
+    /// The same, with its key by the names that the key's columns have now.
+    pub(crate) fn named(&self, entry: &Entry) -> Self {
+        let named = |kept: &String| key::named_kept(entry.layout().ok()?, kept);
+        Self {
+            key: self.key.as_ref().map(|kept| named(kept).unwrap_or_else(|| kept.clone())),
+            ..self.clone()
+        }
+    }
+}
+
 /// Whether the catalogue is there at all.
 pub(crate) async fn exists(session: &mut Session) -> Result<bool> {
     let sql = match session {
@@ -345,13 +356,27 @@ pub(crate) async fn read(session: &mut Session) -> Result<Entries> {
         }
         for row in session.rows(&sql::redactions(dialect), &[]).await? {
             let (table, key, redaction) = redaction(row);
-            if let Some(entry) = entries.iter_mut().find(|entry| entry.id == table) {
-                let key = redact::texts(&key::values(entry.layout()?, &key)?);
-                entry.redactions.entry(key).or_default().push(redaction);
+            let Some(entry) = entries.iter_mut().find(|entry| entry.id == table) else { continue };
+            match entry.layout().ok().and_then(|layout| key::of_kept(layout, &key)) {
+                Some(key) => entry.redactions.entry(redact::texts(&key)).or_default().push(redaction),
+                None => {
+                    tracing::error!(table = %entry.table, "a redaction cannot be read: its values are shown as NULL")
+                }
             }
         }
     }
     Ok(entries.into_iter().map(Arc::new).collect())
+}
+
+/// Whether a removal of a table is open, which nobody commits but by hand.
+pub(crate) async fn has_open_removal(session: &mut Session, entry: &Entry) -> Result<bool> {
+    if !keeps_removals(session).await? {
+        return Ok(false);
+    }
+    let removal = session.dialect().catalog_table("removal");
+    let open =
+        format!("SELECT count(*) FROM {removal} WHERE table_id = {} AND open_in IS NOT NULL", entry.id);
+    Ok(session.int(&open, &[]).await?.unwrap_or_default() > 0)
 }
 
 /// Everything that was ever removed, of tables too that are not tracked any more.
@@ -470,8 +495,8 @@ fn removal(row: Row) -> Removal {
 
 fn redaction(row: Row) -> (i64, String, Redaction) {
     let int = |at: usize| row.get(at).and_then(Cell::int).unwrap_or_default();
-    let redaction =
-        Redaction::new(u16::try_from(int(2)).unwrap_or_default(), int(3), Moment::from_micros(int(4)));
+    let position = |at: usize| (Moment::from_micros(int(at + 1)), int(at));
+    let redaction = Redaction::new(u16::try_from(int(2)).unwrap_or_default(), position(3), position(5));
     (int(0), row.get(1).cloned().and_then(Cell::text).unwrap_or_default(), redaction)
 }
 

@@ -113,6 +113,15 @@ async fn of_table(session: &mut Session, entry: &Entry, findings: &mut Vec<Findi
         let mend = "afterimage track it again: the baseline goes on where it stopped";
         findings.push(Finding::new(Severity::Warning, Some(entry), "its baseline is not finished", mend));
     }
+    if catalog::has_open_removal(session, entry).await? {
+        let finding =
+            "a removal was left open by hand: on SQLite and MariaDB its records can be changed and deleted";
+        let mend = format!(
+            "UPDATE {} SET open_in = NULL, then afterimage verify",
+            session.dialect().catalog_table("removal")
+        );
+        findings.push(Finding::new(Severity::Danger, Some(entry), finding, mend));
+    }
     for gap in entry.gaps.iter().filter(|gap| gap.to.is_none()) {
         let finding = format!("a gap is open since {}: {}", gap.from, gap.cause);
         findings.push(Finding::new(Severity::Danger, Some(entry), finding, "afterimage track it again"));

@@ -6,8 +6,7 @@ use afterimage_core::{Context, TableName};
 use crate::catalog::{self, Hold, Removal};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::introspect;
-use crate::key;
+use crate::{introspect, key, versions};
 
 impl Afterimage {
     /// Places a legal hold on a table, or on one row of it: as long as it is in force, no record of it is removed or redacted,
@@ -18,7 +17,8 @@ impl Afterimage {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidInput`] where no reason is given, or where the key is none of the table's.
+    /// [`ErrorKind::InvalidInput`] where no reason is given, or where the key is none of the table's; [`ErrorKind::NotFound`] where
+    /// there is no record of such a row.
     pub async fn hold(&self, table: &str, key: Option<&str>, context: &Context) -> Result<i64> {
         self.sees_all()?;
         let reason = said(context, "reason").ok_or_else(|| {
@@ -28,9 +28,9 @@ impl Afterimage {
         self.writing(async |session| {
             catalog::ensure(session).await?;
             let entry = catalog::find(session, table).await?;
-            let layout = entry.layout()?;
+            // By the key as the records have it: a hold by another spelling would hold nothing.
             let key = match key {
-                Some(text) => Some(json(layout.key.iter().zip(key::values(layout, text)?))),
+                Some(text) => Some(key::kept(&versions::key_of_row(session, &entry, text).await?)),
                 None => None,
             };
             let dialect = session.dialect();
@@ -64,11 +64,12 @@ impl Afterimage {
 
     /// All holds that were ever placed on tables that are tracked, oldest first.
     pub async fn holds(&self) -> Result<Vec<(TableName, Hold)>> {
+        self.sees_all()?;
         self.reading(async |session| {
             let mut all = Vec::new();
             for entry in catalog::entries(session).await? {
                 let table = introspect::seen(session, &entry.table).await?;
-                all.extend(entry.holds.iter().map(|hold| (table.clone(), hold.clone())));
+                all.extend(entry.holds.iter().map(|hold| (table.clone(), hold.named(&entry))));
             }
             all.sort_by_key(|(_, hold)| hold.id);
             Ok(all)
@@ -97,10 +98,4 @@ impl Afterimage {
 /// What a context says, as text.
 pub(crate) fn said(context: &Context, key: &str) -> Option<String> {
     context.get(key).and_then(|value| value.as_str()).map(ToOwned::to_owned)
-}
-
-fn json<'a>(key: impl Iterator<Item = (&'a String, afterimage_core::Value)>) -> String {
-    let map: serde_json::Map<String, serde_json::Value> =
-        key.map(|(name, value)| (name.clone(), serde_json::to_value(&value).unwrap_or_default())).collect();
-    serde_json::Value::Object(map).to_string()
 }

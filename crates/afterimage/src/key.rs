@@ -57,6 +57,25 @@ pub(crate) fn value(cell: Cell) -> Value {
     }
 }
 
+/// A key as the catalogue keeps it: its values in the key's order, whatever its columns come to be called.
+pub(crate) fn kept(values: &[Value]) -> String {
+    let values: Vec<Json> =
+        values.iter().map(|value| serde_json::to_value(value).unwrap_or_default()).collect();
+    Json::Array(values).to_string()
+}
+
+/// One that is kept, as JSON by the names that its columns have now.
+pub(crate) fn named_kept(layout: &Layout, text: &str) -> Option<String> {
+    let Ok(Json::Array(values)) = serde_json::from_str(text) else { return None };
+    let named = |values: Vec<Json>| layout.key.iter().cloned().zip(values).collect();
+    (values.len() == layout.key.len()).then(|| Json::Object(named(values)).to_string())
+}
+
+/// The values of one that is kept; none where it is not one of as many columns.
+pub(crate) fn of_kept(layout: &Layout, text: &str) -> Option<Vec<Value>> {
+    values(layout, &named_kept(layout, text)?).ok()
+}
+
 /// Whether two texts are the same key of a table, however either is written.
 pub(crate) fn is_same(entry: &Entry, a: &str, b: &str) -> bool {
     let read = |text: &str| entry.layout().and_then(|layout| parse(layout, text)).ok();

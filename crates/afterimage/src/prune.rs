@@ -121,6 +121,7 @@ impl Afterimage {
     /// Says how long the records of a table are kept, from now on: what [`prune`](Self::prune) goes by. Nothing goes by this
     /// alone.
     pub async fn set_retention(&self, table: &str, retention: Option<Retention>) -> Result<()> {
+        self.sees_all()?;
         self.writing(async |session| {
             catalog::ensure(session).await?;
             let entry = catalog::find(session, table).await?;
@@ -168,7 +169,7 @@ impl Afterimage {
             Ok(chosen)
         });
         for entry in chosen.await? {
-            let Some(keep) = request.keep.clone().or_else(|| entry.tracking.retention.clone()) else {
+            if request.keep.is_none() && entry.tracking.retention.is_none() {
                 if request.tables.is_empty() {
                     continue;
                 }
@@ -178,7 +179,7 @@ impl Afterimage {
                 )
                 .on(&entry.table));
             };
-            let run = Run { audit: self, id: entry.id, keep, now, context };
+            let run = Run { audit: self, id: entry.id, keep: request.keep.clone(), now, context };
             let one = match request.dry_run {
                 true => run.look().await,
                 false => run.prune(progress).await,
@@ -201,7 +202,8 @@ impl Afterimage {
 struct Run<'a> {
     audit: &'a Afterimage,
     id: i64,
-    keep: Retention,
+    /// By this rule, or else by the table's own, as it is by then.
+    keep: Option<Retention>,
     now: Moment,
     context: &'a Context,
 }
@@ -230,9 +232,16 @@ impl Run<'_> {
         let all = catalog::entries(session).await?;
         let entry = all.iter().find(|entry| entry.id == self.id).cloned();
         let entry = entry.ok_or_else(|| Error::new(ErrorKind::NotFound, "it was untracked meanwhile"))?;
+        let keep = self.keep.clone().or_else(|| entry.tracking.retention.clone());
+        let keep = keep.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Busy,
+                "nothing says any more how long its records are kept: all of them are",
+            )
+        })?;
         let mut pruned = Pruned {
             table: introspect::seen(session, &entry.table).await?,
-            keep: self.keep.clone(),
+            keep: keep.clone(),
             records: 0,
             until: None,
             kept_by: None,
@@ -241,9 +250,9 @@ impl Run<'_> {
         let Held { table, rows: held } = Held::of(&entry)?;
         pruned.kept_by = table;
         pruned.rows_held = held.len();
-        let cut = self.keep.cut(self.now)?;
+        let cut = keep.cut(self.now)?;
         if pruned.kept_by.is_none() && cut.is_none() {
-            pruned.kept_by = Some(format!("it is kept {}", self.keep));
+            pruned.kept_by = Some(format!("it is kept {keep}"));
         }
         let (None, Some(cut)) = (&pruned.kept_by, cut) else { return Ok((pruned, None)) };
         let unfinished = match cut.moment {
@@ -295,8 +304,9 @@ impl Run<'_> {
             let batch = self.audit.reading(async |session| self.next(session, after, size).await).await?;
             let Some(batch) = batch else { break };
             let begun = std::time::Instant::now();
-            let gone =
-                self.audit.removing(async |session| self.let_go(session, &batch, &mut removal).await).await?;
+            let gone = self.audit.removing(async |session| self.let_go(session, &batch, &mut removal).await);
+            // Something changed what may go: it is looked for again.
+            let Some(gone) = gone.await? else { continue };
             pruned.records += gone;
             pruned.until = pruned.until.max(batch.until);
             after = batch.gone.last().copied();
@@ -354,23 +364,33 @@ impl Run<'_> {
         Ok(Some(Batch { doom, gone, to_fill, until }))
     }
 
-    /// Lets a batch go, in one transaction with the record of it.
-    async fn let_go(&self, session: &mut Session, batch: &Batch, removal: &mut Option<i64>) -> Result<u64> {
+    /// Lets a batch go, in one transaction with the record of it; nothing, where something changed since it was looked for: a
+    /// hold, the rule, the columns, or that somebody else removed records of the table.
+    async fn let_go(
+        &self,
+        session: &mut Session,
+        batch: &Batch,
+        removal: &mut Option<i64>,
+    ) -> Result<Option<u64>> {
         catalog::ensure(session).await?;
-        // Somebody may have placed a hold, or changed the table.
-        let (_, doom) = self.doom(session).await?;
-        let same = doom
-            .is_some_and(|now| now.held == batch.doom.held && now.entry.epochs == batch.doom.entry.epochs);
+        let (pruned, doom) = self.doom(session).await?;
+        let others = |entry: &Entry| -> Vec<(i64, u64)> {
+            let others = entry.removals.iter().filter(|other| Some(other.id) != *removal);
+            others.map(|other| (other.id, other.records)).collect()
+        };
+        let same = doom.is_some_and(|now| {
+            now.cut == batch.doom.cut
+                && now.held == batch.doom.held
+                && now.entry.epochs == batch.doom.entry.epochs
+                && others(&now.entry) == others(&batch.doom.entry)
+        });
         if !same {
-            return Err(Error::new(
-                ErrorKind::Busy,
-                "a hold was placed, or its columns changed, while it was pruned: prune it again",
-            ));
+            return Ok(None);
         }
         let (dialect, entry) = (session.dialect(), &batch.doom.entry);
         let layout = entry.layout()?;
         session.run_all(&dialect.tick()).await?;
-        let rule = self.keep.to_string();
+        let rule = pruned.keep.to_string();
         let id = enter(session, layout, "prune", Some(&rule), self.context, *removal).await?;
         session.run(&sql::open_removal(dialect, id, batch.until)).await?;
         if !batch.to_fill.is_empty() {
@@ -381,31 +401,38 @@ impl Run<'_> {
         let gone = session.run(&retention::remove(dialect, layout, &batch.gone)).await?;
         session.run(&sql::close_removal(dialect, id, gone)).await?;
         *removal = Some(id);
-        Ok(gone)
+        Ok(Some(gone))
     }
 
     /// Where contexts stand beside the records, those go to which none refers any more.
     async fn forget_contexts(&self, removal: i64, until: Moment) -> Result<()> {
         loop {
-            let gone = self
+            let ids: Vec<i64> = self
                 .audit
-                .removing(async |session| {
-                    catalog::alone(session).await?;
+                .reading(async |session| {
                     let all = catalog::entries(session).await?;
                     let histories: Vec<&Layout> =
                         all.iter().filter_map(|entry| entry.layout().ok()).collect();
                     let dialect = session.dialect();
-                    let forget = retention::forget_contexts(dialect, &histories, until, LARGEST_BATCH);
-                    let Some(forget) = forget else { return Ok(0) };
-                    session.run(&sql::open_removal(dialect, removal, None)).await?;
-                    let gone = session.run(&forget).await?;
-                    session.run(&sql::close_removal(dialect, removal, 0)).await?;
-                    Ok(gone)
+                    let sql = retention::unreferred_contexts(dialect, &histories, until, LARGEST_BATCH);
+                    let Some(sql) = sql else { return Ok(Vec::new()) };
+                    let rows = session.ask(&sql).await?;
+                    Ok(rows.iter().filter_map(|row| row.first().and_then(Cell::int)).collect())
                 })
                 .await?;
-            if gone == 0 {
+            if ids.is_empty() {
                 return Ok(());
             }
+            // Their transactions have ended: no record will refer to them any more.
+            self.audit
+                .removing(async |session| {
+                    catalog::alone(session).await?;
+                    let dialect = session.dialect();
+                    session.run(&sql::open_removal(dialect, removal, None)).await?;
+                    session.run(&retention::forget_contexts(&ids)).await?;
+                    session.run(&sql::close_removal(dialect, removal, 0)).await
+                })
+                .await?;
         }
     }
 }
@@ -461,7 +488,14 @@ impl Held {
         for hold in entry.holds.iter().filter(|hold| hold.lifted.is_none()) {
             match &hold.key {
                 None => held.table = Some(format!("it is under a hold: {}", hold.reason)),
-                Some(key) => held.rows.push(key::values(entry.layout()?, key)?),
+                Some(key) => match key::of_kept(entry.layout()?, key) {
+                    Some(key) => held.rows.push(key),
+                    // Whichever row it is, nothing goes.
+                    None => {
+                        held.table =
+                            Some(format!("a row is under a hold that cannot be read: {}", hold.reason))
+                    }
+                },
             }
         }
         Ok(held)

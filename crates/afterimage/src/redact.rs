@@ -3,7 +3,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use afterimage_core::record::{RowJson, all_fields};
+use afterimage_core::record::all_fields;
+use afterimage_core::sql::log::Position;
 use afterimage_core::sql::retention::{self, Redacting};
 use afterimage_core::sql::{Bound, catalog as sql};
 use afterimage_core::{Action, Context, Field, Moment, TableName, Value, Version, suggest};
@@ -15,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::hold::said;
 use crate::prune::{self, Held};
 use crate::session::Session;
-use crate::{introspect, versions};
+use crate::{introspect, key, versions};
 
 /// Fields of a row that are to be removed from its history.
 ///
@@ -28,19 +29,27 @@ pub struct Redact {
     table: String,
     key: String,
     fields: Vec<String>,
+    every_life: bool,
     dry_run: bool,
 }
 
 impl Redact {
     /// Of this row, by its key.
     pub fn new(table: impl Into<String>, key: impl Into<String>) -> Self {
-        Self { table: table.into(), key: key.into(), fields: Vec::new(), dry_run: false }
+        Self { table: table.into(), key: key.into(), fields: Vec::new(), every_life: false, dry_run: false }
     }
 
     /// These fields, by any name that they ever had.
     #[must_use]
     pub fn fields<S: Into<String>>(mut self, fields: impl IntoIterator<Item = S>) -> Self {
         self.fields = fields.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Also of the rows that had this key before, and went or left it; else of the last one that had it only.
+    #[must_use]
+    pub fn every_life(mut self, yes: bool) -> Self {
+        self.every_life = yes;
         self
     }
 
@@ -63,6 +72,8 @@ pub struct Redacted {
     pub records: u64,
     /// Fields that the row itself still has a value in: that value stays in its newest records, as it stays in the row.
     pub still_there: Vec<String>,
+    /// How many other rows had this key before, of which nothing was redacted: see [`Redact::every_life`].
+    pub other_lives: usize,
 }
 
 impl Afterimage {
@@ -96,10 +107,8 @@ impl Afterimage {
 struct Part {
     key: Vec<(String, Value)>,
     fields: Vec<Field>,
-    /// The number of the first record.
-    from: i64,
-    /// The record before which it ends.
-    before: (Moment, i64),
+    /// From this record on, before the other.
+    range: [Position; 2],
 }
 
 /// The fields that somebody names, of today or of before.
@@ -162,73 +171,105 @@ fn values(key: &[(String, Value)]) -> Vec<Value> {
     key.iter().map(|(_, value)| value.clone()).collect()
 }
 
-/// A stretch of a row's life under one key: its first record, and the number at which it ends.
-struct Stretch {
+/// A stretch of a row's life under one key, and where the next one begins.
+struct Stretch<'v> {
     key: Vec<(String, Value)>,
-    from: i64,
-    until: i64,
+    versions: Vec<&'v Version>,
+    until: Position,
 }
 
-fn stretches(entry: &Entry, versions: &[Version]) -> Result<Vec<Stretch>> {
-    let mut stretches: Vec<Stretch> = Vec::new();
+fn position(version: &Version) -> Position {
+    (version.header.date, version.header.id)
+}
+
+fn stretches<'v>(entry: &Entry, versions: &'v [Version]) -> Result<Vec<Stretch<'v>>> {
+    let mut stretches: Vec<Stretch<'v>> = Vec::new();
     for version in versions {
-        let (key, id) = (key_of(entry, version)?, version.header.id);
+        let key = key_of(entry, version)?;
+        let (date, id) = position(version);
         match stretches.last_mut() {
-            Some(last) if last.key == key => last.until = id + 1,
+            Some(last) if last.key == key => {
+                last.versions.push(version);
+                last.until = (date, id + 1);
+            }
             last => {
                 if let Some(last) = last {
                     // Its departure has a number before the arrival's.
-                    last.until = id;
+                    last.until = (date, id);
                 }
-                stretches.push(Stretch { key, from: id, until: id + 1 });
+                stretches.push(Stretch { key, versions: vec![version], until: (date, id + 1) });
             }
         }
     }
     Ok(stretches)
 }
 
+impl Stretch<'_> {
+    /// Where it had values that are to go, in records before a position; and in how many records these are.
+    fn held(
+        &self,
+        entry: &Entry,
+        field: &Field,
+        end: Option<Position>,
+        records: &mut BTreeSet<i64>,
+    ) -> Vec<[Position; 2]> {
+        let until = end.map_or(self.until, |end| end.min(self.until));
+        let mut ranges: Vec<[Position; 2]> = Vec::new();
+        let mut open = false;
+        for version in self.versions.iter().filter(|version| position(version) < until) {
+            let at = position(version);
+            let value = value_then(entry, version, field);
+            if !value.is_some_and(|value| !value.is_null() && *value != Value::Redacted) {
+                if let (true, Some(last)) = (open, ranges.last_mut()) {
+                    last[1] = at;
+                }
+                open = false;
+                continue;
+            }
+            records.insert(at.1);
+            if !open {
+                ranges.push([at, until]);
+            }
+            open = true;
+        }
+        ranges
+    }
+}
+
 async fn plan(session: &mut Session, request: &Redact) -> Result<(Arc<Entry>, Redacted, Vec<Part>)> {
     let entry = catalog::find(session, &request.table).await?;
     let fields = fields(&entry, &request.fields)?;
-    let versions = versions::of_row(session, &entry, &request.key).await?;
-    let stretches = stretches(&entry, &versions)?;
-    refuse_held(&entry, &stretches)?;
+    let mut lives = versions::lives(session, &entry, &request.key).await?;
+    let others = lives.len() - 1;
+    if !request.every_life {
+        lives.drain(..others);
+    }
     let mut done = Redacted {
         table: introspect::seen(session, &entry.table).await?,
         records: 0,
         still_there: Vec::new(),
+        other_lives: if request.every_life { 0 } else { others },
     };
     let mut parts: Vec<Part> = Vec::new();
     let mut records = BTreeSet::new();
-    for field in fields {
-        let stays = stays(&entry, &versions, &field);
-        if stays.and_then(|version| value_then(&entry, version, &field)).is_some_and(|value| !value.is_null())
-        {
-            done.still_there.push(field.name.clone());
-        }
-        let end = stays.map_or(i64::MAX, |version| version.header.id);
-        for Stretch { key, from, until } in &stretches {
-            let (from, before) = (*from, end.min(*until));
-            let holds = |version: &&Version| {
-                (from..before).contains(&version.header.id)
-                    && value_then(&entry, version, &field)
-                        .is_some_and(|value| !value.is_null() && *value != Value::Redacted)
-            };
-            let held: Vec<i64> = versions.iter().filter(holds).map(|version| version.header.id).collect();
-            if held.is_empty() {
-                continue;
+    for versions in &lives {
+        let stretches = stretches(&entry, versions)?;
+        refuse_held(&entry, &stretches)?;
+        for field in &fields {
+            let stays = stays(&entry, versions, field);
+            let value = stays.and_then(|version| value_then(&entry, version, field));
+            if value.is_some_and(|value| !value.is_null()) && !done.still_there.contains(&field.name) {
+                done.still_there.push(field.name.clone());
             }
-            records.extend(held);
-            let next = versions.iter().find(|version| version.header.id >= before).or(versions.last());
-            let date = next.map_or_else(Moment::now, |version| version.header.date);
-            match parts.iter_mut().find(|part| part.key == *key && part.before.1 == before) {
-                Some(part) => part.fields.push(field.clone()),
-                None => parts.push(Part {
-                    key: key.clone(),
-                    fields: vec![field.clone()],
-                    from,
-                    before: (date, before),
-                }),
+            for stretch in &stretches {
+                for range in stretch.held(&entry, field, stays.map(position), &mut records) {
+                    match parts.iter_mut().find(|part| part.key == stretch.key && part.range == range) {
+                        Some(part) => part.fields.push(field.clone()),
+                        None => {
+                            parts.push(Part { key: stretch.key.clone(), fields: vec![field.clone()], range })
+                        }
+                    }
+                }
             }
         }
     }
@@ -236,9 +277,9 @@ async fn plan(session: &mut Session, request: &Redact) -> Result<(Arc<Entry>, Re
     Ok((entry, done, parts))
 }
 
-fn refuse_held(entry: &Entry, stretches: &[Stretch]) -> Result<()> {
+fn refuse_held(entry: &Entry, stretches: &[Stretch<'_>]) -> Result<()> {
     let Held { table, rows } = Held::of(entry)?;
-    let is_held = |stretch: &Stretch| rows.iter().any(|held| texts(held) == texts(&values(&stretch.key)));
+    let is_held = |stretch: &Stretch<'_>| rows.iter().any(|held| texts(held) == texts(&values(&stretch.key)));
     let row = stretches.iter().any(is_held).then(|| "the row is under a hold".to_owned());
     match table.or(row) {
         Some(why) => {
@@ -264,12 +305,12 @@ async fn run(session: &mut Session, request: &Redact, context: &Context) -> Resu
     for part in &parts {
         let fields: Vec<&Field> = part.fields.iter().collect();
         let key = values(&part.key);
-        let redacting =
-            Redacting { layout, key: &key, from: part.from, before: part.before.1, fields: &fields };
+        let [from, before] = part.range;
+        let redacting = Redacting { layout, key: &key, from: from.1, before: before.1, fields: &fields };
         session.run(&retention::redact(dialect, &redacting)).await?;
-        let json = serde_json::to_string(&RowJson(&part.key)).unwrap_or_default();
         for field in fields {
-            let entered = sql::insert_redaction(dialect, entry.id, &json, field.bit, part.before, removal);
+            let kept = key::kept(&key);
+            let entered = sql::insert_redaction(dialect, entry.id, &kept, field.bit, part.range, removal);
             session.run(&entered).await?;
         }
     }
@@ -277,22 +318,20 @@ async fn run(session: &mut Session, request: &Redact, context: &Context) -> Resu
     Ok(done)
 }
 
-/// That a field of a row was redacted.
+/// That a field of a row was redacted, in its records from one on, before another.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Redaction {
     bit: u16,
-    /// In all records before this one.
-    before_id: i64,
-    /// As of all times before this.
-    before: Moment,
+    from: Position,
+    before: Position,
 }
 
 /// What was redacted of a table, by the keys of its rows as they are shown.
 pub(crate) type Redactions = HashMap<Vec<String>, Vec<Redaction>>;
 
 impl Redaction {
-    pub(crate) fn new(bit: u16, before_id: i64, before: Moment) -> Self {
-        Self { bit, before_id, before }
+    pub(crate) fn new(bit: u16, from: Position, before: Position) -> Self {
+        Self { bit, from, before }
     }
 }
 
@@ -321,28 +360,38 @@ impl Entry {
         fields: &[Field],
         id: i64,
         values: &mut [Value],
-        mut olds: Option<&mut [Value]>,
+        olds: Option<&mut [Value]>,
     ) {
-        let redactions = self.redactions_of(fields, values).to_vec();
-        for Redaction { bit, before_id, .. } in redactions {
-            let Some(place) = fields.iter().position(|field| field.bit == bit) else { continue };
-            if id < before_id {
-                values[place] = Value::Redacted;
+        if self.redactions.is_empty() {
+            return;
+        }
+        let place = |bit: u16| fields.iter().position(|field| field.bit == bit);
+        if let Some(olds) = olds {
+            // An arrival was another key's before.
+            let arrived = self.layout().is_ok_and(|layout| {
+                layout.key_fields().all(|key| place(key.bit).is_some_and(|place| !olds[place].is_null()))
+            });
+            let then = self.redactions_of(fields, if arrived { olds } else { values }).to_vec();
+            for Redaction { bit, from, before } in then {
+                if let (Some(place), true) = (place(bit), from.1 < id && id <= before.1) {
+                    olds[place] = Value::Redacted;
+                }
             }
-            if let (true, Some(olds)) = (id <= before_id, olds.as_deref_mut()) {
-                olds[place] = Value::Redacted;
+        }
+        for Redaction { bit, from, before } in self.redactions_of(fields, values).to_vec() {
+            if let (Some(place), true) = (place(bit), from.1 <= id && id < before.1) {
+                values[place] = Value::Redacted;
             }
         }
     }
 
     /// The same of a row as of a time.
     pub(crate) fn redact_row(&self, fields: &[Field], bound: Bound, values: &mut [Value]) {
-        let redactions = self.redactions_of(fields, values).to_vec();
-        for Redaction { bit, before, before_id } in redactions {
+        for Redaction { bit, from, before } in self.redactions_of(fields, values).to_vec() {
             let then = match bound {
                 Bound::Now => false,
-                Bound::Time(at) => at < before,
-                Bound::Position(at, id) => (at, id) < (before, before_id),
+                Bound::Time(at) => from.0 <= at && at < before.0,
+                Bound::Position(at, id) => from <= (at, id) && (at, id) < before,
             };
             if let Some(place) = fields.iter().position(|field| field.bit == bit)
                 && then
@@ -353,6 +402,15 @@ impl Entry {
         }
     }
 
+    /// A field of a row that is NULL, and in which something was redacted at any time.
+    pub(crate) fn may_be_redacted(&self, fields: &[Field], values: &[Value]) -> Option<String> {
+        let is_null = |one: &Redaction| {
+            let place = fields.iter().position(|field| field.bit == one.bit)?;
+            values[place].is_null().then(|| fields[place].name.clone())
+        };
+        self.redactions_of(fields, values).iter().find_map(is_null)
+    }
+
     /// A row of which something was redacted that it had after a moment, by its key as it is shown; of these columns, or of any.
     pub(crate) fn redacted_since(&self, since: Moment, columns: &[String]) -> Option<&Vec<String>> {
         let asked = |bit: u16| {
@@ -360,7 +418,7 @@ impl Entry {
                 self.layout().ok().and_then(|layout| layout.fields.iter().find(|field| field.bit == bit));
             columns.is_empty() || named.is_some_and(|field| columns.contains(&field.name))
         };
-        let is = |one: &Redaction| since < one.before && asked(one.bit);
+        let is = |one: &Redaction| since < one.before.0 && asked(one.bit);
         self.redactions.iter().find(|(_, redactions)| redactions.iter().any(is)).map(|(key, _)| key)
     }
 }

@@ -164,7 +164,12 @@ async fn tables(session: &mut Session, query: &LogQuery) -> Result<Vec<ReportTab
             keep: entry.tracking.retention.as_ref().map(ToString::to_string),
             gaps: log::gaps_of(&entry, &query.query),
             removals: entry.removals.iter().filter(|one| sees_all && of_table(one)).cloned().collect(),
-            holds: entry.holds.iter().filter(|hold| sees_all && hold.lifted.is_none()).cloned().collect(),
+            holds: entry
+                .holds
+                .iter()
+                .filter(|hold| sees_all && hold.lifted.is_none())
+                .map(|hold| hold.named(&entry))
+                .collect(),
         });
     }
     Ok(tables)

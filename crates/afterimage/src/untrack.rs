@@ -5,8 +5,9 @@ use afterimage_core::sql::catalog as sql;
 
 use crate::catalog;
 use crate::database::Afterimage;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::prune;
+use crate::scope::within_current;
 
 impl Afterimage {
     /// Stops tracking a table. What was recorded can still be asked; from now on there is a gap, which tracking the
@@ -17,12 +18,18 @@ impl Afterimage {
             let entry = catalog::find(session, table).await?;
             let dialect = session.dialect();
             let layout = entry.layout()?;
+            if drop_history && entry.holds.iter().any(|hold| hold.lifted.is_none()) {
+                let message = "its history is under a hold, and stays: lift that first";
+                return Err(Error::new(ErrorKind::Conflict, message).on(&entry.table));
+            }
             session.run_all(&dialect.remove_capture(layout)).await?;
             if drop_history {
                 // What is gone is written down, as is whatever else removes records.
                 catalog::ensure(session).await?;
                 let records = session.int(&dialect.count(&layout.history), &[]).await.unwrap_or_default();
-                let id = prune::enter(session, layout, "untrack", None, &Context::new(), None).await?;
+                let id =
+                    prune::enter(session, layout, "untrack", None, &within_current(&Context::new()), None)
+                        .await?;
                 let records = records.unwrap_or_default().unsigned_abs();
                 session.run(&sql::close_removal(dialect, id, records)).await?;
                 session.run_all(&dialect.drop_history(layout)).await?;

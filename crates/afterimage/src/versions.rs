@@ -224,21 +224,65 @@ async fn read(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) 
     Ok(records)
 }
 
-/// The records of a row through changes of its key: backwards from how it arrived here, forwards to where it went.
-async fn lineage(session: &mut Session, entry: &Entry, key: Vec<Cell>) -> Result<Vec<Record>> {
+/// The key of a row as its records have it, however it was written.
+pub(crate) async fn key_of_row(session: &mut Session, entry: &Entry, key: &str) -> Result<Vec<Value>> {
     let layout = entry.layout()?;
-    let mut records = read(session, entry, &key, Bound::Now).await?;
+    let fields = all_fields(&entry.epochs);
+    let records = read(session, entry, &key::parse(layout, key)?, Bound::Now).await?;
+    let record = records.last().ok_or_else(|| no_record(entry, key))?;
+    let value = |key: &Field| {
+        let place = fields.iter().position(|field| field.bit == key.bit);
+        place.and_then(|place| record.values.get(place)).cloned().unwrap_or(Value::Null)
+    };
+    Ok(layout.key_fields().map(value).collect())
+}
+
+/// The lives of the rows that ever had a key, the newest last: each from how it came to be, or from its first record that is
+/// left, through every change of its key, to its end.
+pub(crate) async fn lives(session: &mut Session, entry: &Entry, key: &str) -> Result<Vec<Vec<Version>>> {
+    let cells = key::parse(entry.layout()?, key)?;
+    let mut records = read(session, entry, &cells, Bound::Now).await?;
+    if records.is_empty() {
+        return Err(no_record(entry, key));
+    }
+    let mut lives = Vec::new();
+    while !records.is_empty() {
+        let begins = |record: &Record| record.header.action == Action::Create;
+        let last = records.iter().rposition(begins).unwrap_or_default();
+        let life = records.split_off(last);
+        lives.push(fold(&entry.epochs, through_changes_of_key(session, entry, life).await?)?);
+    }
+    lives.reverse();
+    Ok(lives)
+}
+
+/// The records of a row through changes of its key.
+async fn lineage(session: &mut Session, entry: &Entry, key: Vec<Cell>) -> Result<Vec<Record>> {
+    let records = read(session, entry, &key, Bound::Now).await?;
+    through_changes_of_key(session, entry, records).await
+}
+
+/// The records of a row under one key, with those under others: backwards from how it arrived here, forwards to where it went.
+async fn through_changes_of_key(
+    session: &mut Session,
+    entry: &Entry,
+    mut records: Vec<Record>,
+) -> Result<Vec<Record>> {
+    let layout = entry.layout()?;
     for _ in 0..LONGEST_LINEAGE {
         let Some(first) = records.first() else { return Ok(records) };
         let Some(old_key) = first.header.old_key.clone() else { break };
         let (date, id) = (first.header.date, first.header.id);
         let cells = key::parse(layout, &old_key)?;
         let mut earlier = read(session, entry, &cells, Bound::Position(date, id)).await?;
-        // The departure itself is told by the arrival; what the old key was before this row is another row's life.
-        let departed = earlier.pop().is_some_and(|record| record.header.action == Action::Delete);
+        // The departure itself is told by the arrival. Where keys were exchanged, others have arrived at the old one since.
+        let departs = |record: &Record| record.header.action == Action::Delete && record.header.date == date;
+        let Some(departure) = earlier.iter().rposition(departs) else { break };
+        earlier.truncate(departure);
+        // What the old key was before this row is another row's life.
         let begin =
             earlier.iter().rposition(|record| record.header.action == Action::Delete).map_or(0, |at| at + 1);
-        if !departed || begin == earlier.len() {
+        if begin == earlier.len() {
             break;
         }
         earlier.drain(..begin);

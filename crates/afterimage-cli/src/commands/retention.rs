@@ -51,15 +51,32 @@ async fn asked(
     if request.keep.is_some() || config.retention.is_empty() {
         return Ok(vec![(request.tables.clone(), request.keep.clone())]);
     }
-    let mut tables = request.tables.clone();
+    // However a table is written, there or here, it is the same one.
+    let mut settings: Vec<(String, Retention)> = Vec::new();
+    for (name, keep) in &config.retention {
+        let table = audit.tracked_table(name).await?.table.to_string();
+        if settings.iter().any(|(known, _)| *known == table) {
+            return Err(Failure::Usage(format!("[retention] names the table {table} twice")));
+        }
+        settings.push((table, keep.clone()));
+    }
+    let mut tables = Vec::new();
+    for name in &request.tables {
+        tables.push(audit.tracked_table(name).await?.table.to_string());
+    }
     if tables.is_empty() {
         let own = audit.status().await?.into_iter().filter(|one| one.tracking.retention.is_some());
         tables = own.map(|one| one.table.to_string()).collect();
-        let of_settings: Vec<String> =
-            config.retention.keys().filter(|table| !tables.contains(table)).cloned().collect();
-        tables.extend(of_settings);
+        let others: Vec<String> = settings
+            .iter()
+            .map(|(table, _)| table)
+            .filter(|table| !tables.contains(table))
+            .cloned()
+            .collect();
+        tables.extend(others);
     }
-    let of_settings = |table: &String| config.retention.get(table).cloned();
+    let of_settings =
+        |table: &String| settings.iter().find(|(known, _)| known == table).map(|(_, keep)| keep.clone());
     Ok(tables.into_iter().map(|table| (vec![table.clone()], of_settings(&table))).collect())
 }
 
@@ -139,7 +156,10 @@ pub(super) async fn baseline(
 
 pub(super) async fn redact(audit: &Afterimage, config: &Config, request: arguments::Redact) -> Done {
     let context = context(config, &request.who, request.dry_run)?;
-    let redact = Redact::new(&request.table, &request.key).fields(&request.fields).dry_run(request.dry_run);
+    let redact = Redact::new(&request.table, &request.key)
+        .fields(&request.fields)
+        .every_life(request.every_life)
+        .dry_run(request.dry_run);
     let done = awaited("its records", audit.redact(&redact, &context)).await?;
     if config.format == Some(Format::Json) {
         output::json(&done)?;
@@ -150,6 +170,10 @@ pub(super) async fn redact(audit: &Afterimage, config: &Config, request: argumen
     match done.records {
         0 => println!("{row}: nothing to redact"),
         records => println!("{row}: {verb} in {}", count(records, "record")),
+    }
+    if done.other_lives > 0 {
+        let rows = count(done.other_lives as u64, "other row");
+        println!("{rows} had that key before, and went or left it: --every-life for these too");
     }
     if !done.still_there.is_empty() {
         let fields: Vec<String> = done.still_there.iter().map(|field| harmless(field)).collect();

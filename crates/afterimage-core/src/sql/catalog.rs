@@ -24,6 +24,9 @@ pub const DEFAULT_SCHEMA: &str = "pg_catalog.current_schema()::text";
 /// The tables whose changes give the catalogue another revision.
 pub(super) const REVISED: [&str; 6] = ["tracked", "epoch", "gap", "removal", "hold", "redaction"];
 
+/// Those in which what is written stays.
+pub(super) const STAYING: [&str; 3] = ["removal", "hold", "redaction"];
+
 /// Reads every tracked table.
 pub fn tracked(dialect: &dyn Dialect) -> String {
     format!(
@@ -78,25 +81,29 @@ pub fn holds(dialect: &dyn Dialect) -> String {
 /// Reads what was redacted of all tables, oldest first.
 pub fn redactions(dialect: &dyn Dialect) -> String {
     format!(
-        "SELECT table_id, \"key\", bit, before_id, {} FROM {} ORDER BY id",
+        "SELECT table_id, \"key\", bit, from_id, {}, before_id, {} FROM {} ORDER BY id",
+        dialect.micros("from_date"),
         dialect.micros("before_date"),
         dialect.catalog_table("redaction"),
     )
 }
 
-/// Enters that a field of a row was redacted in all its records before one.
+/// Enters that a field of a row was redacted in its records from one on, before another.
 pub fn insert_redaction(
     dialect: &dyn Dialect,
     table: i64,
     key: &str,
     bit: u16,
-    before: (Moment, i64),
+    range: [(Moment, i64); 2],
     removal: i64,
 ) -> String {
+    let [from, before] = range;
     let redaction = dialect.catalog_table("redaction");
     format!(
-        "INSERT INTO {redaction} (id, table_id, \"key\", bit, before_id, before_date, removal_id)\nSELECT coalesce(max(id), 0) + 1, {table}, {}, {bit}, {}, {}, {removal} FROM {redaction}",
+        "INSERT INTO {redaction} (id, table_id, \"key\", bit, from_id, from_date, before_id, before_date, removal_id)\nSELECT coalesce(max(id), 0) + 1, {table}, {}, {bit}, {}, {}, {}, {}, {removal} FROM {redaction}",
         literal(key),
+        from.1,
+        dialect.moment(from.0),
         before.1,
         dialect.moment(before.0)
     )
@@ -285,17 +292,11 @@ pub fn close_gaps(dialect: &dyn Dialect, table: i64, to: &str) -> String {
     )
 }
 
-/// Removes every trace of a table from the catalogue.
+/// Removes a table from the catalogue; what was removed of it stays written down.
 pub fn forget(dialect: &dyn Dialect, id: i64) -> Vec<String> {
-    [
-        ("gap", "table_id"),
-        ("epoch", "table_id"),
-        ("hold", "table_id"),
-        ("redaction", "table_id"),
-        ("tracked", "id"),
-    ]
-    .map(|(table, column)| format!("DELETE FROM {} WHERE {column} = {id}", dialect.catalog_table(table)))
-    .to_vec()
+    [("gap", "table_id"), ("epoch", "table_id"), ("tracked", "id")]
+        .map(|(table, column)| format!("DELETE FROM {} WHERE {column} = {id}", dialect.catalog_table(table)))
+        .to_vec()
 }
 
 /// The moment as the database keeps it, or its clock.

@@ -116,13 +116,18 @@ fn is_duplicate(dialect: &dyn Dialect, duplicates: &Duplicates<'_>) -> String {
     };
     let same = spelling.same_row(layout, "x", "h");
     let newer = spelling.newer();
-    // The writer of a record stands in it, or beside it.
+    // Who wrote a record: who it says, or else whom the database took them for.
+    let writer_of = |record: &str, context: &str| match dialect.database() {
+        Database::Postgres => {
+            format!("coalesce({record}.history_user, {record}.history_context ->> 'session_user')")
+        }
+        Database::Sqlite | Database::MariaDb => format!("coalesce({context}.actor, {context}.context)"),
+    };
     let before = |what: &str| {
-        let (writer, joined) = match dialect.database() {
-            Database::Postgres => ("x.history_user", ""),
-            _ => ("w.actor", " LEFT JOIN afterimage_scope AS w ON w.id = x.history_scope"),
+        let joined = match dialect.database() {
+            Database::Postgres => "",
+            _ => " LEFT JOIN afterimage_scope AS w ON w.id = x.history_scope",
         };
-        let what = if what.is_empty() { writer } else { what };
         format!(
             "(SELECT {what} FROM {history} AS x{joined} WHERE {same} AND (x.history_date, x.history_id) < (h.history_date, h.history_id) ORDER BY x.history_date DESC, x.history_id DESC LIMIT 1)"
         )
@@ -137,7 +142,7 @@ fn is_duplicate(dialect: &dyn Dialect, duplicates: &Duplicates<'_>) -> String {
         bits(&|n| ignored.get(n).copied().unwrap_or_default()),
         format!("{} IS NULL", spelling.reason()),
         format!("{} IS NOT NULL", before("x.history_id")),
-        format!("{} {is_same} {}", before(""), spelling.user()),
+        format!("{} {is_same} {}", before(&writer_of("x", "w")), writer_of("h", "c")),
         format!(
             "({} OR (SELECT 1 FROM {history} AS x WHERE {same} AND {newer} ORDER BY x.history_date, x.history_id LIMIT 1) IS NOT NULL)",
             bits(&|_| 0)
@@ -308,41 +313,60 @@ pub fn first_of_their_row(dialect: &dyn Dialect, layout: &Layout, positions: &[P
     )
 }
 
-/// Removes contexts that ended before a moment and to which no record refers any more; nothing where records keep their own.
-pub fn forget_contexts(
+/// The numbers of contexts that ended before a moment and to which no record refers any more; nothing where records keep their
+/// own.
+pub fn unreferred_contexts(
     dialect: &dyn Dialect,
     histories: &[&Layout],
     before: Moment,
     limit: i64,
 ) -> Option<String> {
-    let refers = |condition: &str| {
-        let each: Vec<String> = histories
-            .iter()
-            .map(|layout| {
-                format!(" AND NOT EXISTS (SELECT 1 FROM {} AS h WHERE {condition})", layout.history.quoted())
-            })
-            .collect();
-        each.concat()
+    let unreferred = |layout: &&Layout| {
+        let history = layout.history.quoted();
+        match dialect.database() {
+            // All numbers from a transaction's first record to its last are its own.
+            Database::Sqlite => format!(
+                " AND NOT EXISTS (SELECT 1 FROM {history} AS h WHERE h.history_id BETWEEN t.first_id AND t.last_id AND h.history_scope = c.id)"
+            ),
+            _ => format!(
+                " AND c.id NOT IN (SELECT h.history_scope FROM {history} AS h WHERE h.history_scope IS NOT NULL)"
+            ),
+        }
     };
-    let before = before.as_micros();
+    let unreferred: String = histories.iter().map(unreferred).collect();
     // A transaction's first context, which has the same number, tells when it ended.
-    let ended = |condition: &str| {
+    (dialect.database() != Database::Postgres).then(|| {
         format!(
-            "SELECT c.id FROM afterimage_scope AS t JOIN afterimage_scope AS c ON c.tx = t.id WHERE t.tx = t.id AND t.last_date < {before}{} ORDER BY c.id LIMIT {limit}",
-            refers(condition)
+            "SELECT c.id FROM afterimage_scope AS c JOIN afterimage_scope AS t ON t.id = c.tx WHERE t.tx = t.id AND t.last_date < {}{unreferred} ORDER BY c.id LIMIT {limit}",
+            before.as_micros()
         )
-    };
-    match dialect.database() {
-        Database::Postgres => None,
-        Database::Sqlite => Some(format!(
-            "DELETE FROM afterimage_scope WHERE id IN ({})",
-            ended("h.history_id BETWEEN t.first_id AND t.last_id AND h.history_scope = c.id")
-        )),
-        Database::MariaDb => Some(format!(
-            "DELETE FROM afterimage_scope WHERE id IN (SELECT id FROM ({}) AS gone)",
-            ended("h.history_date BETWEEN t.began AND t.last_date AND h.history_scope = c.id")
-        )),
-    }
+    })
+}
+
+/// Removes these contexts.
+pub fn forget_contexts(ids: &[i64]) -> String {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    format!("DELETE FROM afterimage_scope WHERE id IN ({})", ids.join(", "))
+}
+
+/// When a transaction began, as far as these histories tell, in microseconds: no record of it is older.
+pub fn began(dialect: &dyn Dialect, histories: &[&Layout], tx: &str) -> crate::Result<String> {
+    let tx = super::check_tx(tx)?;
+    Ok(match dialect.database() {
+        Database::Postgres => {
+            let each: Vec<String> = histories
+                .iter()
+                .map(|layout| {
+                    format!(
+                        "SELECT min(coalesce(history_tx_start, history_date - interval '1 second')) AS began FROM {} WHERE history_tx = {tx}::bigint",
+                        layout.history.quoted()
+                    )
+                })
+                .collect();
+            format!("SELECT {} FROM ({}) AS x", dialect.micros("min(began)"), each.join(" UNION ALL "))
+        }
+        _ => format!("SELECT min(began) FROM afterimage_scope WHERE tx = {tx}"),
+    })
 }
 
 /// Which values are to be removed: of the records of one key, from one number up to before another, those of some fields.

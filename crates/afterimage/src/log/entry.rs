@@ -111,7 +111,6 @@ fn entry(mut row: Row, source: &LogSource, begins: &HashSet<i64>) -> Result<Seen
     })?;
     let mut olds: Vec<Value> =
         source.fields.iter().zip(olds).map(|(field, cell)| versions::value(field, cell)).collect();
-    source.entry.redact_record(&source.fields, header.id, &mut record.values, Some(&mut olds));
     let moved = header.action == Action::Create && header.old_key.is_some();
     // What was before it, no record tells.
     let unknown = match header.action {
@@ -119,6 +118,7 @@ fn entry(mut row: Row, source: &LogSource, begins: &HashSet<i64>) -> Result<Seen
         // Of a departure that is left, at least the key would be there.
         _ => moved && olds.iter().all(Value::is_null),
     };
+    source.entry.redact_record(&source.fields, header.id, &mut record.values, Some(&mut olds));
     let mut changes = Vec::new();
     let mut places = Vec::new();
     for field in &epoch.layout.fields {

@@ -1,7 +1,7 @@
 //! The rows that went with a deleted row, brought back with it.
 
-use afterimage_core::sql::{Bound, Rows, WriteBack};
-use afterimage_core::{Field, Keeping, Moment, Quoted, Table, Value, Version};
+use afterimage_core::sql::{Rows, WriteBack};
+use afterimage_core::{Field, Keeping, Quoted, Table, Value, Version};
 
 use super::transaction::{beyond, without};
 use super::{columns, not_known, own_transaction, redacted, stage, writable};
@@ -110,15 +110,10 @@ async fn refuse_redacted(session: &mut Session, entry: &Entry, state: &str) -> R
     let layout = entry.layout()?;
     let fields: Vec<&Field> = layout.fields.iter().collect();
     for row in session.ask(&session.dialect().shown(layout, state, &fields)).await? {
-        let mut values: Vec<Value> =
+        let values: Vec<Value> =
             layout.fields.iter().zip(row).map(|(field, cell)| versions::value(field, cell)).collect();
-        entry.redact_row(&layout.fields, Bound::Time(Moment::from_micros(0)), &mut values);
-        if let Some(at) = values.iter().position(|value| *value == Value::Redacted) {
-            return Err(redacted(
-                entry,
-                &layout.fields[at].name,
-                "restore its rows one by one, and give it a value",
-            ));
+        if let Some(field) = entry.may_be_redacted(&layout.fields, &values) {
+            return Err(redacted(entry, &field, "restore its rows one by one, and give it a value"));
         }
     }
     Ok(())

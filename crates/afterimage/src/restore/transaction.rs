@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use afterimage_core::query::Query;
-use afterimage_core::sql::{AsOf, Bound, Dialect, Rows, WriteBack};
-use afterimage_core::{Action, Context, Field, Keeping, Moment, Table, Value};
+use afterimage_core::sql::{AsOf, Bound, Dialect, Rows, WriteBack, retention};
+use afterimage_core::{Action, Context, Field, Keeping, Layout, Moment, Table, Value};
 use serde_json::json;
 
 use super::{
@@ -159,6 +159,7 @@ async fn look(tx: &mut Writing, id: &str) -> Result<(Vec<Touched>, Vec<Conflict>
         if tables.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no record of a transaction {id}")));
         }
+        refuse_pruned(session, id).await?;
         let mut touched = Vec::new();
         let mut conflicts = Vec::new();
         for (entry, table) in parents_first(session, tables).await? {
@@ -183,6 +184,26 @@ async fn look(tx: &mut Writing, id: &str) -> Result<(Vec<Touched>, Vec<Conflict>
         Ok((touched, conflicts))
     })
     .await
+}
+
+/// What a transaction did cannot be undone where some of its records, or what was before them, may have been pruned.
+async fn refuse_pruned(session: &mut Session, id: &str) -> Result<()> {
+    let all = catalog::with_seen(session).await?;
+    let histories: Vec<&Layout> = all.iter().filter_map(|(entry, _)| entry.layout().ok()).collect();
+    let sql = retention::began(session.dialect(), &histories, id)?;
+    let began = session.int(&sql, &[]).await?.map(Moment::from_micros);
+    let pruned = |(entry, _): &&(Arc<Entry>, Option<Arc<Entry>>)| {
+        entry.horizon().is_some_and(|horizon| began.is_none_or(|began| began <= horizon))
+    };
+    match all.iter().find(pruned) {
+        Some((_, None)) => Err(beyond()),
+        Some((entry, Some(_))) => Err(Error::new(
+            ErrorKind::Unknowable,
+            "records of before or of that transaction were pruned: it cannot be undone any more",
+        )
+        .on(&entry.table)),
+        None => Ok(()),
+    }
 }
 
 fn values(key: &[(String, Value)]) -> Vec<Value> {
@@ -212,13 +233,9 @@ async fn moves(session: &mut Session, entry: &Entry, id: &str) -> Result<Vec<(Ve
     query.transactions.wanted.push(id.to_owned());
     let mut moves = Vec::new();
     let mut lost: Option<(Field, String)> = None;
-    let mut removed = false;
     let mut gone: Option<String> = None;
     let masked: Vec<&Field> = layout.fields.iter().filter(|field| field.keeping == Keeping::Masked).collect();
     log::each(session, &LogQuery::from(query), |record: LogEntry| {
-        removed |= record.changes.iter().any(|change| change.old == Value::Unknown)
-            || (record.header.action == Action::Delete || record.header.old_key.is_some())
-                && entry.horizon() >= Some(record.header.date);
         if let Some(change) = record.changes.iter().find(|change| change.old == Value::Redacted) {
             gone = Some(change.field.clone());
         }
@@ -239,13 +256,6 @@ async fn moves(session: &mut Session, entry: &Entry, id: &str) -> Result<Vec<(Ve
         true
     })
     .await?;
-    if removed {
-        return Err(Error::new(
-            ErrorKind::Unknowable,
-            "what its rows were before that transaction was pruned: it cannot be undone any more",
-        )
-        .on(&entry.table));
-    }
     if let Some(field) = gone {
         return Err(redacted(entry, &field, "revert its rows one by one"));
     }

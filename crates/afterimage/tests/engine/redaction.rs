@@ -203,3 +203,101 @@ on_every_database! {
         assert!(stored(db).await.contains("ann@a.example"));
     }
 }
+
+on_every_database! {
+    async fn a_key_column_that_is_renamed_loses_neither_holds_nor_redactions(db: &mut TestDb) {
+        db.run("CREATE TABLE pair (a INTEGER, b INTEGER, mail TEXT, PRIMARY KEY (a, b))").await;
+        db.track("pair", Tracking::new()).await;
+        for sql in ["INSERT INTO pair VALUES (1, 2, 'a@x'), (2, 1, 'b@x')", "UPDATE pair SET mail = ''"] {
+            db.tick().await;
+            db.run(sql).await;
+        }
+        let request = |key: &str| Redact::new("pair", key).fields(["mail"]);
+        assert_eq!(db.audit.redact(&request("a=1,b=2"), &officer()).await.unwrap().records, 1);
+        db.audit.hold("pair", Some("a=2,b=1"), &officer()).await.unwrap();
+        db.alter("pair", "ALTER TABLE pair RENAME COLUMN a TO aa").await;
+        if !db.is_mariadb() {
+            db.alter("pair", "ALTER TABLE pair RENAME COLUMN b TO a").await;
+        }
+        let key = |first: &str, second: &str| db.by3(format!("aa={first},a={second}"), format!("aa={first},a={second}"), format!("aa={first},b={second}"));
+        let versions = db.versions("pair", &key("1", "2")).await;
+        assert_eq!(versions[0].row[2].1, Value::Redacted);
+        let held = db.audit.redact(&request(&key("2", "1")), &officer()).await.unwrap_err();
+        assert_eq!(held.kind(), ErrorKind::Conflict);
+        let holds = db.audit.holds().await.unwrap();
+        let shown: serde_json::Value = serde_json::from_str(holds[0].1.key.as_deref().unwrap()).unwrap();
+        assert_eq!(shown["aa"], 2);
+        let keep = afterimage::Prune::new().tables(["pair"]).keep(afterimage::Retention::versions(1));
+        assert_eq!(db.audit.prune(&keep, &officer()).await.unwrap()[0].records, 1);
+        db.verify().await;
+    }
+}
+
+on_every_database! {
+    async fn whoever_had_the_key_before_is_somebody_else(db: &mut TestDb) {
+        for storage in STORAGES {
+            people(db, storage).await;
+            db.run("INSERT INTO person VALUES (2, 'Eve', 'eve@e.example')").await;
+            db.tick().await;
+            db.run("UPDATE person SET email = '' WHERE id = 2").await;
+            let done = redact(db, "2").await;
+            assert_eq!((done.records, done.other_lives), (1, 1));
+            let left = stored(db).await;
+            assert!(left.contains("bob@") && !left.contains("eve@"), "{left}");
+            let all = Redact::new("person", "2").fields(["email"]).every_life(true);
+            assert_eq!(db.audit.redact(&all, &officer()).await.unwrap().records, 2);
+            assert!(!stored(db).await.contains("bob@"));
+            db.verify().await;
+            over(db).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_keys_that_were_all_shifted_each_row_is_its_own() {
+    for storage in STORAGES {
+        let mut db = TestDb::postgres().await;
+        db.run("CREATE TABLE person (id INTEGER PRIMARY KEY DEFERRABLE, name TEXT, email TEXT)").await;
+        db.track("person", Tracking::new().storage(storage)).await;
+        db.run("INSERT INTO person VALUES (1, 'one', '1@x'), (2, 'two', '2@x'), (3, 'three', '3@x')").await;
+        db.run("UPDATE person SET id = id + 1").await;
+        db.run("UPDATE person SET email = '' WHERE id IN (3, 4)").await;
+        let names: Vec<String> =
+            db.versions("person", "4").await.iter().map(|v| v.row[1].1.to_string()).collect();
+        assert_eq!(names, ["three", "three", "three"]);
+        redact(&db, "4").await;
+        let left = stored(&mut db).await;
+        assert!(!left.contains("3@x") && left.contains("2@x") && left.contains("1@x"), "{left}");
+        assert_eq!(redact(&db, "3").await.other_lives, 1);
+        let left = stored(&mut db).await;
+        assert!(!left.contains("2@x") && left.contains("1@x"), "{left}");
+        let log = db.audit.log(&LogQuery::parse("table:person key:4").unwrap()).await.unwrap();
+        let moved = log.entries.iter().find(|entry| entry.header.old_key.is_some()).unwrap();
+        let mail = moved.changes.iter().find(|change| change.field == "email");
+        assert!(mail.is_none_or(|change| change.old == Value::Redacted), "{moved:?}");
+    }
+}
+
+on_every_database! {
+    async fn what_was_null_is_not_said_to_have_been_redacted(db: &mut TestDb) {
+        for storage in STORAGES {
+            db.run("CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT, email TEXT)").await;
+            db.track("person", Tracking::new().storage(storage)).await;
+            let mut moments = Vec::new();
+            for sql in ["INSERT INTO person VALUES (1, 'a', NULL)", "UPDATE person SET email = 'x'", "UPDATE person SET email = NULL", "UPDATE person SET email = 'y'", "UPDATE person SET email = NULL, name = 'b'"] {
+                db.tick().await;
+                db.run(sql).await;
+                moments.push(db.moment().await);
+            }
+            assert_eq!(redact(db, "1").await.records, 2);
+            let told: Vec<String> = db.versions("person", "1").await.iter().skip(1).map(|v| changes(v).join("; ")).collect();
+            assert_eq!(told, ["email: ∅ -> (redacted)", "email: (redacted) -> ∅", "email: ∅ -> (redacted)", "name: a -> b; email: (redacted) -> ∅"]);
+            for (at, redacted) in moments.into_iter().zip([false, true, false, true, false]) {
+                let email = &db.as_of("person", at).await[0]["email"];
+                assert_eq!(email.is_object(), redacted, "{email}");
+            }
+            db.verify().await;
+            over(db).await;
+        }
+    }
+}

@@ -428,3 +428,100 @@ impl afterimage::Sight for Nothing {
         false
     }
 }
+
+on_every_database! {
+    async fn a_hold_is_of_a_row_that_is_there_and_outlives_untracking(db: &mut TestDb) {
+        aged(db, Tracking::new()).await;
+        let why = Context::actor("counsel").reason("case 7");
+        let nobody = db.audit.hold("item", Some("9"), &why).await.unwrap_err();
+        assert_eq!(nobody.kind(), ErrorKind::NotFound);
+        db.audit.hold("item", Some("01"), &why).await.unwrap();
+        assert_eq!(db.audit.holds().await.unwrap()[0].1.key.as_deref().map(|key| key.replace('"', "")), Some("{id:1}".to_owned()));
+        let refused = db.audit.untrack("item", true).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+        assert_eq!(count(db).await, "8");
+        db.run("UPDATE item SET n = 9 WHERE id = 2").await;
+        db.verify().await;
+    }
+}
+
+on_every_database! {
+    async fn a_transaction_of_which_a_part_was_pruned_is_not_undone(db: &mut TestDb) {
+        for storage in STORAGES {
+            db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, note TEXT)").await;
+            db.track("item", Tracking::new().storage(storage)).await;
+            db.run("INSERT INTO item VALUES (1, 0, 'a')").await;
+            db.tick().await;
+            let mut tx = db.audit.begin(&actor("ann")).await.unwrap();
+            tx.execute("UPDATE item SET n = 1 WHERE id = 1", &[]).await.unwrap();
+            tx.execute("INSERT INTO item VALUES (5, 0, 'b')", &[]).await.unwrap();
+            tx.commit().await.unwrap();
+            let id = db.versions("item", "5").await[0].header.tx.clone().unwrap();
+            for n in 2..5 {
+                db.tick().await;
+                db.run(&format!("UPDATE item SET n = {n} WHERE id = 1")).await;
+            }
+            prune(db, Prune::new().tables(["item"]).keep(Retention::versions(1))).await;
+            let refused = db.audit.revert_transaction(&RevertTransaction::new(&id), &actor("9")).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Unknowable, "{refused}");
+            assert_eq!(db.text("SELECT count(*) FROM item").await.unwrap(), "2");
+            db.audit.untrack("item", true).await.unwrap();
+            db.run("DROP TABLE item").await;
+        }
+    }
+}
+
+on_every_database! {
+    async fn what_is_written_down_of_removals_stays(db: &mut TestDb) {
+        aged(db, Tracking::new()).await;
+        prune(db, Prune::new().tables(["item"]).keep(Retention::days(250))).await;
+        db.audit.hold("item", None, &Context::actor("counsel").reason("case 7")).await.unwrap();
+        let schema = db.by("afterimage_", "afterimage.");
+        for tampering in [
+            "DELETE FROM {}removal",
+            "UPDATE {}removal SET records = 0",
+            "UPDATE {}removal SET recorded_by = 'nobody'",
+            "UPDATE {}removal SET until_date = NULL",
+            "DELETE FROM {}hold",
+            "UPDATE {}hold SET reason = ''",
+        ] {
+            let sql = tampering.replace("{}", schema);
+            assert!(db.try_run(&sql).await.is_err(), "{sql}");
+        }
+        // Not even a removal opens what is under a hold.
+        let opened = db.by3(
+            "UPDATE afterimage_removal SET open_in = 1",
+            "UPDATE afterimage.removal SET open_in = pg_current_xact_id()::text::bigint",
+            "UPDATE afterimage_removal SET open_in = CONNECTION_ID()",
+        );
+        assert!(db.try_run(&format!("BEGIN; {opened}; DELETE FROM item_history; COMMIT")).await.is_err());
+        db.try_run("ROLLBACK").await.ok();
+        assert_eq!(count(db).await, "5");
+        assert!(db.audit.doctor().await.unwrap().iter().all(|found| !found.finding.contains("left open")));
+        if db.is_sqlite() {
+            db.run("PRAGMA foreign_keys = 0; UPDATE afterimage_removal SET open_in = 1").await;
+            assert!(db.audit.doctor().await.unwrap().iter().any(|found| found.finding.contains("left open")));
+        }
+    }
+}
+
+#[tokio::test]
+async fn contexts_that_records_refer_to_stay_whatever_their_dates() {
+    let mut db = TestDb::mariadb().await;
+    db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, note TEXT)").await;
+    db.audit.allow_explicit_time(true).await.unwrap();
+    let begin = Track::new("item", Tracking::new()).context(Context::new().at(moment_ago(500)));
+    db.audit.track_with(begin, &mut |_| {}).await.unwrap();
+    let at = |days: i64| moment_ago(days).as_micros();
+    db.run(&format!(
+        "START TRANSACTION; INSERT INTO afterimage_context (actor, reason, at) VALUES ('importer', 'batch', {}); INSERT INTO item VALUES (1, 0, 'a'); UPDATE afterimage_context SET at = {}; INSERT INTO item VALUES (2, 0, 'b'); DELETE FROM afterimage_context; COMMIT",
+        at(300), at(301)
+    )).await;
+    db.run("INSERT INTO item VALUES (3, 0, 'c')").await;
+    db.run("UPDATE item SET n = 1 WHERE id = 3").await;
+    let keep = Retention::until(Moment::from_micros(Moment::now().as_micros() - 1));
+    prune(&db, Prune::new().tables(["item"]).keep(keep)).await;
+    for key in ["1", "2"] {
+        assert_eq!(db.versions("item", key).await[0].header.user.as_deref(), Some("importer"));
+    }
+}

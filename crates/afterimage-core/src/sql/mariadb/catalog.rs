@@ -9,7 +9,7 @@
 //! without one refer to a row that says who the database took the writer for.
 
 use crate::sql::Script;
-use crate::sql::catalog::REVISED;
+use crate::sql::catalog::{REVISED, STAYING};
 use crate::sql::scoped::{CONTEXT_COLUMNS, context_values, hex};
 use crate::{Context, Result};
 
@@ -27,6 +27,7 @@ pub(super) fn create() -> Script {
     script.push(clock());
     script.extend(session_triggers());
     script.extend(scope_guards());
+    script.extend(staying());
     script.extend(revised());
     script.push(format!(
         "CREATE OR REPLACE SQL SECURITY DEFINER VIEW afterimage_context AS
@@ -145,6 +146,8 @@ VALUES ('version', '2'), ('incarnation', REPLACE(UUID(), '-', '')), ('revision',
                 "table_id BIGINT NOT NULL".to_owned(),
                 format!("\"key\" {TEXT} NOT NULL"),
                 "bit INT NOT NULL".to_owned(),
+                "from_id BIGINT NOT NULL".to_owned(),
+                "from_date BIGINT NOT NULL".to_owned(),
                 "before_id BIGINT NOT NULL".to_owned(),
                 "before_date BIGINT NOT NULL".to_owned(),
                 "removal_id BIGINT NOT NULL".to_owned(),
@@ -384,6 +387,43 @@ IF NOT EXISTS (SELECT 1 FROM afterimage_removal AS r WHERE r.open_in = CONNECTIO
 END IF"
             .to_owned(),
     ]
+}
+
+/// What is written down of removals, holds and redactions stays; a removal only goes on, a hold is only lifted.
+fn staying() -> Script {
+    let refuse = "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'afterimage: what is written down of removals, holds and redactions stays'";
+    let same = |columns: &[&str]| {
+        columns
+            .iter()
+            .map(|column| format!("NEW.{column} <=> OLD.{column}"))
+            .collect::<Vec<_>>()
+            .join(" AND ")
+    };
+    let removal = format!(
+        "{} AND NEW.records >= OLD.records AND (OLD.until_date IS NULL OR COALESCE(NEW.until_date >= OLD.until_date, FALSE))",
+        same(&["id", "table_id", "table_name", "what", "rule", "recorded_by", "reason", "began"])
+    );
+    let hold = format!(
+        "OLD.lifted IS NULL AND NEW.lifted IS NOT NULL AND {}",
+        same(&["id", "table_id", "\"key\"", "reason", "placed_by", "placed"])
+    );
+    let may_change = [removal.as_str(), &hold, "FALSE"];
+    let trigger = |table: &str, what: &str, event: &str, body: String| {
+        format!(
+            "CREATE OR REPLACE TRIGGER afterimage_{table}_{what} BEFORE {event} ON afterimage_{table} FOR EACH ROW\n{body}"
+        )
+    };
+    STAYING
+        .iter()
+        .zip(may_change)
+        .flat_map(|(table, allowed)| {
+            let unless_allowed = format!("IF NOT ({allowed}) THEN\n  {refuse};\nEND IF");
+            [
+                trigger(table, "stays", "DELETE", refuse.to_owned()),
+                trigger(table, "goes_on", "UPDATE", unless_allowed),
+            ]
+        })
+        .collect()
 }
 
 /// Whoever remembers what the catalogue said sees that it says something else now.

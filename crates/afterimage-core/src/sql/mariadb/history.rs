@@ -37,11 +37,12 @@ pub(super) fn guards(layout: &Layout) -> Script {
             let name = format!("afterimage_{}_no_{}", layout.id, event.to_lowercase());
             format!(
                 "CREATE OR REPLACE TRIGGER {name} BEFORE {event} ON {} FOR EACH ROW
-IF NOT EXISTS (SELECT 1 FROM afterimage_removal AS r WHERE r.open_in = CONNECTION_ID() AND r.table_id = {}) THEN
+IF NOT EXISTS (SELECT 1 FROM afterimage_removal AS r WHERE r.open_in = CONNECTION_ID() AND r.table_id = {id})
+  OR EXISTS (SELECT 1 FROM afterimage_hold AS l WHERE l.table_id = {id} AND l.\"key\" IS NULL AND l.lifted IS NULL) THEN
   SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'afterimage: records cannot be changed or deleted';
 END IF",
                 layout.history.quoted(),
-                layout.id
+                id = layout.id
             )
         })
         .to_vec()

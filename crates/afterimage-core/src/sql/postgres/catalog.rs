@@ -1,10 +1,16 @@
 //! The catalogue, in schema `afterimage`.
 
 use crate::sql::Script;
-use crate::sql::catalog::REVISED;
+use crate::sql::catalog::{REVISED, STAYING};
 
 pub(super) fn create() -> Script {
     let mut script: Script = STATEMENTS.iter().map(ToString::to_string).collect();
+    script.extend(STAYING.map(|table| {
+        format!(
+            "CREATE OR REPLACE TRIGGER stays BEFORE UPDATE OR DELETE ON afterimage.{table}
+FOR EACH ROW EXECUTE FUNCTION afterimage.stays()"
+        )
+    }));
     script.extend(REVISED.map(|table| {
         format!(
             "CREATE OR REPLACE TRIGGER revised AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON afterimage.{table}
@@ -14,7 +20,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION afterimage.revised()"
     script
 }
 
-const STATEMENTS: [&str; 21] = [
+const STATEMENTS: [&str; 22] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "CREATE SEQUENCE IF NOT EXISTS afterimage.history_id",
     "CREATE TABLE IF NOT EXISTS afterimage.setting (
@@ -79,6 +85,8 @@ ON CONFLICT DO NOTHING",
   table_id bigint NOT NULL,
   key text NOT NULL,
   bit int NOT NULL,
+  from_id bigint NOT NULL,
+  from_date timestamptz NOT NULL,
   before_id bigint NOT NULL,
   before_date timestamptz NOT NULL,
   removal_id bigint NOT NULL
@@ -137,11 +145,28 @@ BEGIN
   IF TG_OP OPERATOR(pg_catalog.<>) 'TRUNCATE' AND EXISTS (
     SELECT FROM afterimage.removal AS r JOIN afterimage.tracked AS t ON t.id OPERATOR(pg_catalog.=) r.table_id
     WHERE r.open_in OPERATOR(pg_catalog.=) (pg_catalog.pg_current_xact_id_if_assigned()::pg_catalog.text::pg_catalog.int8)
+      AND NOT EXISTS (SELECT FROM afterimage.hold AS l WHERE l.table_id OPERATOR(pg_catalog.=) t.id AND l.key IS NULL AND l.lifted IS NULL)
       AND t.schema_name OPERATOR(pg_catalog.=) TG_TABLE_SCHEMA::pg_catalog.text AND t.history_name OPERATOR(pg_catalog.=) TG_TABLE_NAME::pg_catalog.text
   ) THEN
     RETURN NULL;
   END IF;
   RAISE insufficient_privilege USING MESSAGE = 'afterimage: records of ' OPERATOR(pg_catalog.||) TG_RELID::pg_catalog.regclass::pg_catalog.text OPERATOR(pg_catalog.||) ' cannot be changed or deleted';
+END $$",
+    // What is written down of removals, holds and redactions stays; a removal only goes on, a hold is only lifted.
+    "CREATE OR REPLACE FUNCTION afterimage.stays() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND TG_TABLE_NAME OPERATOR(pg_catalog.=) 'removal' THEN
+    IF ROW(NEW.id, NEW.table_id, NEW.table_name, NEW.what, NEW.rule, NEW.recorded_by, NEW.reason, NEW.began)::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(OLD.id, OLD.table_id, OLD.table_name, OLD.what, OLD.rule, OLD.recorded_by, OLD.reason, OLD.began)::pg_catalog.record
+      AND NEW.records OPERATOR(pg_catalog.>=) OLD.records AND (OLD.until_date IS NULL OR NEW.until_date OPERATOR(pg_catalog.>=) OLD.until_date) THEN
+      RETURN NEW;
+    END IF;
+  ELSIF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND TG_TABLE_NAME OPERATOR(pg_catalog.=) 'hold' THEN
+    IF OLD.lifted IS NULL AND NEW.lifted IS NOT NULL AND ROW(NEW.id, NEW.table_id, NEW.key, NEW.reason, NEW.placed_by, NEW.placed)::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(OLD.id, OLD.table_id, OLD.key, OLD.reason, OLD.placed_by, OLD.placed)::pg_catalog.record THEN
+      RETURN NEW;
+    END IF;
+  END IF;
+  RAISE insufficient_privilege USING MESSAGE = 'afterimage: what is written down of removals, holds and redactions stays';
 END $$",
     // Whoever remembers what the catalogue said sees that it says something else now.
     "CREATE OR REPLACE FUNCTION afterimage.revised() RETURNS trigger

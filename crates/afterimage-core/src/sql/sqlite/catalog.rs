@@ -10,7 +10,7 @@
 
 use super::CLOCK;
 use crate::sql::Script;
-use crate::sql::catalog::REVISED;
+use crate::sql::catalog::{REVISED, STAYING};
 use crate::sql::scoped::{CONTEXT_COLUMNS, context_row, context_values, hex};
 use crate::{Context, Result};
 
@@ -18,6 +18,7 @@ pub(super) fn create() -> Script {
     let mut script: Script = TABLES.iter().map(ToString::to_string).collect();
     script.push(format!("INSERT OR IGNORE INTO afterimage_state (one, history_id, history_date, last_scope) VALUES (1, 0, {CLOCK}, 0)"));
     script.extend(GUARDS.iter().map(ToString::to_string));
+    script.extend(staying());
     script.extend(revised());
     script.push(VIEW.to_owned());
     script.push(on_insert());
@@ -104,6 +105,8 @@ VALUES ('version', '2'), ('incarnation', lower(hex(randomblob(16)))), ('revision
   table_id INTEGER NOT NULL,
   key TEXT NOT NULL,
   bit INTEGER NOT NULL,
+  from_id INTEGER NOT NULL,
+  from_date INTEGER NOT NULL,
   before_id INTEGER NOT NULL,
   before_date INTEGER NOT NULL,
   removal_id INTEGER NOT NULL
@@ -145,6 +148,45 @@ BEGIN
   SELECT RAISE(ABORT, 'afterimage: a context that records refer to cannot be deleted');
 END",
 ];
+
+/// What is written down of removals, holds and redactions stays; a removal only goes on, a hold is only lifted.
+fn staying() -> Script {
+    let refuse =
+        "SELECT RAISE(ABORT, 'afterimage: what is written down of removals, holds and redactions stays');";
+    let same = |columns: &[&str]| {
+        columns.iter().map(|column| format!("NEW.{column} IS OLD.{column}")).collect::<Vec<_>>().join(" AND ")
+    };
+    let removal = format!(
+        "{} AND NEW.records >= OLD.records AND (OLD.until_date IS NULL OR coalesce(NEW.until_date >= OLD.until_date, 0))",
+        same(&["id", "table_id", "table_name", "what", "rule", "recorded_by", "reason", "began"])
+    );
+    let hold = format!(
+        "OLD.lifted IS NULL AND NEW.lifted IS NOT NULL AND {}",
+        same(&["id", "table_id", "key", "reason", "placed_by", "placed"])
+    );
+    let may_change = [removal.as_str(), &hold, "0"];
+    let mut script = Script::new();
+    for (table, allowed) in STAYING.iter().zip(may_change) {
+        for (what, event, condition) in [
+            ("stays", "DELETE", String::new()),
+            ("goes_on", "UPDATE", format!("WHEN NOT ({allowed})\n")),
+            // `OR REPLACE` deletes without a word.
+            (
+                "is_new",
+                "INSERT",
+                format!("WHEN EXISTS (SELECT 1 FROM afterimage_{table} AS x WHERE x.id = NEW.id)\n"),
+            ),
+        ] {
+            script.push(format!(
+                "CREATE TRIGGER IF NOT EXISTS afterimage_{table}_{what} BEFORE {event} ON afterimage_{table}
+{condition}BEGIN
+  {refuse}
+END"
+            ));
+        }
+    }
+    script
+}
 
 /// Whoever remembers what the catalogue said sees that it says something else now.
 fn revised() -> Script {

@@ -47,11 +47,12 @@ pub(super) fn guards(layout: &Layout) -> Script {
             format!("DROP TRIGGER IF EXISTS {name}"),
             format!(
                 "CREATE TRIGGER {name} BEFORE {event} ON {table}
-WHEN NOT EXISTS (SELECT 1 FROM afterimage_removal AS r WHERE r.table_id = {} AND r.open_in IS NOT NULL)
+WHEN NOT EXISTS (SELECT 1 FROM afterimage_removal AS r WHERE r.table_id = {id} AND r.open_in IS NOT NULL)
+  OR EXISTS (SELECT 1 FROM afterimage_hold AS l WHERE l.table_id = {id} AND l.key IS NULL AND l.lifted IS NULL)
 BEGIN
   SELECT RAISE(ABORT, 'afterimage: {message}');
 END",
-                layout.id
+                id = layout.id
             ),
         ]
     };
