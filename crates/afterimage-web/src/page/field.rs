@@ -72,7 +72,7 @@ pub(crate) async fn page(asked: Asked) -> Result<Response, Failure> {
                 gone(version)
                     || gone(before)
                     || now != value(before)
-                    || now == Some(Value::Masked) && hidden_change()
+                    || matches!(now, Some(Value::Masked | Value::Redacted)) && hidden_change()
             }
         };
         if began {

@@ -21,6 +21,8 @@ const MISSING: char = '□';
 const WIDTH: f32 = 595.0;
 const HEIGHT: f32 = 842.0;
 const MARGIN: f32 = 42.0;
+/// What a line may take.
+const ROOM: f32 = WIDTH - MARGIN - MARGIN;
 /// Above it, the page's own line.
 const BOTTOM: f32 = HEIGHT - 50.0;
 
@@ -100,14 +102,15 @@ impl Pdf {
 
     /// Begins a page where there is no room left for so many lines of text.
     pub(super) fn keep_together(&mut self, lines: u16) {
-        if self.y + f32::from(lines) * Look::Text.size() * LEADING > BOTTOM {
+        let wanted = f32::from(lines) * Look::Text.size() * LEADING;
+        if self.y + wanted > BOTTOM {
             self.turn();
         }
     }
 
     /// A paragraph between two places, from the left margin on; gives how many lines it took.
     pub(super) fn paragraph(&mut self, look: Look, text: &str) {
-        self.cells(&[(0.0, WIDTH - 2.0 * MARGIN, look, text)]);
+        self.cells(&[(0.0, ROOM, look, text)]);
     }
 
     /// Texts beside one another: of each where it begins, how wide it may be, its look. What is longer goes on below.
@@ -189,8 +192,7 @@ impl Pdf {
     /// Lays the page down, and takes the next.
     fn turn(&mut self) {
         let foot = format!("{}, page {}", self.title, self.pages.len() + 1);
-        let foot =
-            self.wrapped(Look::Note, &foot, WIDTH - 2.0 * MARGIN).into_iter().next().unwrap_or_default();
+        let foot = self.wrapped(Look::Note, &foot, ROOM).into_iter().next().unwrap_or_default();
         self.page.push(Piece { x: MARGIN, y: HEIGHT - 28.0, look: Look::Note, text: foot });
         self.pages.push(std::mem::take(&mut self.page));
         self.y = MARGIN;
