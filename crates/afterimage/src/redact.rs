@@ -306,7 +306,7 @@ async fn run(session: &mut Session, request: &Redact, context: &Context) -> Resu
         let fields: Vec<&Field> = part.fields.iter().collect();
         let key = values(&part.key);
         let [from, before] = part.range;
-        let redacting = Redacting { layout, key: &key, from: from.1, before: before.1, fields: &fields };
+        let redacting = Redacting { layout, key: &key, from, before, fields: &fields };
         session.run(&retention::redact(dialect, &redacting)).await?;
         for field in fields {
             let kept = key::kept(&key);
@@ -358,7 +358,7 @@ impl Entry {
     pub(crate) fn redact_record(
         &self,
         fields: &[Field],
-        id: i64,
+        at: Position,
         values: &mut [Value],
         olds: Option<&mut [Value]>,
     ) {
@@ -373,13 +373,13 @@ impl Entry {
             });
             let then = self.redactions_of(fields, if arrived { olds } else { values }).to_vec();
             for Redaction { bit, from, before } in then {
-                if let (Some(place), true) = (place(bit), from.1 < id && id <= before.1) {
+                if let (Some(place), true) = (place(bit), from < at && at <= before) {
                     olds[place] = Value::Redacted;
                 }
             }
         }
         for Redaction { bit, from, before } in self.redactions_of(fields, values).to_vec() {
-            if let (Some(place), true) = (place(bit), from.1 <= id && id < before.1) {
+            if let (Some(place), true) = (place(bit), from <= at && at < before) {
                 values[place] = Value::Redacted;
             }
         }

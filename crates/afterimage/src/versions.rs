@@ -204,7 +204,7 @@ async fn read(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) 
     let mut records = Vec::new();
     let take = |row: Row| {
         let mut record = record(row, layout, &fields)?;
-        entry.redact_record(&fields, record.header.id, &mut record.values, None);
+        entry.redact_record(&fields, (record.header.date, record.header.id), &mut record.values, None);
         records.push(record);
         Ok(true)
     };
@@ -245,12 +245,17 @@ pub(crate) async fn lives(session: &mut Session, entry: &Entry, key: &str) -> Re
     if records.is_empty() {
         return Err(no_record(entry, key));
     }
-    let mut lives = Vec::new();
+    let mut lives: Vec<Vec<Version>> = Vec::new();
     while !records.is_empty() {
         let begins = |record: &Record| record.header.action == Action::Create;
         let last = records.iter().rposition(begins).unwrap_or_default();
         let life = records.split_off(last);
-        lives.push(fold(&entry.epochs, through_changes_of_key(session, entry, life).await?)?);
+        // A row that came back to this key has lived under it before.
+        let begin = life.first().map(|record| record.header.id);
+        let told = lives.iter().flatten().any(|version| Some(version.header.id) == begin);
+        if !told {
+            lives.push(fold(&entry.epochs, through_changes_of_key(session, entry, life).await?)?);
+        }
     }
     lives.reverse();
     Ok(lives)

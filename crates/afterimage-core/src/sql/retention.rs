@@ -369,7 +369,7 @@ pub fn began(dialect: &dyn Dialect, histories: &[&Layout], tx: &str) -> crate::R
     })
 }
 
-/// Which values are to be removed: of the records of one key, from one number up to before another, those of some fields.
+/// Which values are to be removed: of the records of one key, from one on, before another, those of some fields.
 #[derive(Debug, Clone, Copy)]
 pub struct Redacting<'a> {
     /// The history.
@@ -377,20 +377,24 @@ pub struct Redacting<'a> {
     /// The key, in the key's order.
     pub key: &'a [Value],
     /// The first record.
-    pub from: i64,
+    pub from: Position,
     /// The record before which it ends.
-    pub before: i64,
+    pub before: Position,
     /// The fields.
     pub fields: &'a [&'a Field],
 }
 
 fn of_redacting(dialect: &dyn Dialect, redacting: &Redacting<'_>) -> String {
     let spelling = log::spelling(dialect.database());
+    // By date first: a baseline that was long in coming has higher numbers than what came after it.
+    let side = |sign: &str, (date, id): Position| {
+        format!("(h.history_date, h.history_id) {sign} ({}, {id})", dialect.moment(date))
+    };
     format!(
-        "{} AND h.history_id >= {} AND h.history_id < {}",
+        "{} AND {} AND {}",
         spelling.key_is(redacting.layout, redacting.key),
-        redacting.from,
-        redacting.before
+        side(">=", redacting.from),
+        side("<", redacting.before)
     )
 }
 
@@ -402,15 +406,6 @@ pub fn redact(dialect: &dyn Dialect, redacting: &Redacting<'_>) -> String {
         "UPDATE {} AS h SET {} WHERE {}",
         redacting.layout.history.quoted(),
         set.join(", "),
-        of_redacting(dialect, redacting)
-    )
-}
-
-/// In how many records they are.
-pub fn count_redacted(dialect: &dyn Dialect, redacting: &Redacting<'_>) -> String {
-    format!(
-        "SELECT count(*) FROM {} AS h WHERE {}",
-        redacting.layout.history.quoted(),
         of_redacting(dialect, redacting)
     )
 }

@@ -118,7 +118,7 @@ fn entry(mut row: Row, source: &LogSource, begins: &HashSet<i64>) -> Result<Seen
         // Of a departure that is left, at least the key would be there.
         _ => moved && olds.iter().all(Value::is_null),
     };
-    source.entry.redact_record(&source.fields, header.id, &mut record.values, Some(&mut olds));
+    source.entry.redact_record(&source.fields, (header.date, header.id), &mut record.values, Some(&mut olds));
     let mut changes = Vec::new();
     let mut places = Vec::new();
     for field in &epoch.layout.fields {
