@@ -73,7 +73,7 @@ pub struct Tracking {
     /// The name of the history table, where it is not `<table>_history`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub history: Option<String>,
-    /// How long records are kept; for ever, where it does not say.
+    /// How long records are kept; where it does not say, as was said before, and for ever where nobody ever did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
 }

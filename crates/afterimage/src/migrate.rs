@@ -255,6 +255,9 @@ pub(crate) async fn follow_in(
     at: Option<Moment>,
     stopped: bool,
 ) -> Result<FollowedTable> {
+    // Whoever does not say how long records are kept leaves that as it was said before, perhaps by somebody else.
+    let retention = tracking.retention.clone().or_else(|| entry.tracking.retention.clone());
+    let tracking = &Tracking { retention, ..tracking.clone() };
     let faults = health::faults(session, entry, table).await?;
     let behind = !faults.is_empty() || stopped || entry.has_open_gap();
     // How long records are kept is nothing to their capture.

@@ -118,8 +118,8 @@ pub struct Pruning {
 }
 
 impl Afterimage {
-    /// Says how long the records of a table are kept, from now on: what [`prune`](Self::prune) goes by. Nothing goes by this
-    /// alone.
+    /// Says how long the records of a table are kept, from now on, or that they are for ever: what [`prune`](Self::prune) goes
+    /// by. Nothing goes by this alone. Tracking a table again without a word of it leaves it as it is.
     pub async fn set_retention(&self, table: &str, retention: Option<Retention>) -> Result<()> {
         self.sees_all()?;
         self.writing(async |session| {

@@ -16,20 +16,25 @@ pub(super) async fn track(audit: &Afterimage, config: &Config, request: Track) -
     }
     let mut tracked = Vec::new();
     for table in tables {
-        // Said again without options, a table keeps those it has; and how long its records are kept, until that is said.
-        let tracking = match (audit.tracking(&table).await?, request.options.any()) {
-            (Some(present), false) => present,
-            (Some(present), true) => Tracking { retention: present.retention, ..request.options.tracking() },
-            (None, _) => request.options.tracking(),
+        // Said again without options, a table keeps those it has.
+        let tracking = match audit.tracking(&table).await? {
+            Some(present) if !request.options.any() => present,
+            _ => request.options.tracking(),
         };
-        let tracking = match &request.options.keep {
-            Some(keep) => Tracking { retention: keep.0.clone(), ..tracking },
+        let kept = request.options.keep.as_ref().map(|keep| &keep.0);
+        let tracking = match kept {
+            Some(keep) => Tracking { retention: keep.clone(), ..tracking },
             None => tracking,
         };
         let bar = Bar::default();
         let one = Request::new(&table, tracking).no_baseline(request.no_baseline);
         match audit.track_with(one, &mut shown(&bar)).await {
-            Ok(done) => tracked.push(done),
+            Ok(done) => {
+                if kept == Some(&None) {
+                    audit.set_retention(&table, None).await?;
+                }
+                tracked.push(done);
+            }
             Err(error) if request.all && error.kind() == afterimage::ErrorKind::Untrackable => {
                 eprintln!("afterimage: left out: {error}");
             }

@@ -21,6 +21,7 @@ struct Table {
     forecast: String,
     oldest: String,
     storage: String,
+    kept: String,
     since: String,
     faults: Vec<String>,
 }
@@ -61,6 +62,7 @@ fn table(asked: &Asked, stats: &TableStats) -> Table {
         forecast: stats.bytes_in(365).map_or_else(unknown, |bytes| bytes.to_string()),
         oldest: stats.oldest.map_or_else(|| "none yet".to_owned(), |oldest| asked.time(oldest)),
         storage: status.storage.to_string(),
+        kept: status.tracking.retention.as_ref().map_or_else(|| "for ever".to_owned(), ToString::to_string),
         since: asked.time(status.since),
         faults: status.faults.iter().map(ToString::to_string).collect(),
     }

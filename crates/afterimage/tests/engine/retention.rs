@@ -183,6 +183,23 @@ on_every_database! {
 }
 
 on_every_database! {
+    async fn an_application_that_registers_its_tables_again_leaves_what_an_operator_said(db: &mut TestDb) {
+        aged(db, Tracking::new()).await;
+        db.audit.set_retention("item", Some(Retention::days(250))).await.unwrap();
+        for tracking in [Tracking::new(), Tracking::new().label("note"), Tracking::new().storage(afterimage::Storage::Delta)] {
+            db.track("item", tracking).await;
+            assert_eq!(db.audit.tracking("item").await.unwrap().unwrap().retention, Some(Retention::days(250)));
+        }
+        db.track("item", Tracking::new().keep(Retention::versions(2))).await;
+        assert_eq!(prune(db, Prune::new().dry_run(true)).await.keep, Retention::versions(2));
+        db.audit.set_retention("item", None).await.unwrap();
+        db.track("item", Tracking::new()).await;
+        assert_eq!(db.audit.prune(&Prune::new(), &keeper()).await.unwrap(), []);
+        db.verify().await;
+    }
+}
+
+on_every_database! {
     async fn a_hold_keeps_what_a_retention_does_not(db: &mut TestDb) {
         aged(db, Tracking::new().keep(Retention::days(50))).await;
         let why = Context::actor("counsel").reason("case 7");
