@@ -309,6 +309,7 @@ impl Writer<'_> {
         }
     }
 
+    #[cfg_attr(not(feature = "pdf"), allow(unused_mut, reason = "only a PDF is finished here"))]
     fn end(mut self) -> io::Result<()> {
         match self.options.format {
             ReportFormat::Csv => {}
