@@ -101,12 +101,7 @@ impl Afterimage {
             answerable(&entry, point.bound)?;
             let (sql, fields) = as_of_sql(session, &entry, &point, query).await?;
             let columns: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
-            let give = |row: Row| {
-                let mut row: Vec<Value> =
-                    fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect();
-                entry.redact_row(&fields, point.bound, &mut row);
-                Ok(take(&columns, row))
-            };
+            let give = |row: Row| Ok(take(&columns, shown(&entry, &fields, point.bound, row)));
             // A condition that somebody typed goes where only one statement can.
             let read = match query.filter {
                 Some(_) => session.each(&sql, &[], give).await,
@@ -130,10 +125,7 @@ impl Afterimage {
                 let (sql, fields) = as_of_sql(session, &entry, &point, &query).await?;
                 let mut rows = Vec::new();
                 for row in session.ask(&sql).await.map_err(|error| error.on(&entry.table))? {
-                    let mut row: Vec<Value> =
-                        fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect();
-                    entry.redact_row(&fields, point.bound, &mut row);
-                    rows.push(row);
+                    rows.push(shown(&entry, &fields, point.bound, row));
                 }
                 states
                     .push(TableState { columns: fields.into_iter().map(|field| field.name).collect(), rows });
@@ -218,6 +210,13 @@ async fn as_of_sql(
     let (sql, layout) = state_sql(dialect, entry, point, &wanted)?;
     let fields: Vec<&Field> = layout.fields.iter().collect();
     Ok((dialect.shown(layout, &sql, &fields), layout.fields.clone()))
+}
+
+/// A row of a state, as it is shown.
+pub(crate) fn shown(entry: &Entry, fields: &[Field], bound: Bound, row: Row) -> Vec<Value> {
+    let mut values: Vec<Value> = fields.iter().zip(row).map(|(field, cell)| value(field, cell)).collect();
+    entry.redact_row(fields, bound, &mut values);
+    values
 }
 
 /// Refuses a condition of somebody who may not see everything: it could tell what is in columns, or in tables, that are not
@@ -350,7 +349,7 @@ pub(crate) fn layout_at(entry: &Entry, bound: Bound) -> Result<&Layout> {
 /// Settles what a point in time means: up to which record, and which transactions had not ended.
 pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTime) -> Result<Point> {
     let all = catalog::entries(session).await?;
-    let histories: Vec<&Layout> = all.iter().filter_map(|entry| entry.layout().ok()).collect();
+    let histories = catalog::histories(&all);
     let dialect = session.dialect();
     let bound = match at {
         PointInTime::Now => return Ok(Point { bound: Bound::Now, unfinished: Vec::new() }),

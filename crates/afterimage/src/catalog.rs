@@ -8,9 +8,12 @@ use afterimage_core::{Field, Keeping, Layout, Moment, Storage, TableName, Tracki
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::hold::Hold;
 use crate::redact::{self, Redaction, Redactions};
 use crate::remembered::Entries;
 pub(crate) use crate::remembered::{entries, with_seen};
+use crate::removal::Removal;
+use crate::serialized::{as_optional_text, as_text};
 use crate::session::{Cell, Row, Session};
 use crate::{introspect, key};
 
@@ -75,17 +78,6 @@ pub struct Gap {
     pub cause: String,
     /// Who or what recorded it.
     pub recorded_by: Option<String>,
-}
-
-fn as_text<S: serde::Serializer>(moment: &Moment, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(moment)
-}
-
-fn as_optional_text<S: serde::Serializer>(moment: &Option<Moment>, serializer: S) -> Result<S::Ok, S::Error> {
-    match moment {
-        Some(moment) => serializer.collect_str(moment),
-        None => serializer.serialize_none(),
-    }
 }
 
 impl Gap {
@@ -171,80 +163,6 @@ impl Entry {
 
     pub(crate) fn next_epoch(&self) -> i64 {
         self.epochs.last().map_or(1, |epoch| epoch.number + 1)
-    }
-}
-
-/// What was removed of a history at one time, and by whose wish.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Removal {
-    /// Its number.
-    pub id: i64,
-    #[serde(skip)]
-    pub(crate) table_id: i64,
-    /// The table.
-    pub table: String,
-    /// What removed: `prune`, `dedupe`, `untrack`.
-    pub what: String,
-    /// Up to where the history is not whole any more; `None` where every state can still be told.
-    #[serde(serialize_with = "as_optional_text")]
-    pub until: Option<Moment>,
-    /// The rule it went by.
-    pub rule: Option<String>,
-    /// How many records.
-    pub records: u64,
-    /// Who asked for it.
-    pub recorded_by: Option<String>,
-    /// Why.
-    pub reason: Option<String>,
-    /// When it began.
-    #[serde(serialize_with = "as_text")]
-    pub began: Moment,
-    /// When the last of its records went.
-    #[serde(serialize_with = "as_text")]
-    pub ended: Moment,
-}
-
-impl Removal {
-    /// In words: why something is not there any more.
-    pub(crate) fn cause(&self) -> String {
-        let rule = self.rule.as_deref().map(|rule| format!(", keeping {rule}")).unwrap_or_default();
-        format!("pruned{rule}")
-    }
-}
-
-/// What keeps records from being removed, whatever a retention says.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[non_exhaustive]
-pub struct Hold {
-    /// Its number.
-    pub id: i64,
-    #[serde(skip)]
-    pub(crate) table_id: i64,
-    /// The row, by its key as JSON; `None` where it is the whole table.
-    pub key: Option<String>,
-    /// Why.
-    pub reason: String,
-    /// Who placed it.
-    pub placed_by: Option<String>,
-    /// When.
-    #[serde(serialize_with = "as_text")]
-    pub placed: Moment,
-    /// Who lifted it.
-    pub lifted_by: Option<String>,
-    /// When it was lifted; `None` as long as it is in force.
-    #[serde(serialize_with = "as_optional_text")]
-    pub lifted: Option<Moment>,
-}
-
-impl Hold {
-    /// The same, with its key by the names that the key's columns have now.
-    pub(crate) fn named(&self, entry: &Entry) -> Self {
-        let named = |kept: &String| key::named_kept(entry.layout().ok()?, kept);
-        Self {
-            key: self.key.as_ref().map(|kept| named(kept).unwrap_or_else(|| kept.clone())),
-            ..self.clone()
-        }
     }
 }
 
@@ -343,13 +261,13 @@ pub(crate) async fn read(session: &mut Session) -> Result<Entries> {
     }
     if keeps_removals(session).await? {
         for row in session.rows(&sql::removals(dialect), &[]).await? {
-            let removal = removal(row);
+            let removal = Removal::read(&row);
             if let Some(entry) = entries.iter_mut().find(|entry| entry.id == removal.table_id) {
                 entry.removals.push(removal);
             }
         }
         for row in session.rows(&sql::holds(dialect), &[]).await? {
-            let hold = hold(row);
+            let hold = Hold::read(&row);
             if let Some(entry) = entries.iter_mut().find(|entry| entry.id == hold.table_id) {
                 entry.holds.push(hold);
             }
@@ -384,7 +302,12 @@ pub(crate) async fn removals(session: &mut Session) -> Result<Vec<Removal>> {
     if !exists(session).await? || !keeps_removals(session).await? {
         return Ok(Vec::new());
     }
-    Ok(session.rows(&sql::removals(session.dialect()), &[]).await?.into_iter().map(removal).collect())
+    Ok(session.rows(&sql::removals(session.dialect()), &[]).await?.iter().map(Removal::read).collect())
+}
+
+/// The histories of tables, as they are now.
+pub(crate) fn histories<'e>(entries: impl IntoIterator<Item = &'e Arc<Entry>>) -> Vec<&'e Layout> {
+    entries.into_iter().filter_map(|entry| entry.layout().ok()).collect()
 }
 
 /// The tracked table that a user names: `table` or `schema.table`.
@@ -474,46 +397,11 @@ fn gap(row: Row) -> (i64, Gap) {
     (table, Gap { key, from, to, cause, recorded_by: texts.next().flatten() })
 }
 
-fn removal(row: Row) -> Removal {
-    let int = |at: usize| row.get(at).and_then(Cell::int);
-    let moment = |at: usize| int(at).map(Moment::from_micros);
-    let text = |at: usize| row.get(at).cloned().and_then(Cell::text);
-    Removal {
-        id: int(0).unwrap_or_default(),
-        table_id: int(1).unwrap_or_default(),
-        table: text(2).unwrap_or_default(),
-        what: text(3).unwrap_or_default(),
-        until: moment(4),
-        rule: text(5),
-        records: int(6).unwrap_or_default().unsigned_abs(),
-        recorded_by: text(7),
-        reason: text(8),
-        began: moment(9).unwrap_or(Moment::from_micros(0)),
-        ended: moment(10).unwrap_or(Moment::from_micros(0)),
-    }
-}
-
 fn redaction(row: Row) -> (i64, String, Redaction) {
     let int = |at: usize| row.get(at).and_then(Cell::int).unwrap_or_default();
     let position = |at: usize| (Moment::from_micros(int(at + 1)), int(at));
     let redaction = Redaction::new(u16::try_from(int(2)).unwrap_or_default(), position(3), position(5));
     (int(0), row.get(1).cloned().and_then(Cell::text).unwrap_or_default(), redaction)
-}
-
-fn hold(row: Row) -> Hold {
-    let int = |at: usize| row.get(at).and_then(Cell::int);
-    let moment = |at: usize| int(at).map(Moment::from_micros);
-    let text = |at: usize| row.get(at).cloned().and_then(Cell::text);
-    Hold {
-        id: int(0).unwrap_or_default(),
-        table_id: int(1).unwrap_or_default(),
-        key: text(2),
-        reason: text(3).unwrap_or_default(),
-        placed_by: text(4),
-        placed: moment(5).unwrap_or(Moment::from_micros(0)),
-        lifted_by: text(6),
-        lifted: moment(7),
-    }
 }
 
 fn read_json<T: serde::de::DeserializeOwned>(text: &str, table: &TableName) -> Result<T> {

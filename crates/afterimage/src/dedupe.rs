@@ -13,7 +13,8 @@ use serde::Serialize;
 use crate::catalog::Entry;
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::prune::{self, Held};
+use crate::removal::{self, Held};
+use crate::serialized::as_text;
 use crate::session::{Cell, Row, Session};
 use crate::{catalog, introspect, migrate};
 
@@ -72,7 +73,7 @@ impl Dedupe {
 #[non_exhaustive]
 pub struct Deduped {
     /// The table.
-    #[serde(serialize_with = "prune::as_text")]
+    #[serde(serialize_with = "as_text")]
     pub table: TableName,
     /// How many records went, or would go.
     pub records: u64,
@@ -189,7 +190,7 @@ impl Run<'_> {
                 let sql = retention::count_duplicates(session.dialect(), &looked.duplicates()?);
                 let total = session.int(&sql, &[]).await?.unwrap_or_default().unsigned_abs();
                 if total > 0 && !self.request.dry_run {
-                    prune::guarded(session, &looked.entry).await?;
+                    removal::guarded(session, &looked.entry).await?;
                 }
                 Ok((deduped, total))
             })
@@ -200,7 +201,7 @@ impl Run<'_> {
         }
         let mut removal = None;
         let mut after = None;
-        let mut size = prune::FIRST_BATCH;
+        let mut size = removal::FIRST_BATCH;
         while deduped.records < total {
             let begun = std::time::Instant::now();
             let gone = self
@@ -210,7 +211,7 @@ impl Run<'_> {
                 0 => break,
                 gone => deduped.records += gone,
             }
-            size = crate::baseline::next_batch(size, begun.elapsed()).min(prune::LARGEST_BATCH);
+            size = crate::baseline::next_batch(size, begun.elapsed()).min(removal::LARGEST_BATCH);
         }
         Ok(deduped)
     }
@@ -235,7 +236,7 @@ impl Run<'_> {
         *after = Some(last.position);
         session.run_all(&dialect.tick()).await?;
         let id =
-            prune::enter(session, source.layout, "dedupe", self.rule().as_deref(), self.context, *removal)
+            removal::enter(session, source.layout, "dedupe", self.rule().as_deref(), self.context, *removal)
                 .await?;
         session.run(&sql::open_removal(dialect, id, None)).await?;
         for (words, positions) in handed_on(&goes) {

@@ -1,12 +1,67 @@
 //! Holds: what keeps records from being removed.
 
 use afterimage_core::sql::catalog as sql;
-use afterimage_core::{Context, TableName};
+use afterimage_core::{Context, Moment, TableName};
+use serde::Serialize;
 
-use crate::catalog::{self, Hold, Removal};
+use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
+use crate::removal::Removal;
+use crate::serialized::{as_optional_text, as_text};
+use crate::session::{Cell, Row};
 use crate::{introspect, key, versions};
+
+/// What keeps records from being removed, whatever a retention says.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Hold {
+    /// Its number.
+    pub id: i64,
+    #[serde(skip)]
+    pub(crate) table_id: i64,
+    /// The row, by its key as JSON; `None` where it is the whole table.
+    pub key: Option<String>,
+    /// Why.
+    pub reason: String,
+    /// Who placed it.
+    pub placed_by: Option<String>,
+    /// When.
+    #[serde(serialize_with = "as_text")]
+    pub placed: Moment,
+    /// Who lifted it.
+    pub lifted_by: Option<String>,
+    /// When it was lifted; `None` as long as it is in force.
+    #[serde(serialize_with = "as_optional_text")]
+    pub lifted: Option<Moment>,
+}
+
+impl Hold {
+    pub(crate) fn read(row: &Row) -> Self {
+        let int = |at: usize| row.get(at).and_then(Cell::int);
+        let moment = |at: usize| int(at).map(Moment::from_micros);
+        let text = |at: usize| row.get(at).cloned().and_then(Cell::text);
+        Self {
+            id: int(0).unwrap_or_default(),
+            table_id: int(1).unwrap_or_default(),
+            key: text(2),
+            reason: text(3).unwrap_or_default(),
+            placed_by: text(4),
+            placed: moment(5).unwrap_or(Moment::from_micros(0)),
+            lifted_by: text(6),
+            lifted: moment(7),
+        }
+    }
+
+    /// The same, with its key by the names that the key's columns have now.
+    pub(crate) fn named(&self, entry: &Entry) -> Self {
+        let named = |kept: &String| key::named_kept(entry.layout().ok()?, kept);
+        Self {
+            key: self.key.as_ref().map(|kept| named(kept).unwrap_or_else(|| kept.clone())),
+            ..self.clone()
+        }
+    }
+}
 
 impl Afterimage {
     /// Places a legal hold on a table, or on one row of it: as long as it is in force, no record of it is removed or redacted,

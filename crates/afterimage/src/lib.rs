@@ -63,10 +63,12 @@ mod redact;
 mod registration;
 mod related;
 mod remembered;
+mod removal;
 mod report;
 mod restore;
 mod resync;
 mod scope;
+mod serialized;
 mod session;
 mod sight;
 #[cfg(feature = "sqlite")]
@@ -92,7 +94,7 @@ pub use afterimage_core::search::Needle;
 pub use afterimage_core::{Context, Database, Moment, Query, Retention, Storage, TableName, Tracking, Value};
 pub use as_of::{AsOfQuery, Start, TableState};
 pub use baseline::Progress;
-pub use catalog::{Gap, Hold, Removal};
+pub use catalog::Gap;
 pub use database::{Afterimage, redacted};
 pub use dedupe::{Dedupe, Deduped};
 pub use diff::{Diff, Label, Referred};
@@ -101,6 +103,7 @@ pub use error::{Error, ErrorKind, Result};
 pub use events::{Failed, HandlerError, ModelAudited, Subscriber};
 pub use follow::Follow;
 pub use health::{Fault, State};
+pub use hold::Hold;
 pub use log::{Cursor, LogCount, LogEntry, LogPage, LogQuery, LogSummary};
 pub use migrate::Migrated;
 #[cfg(feature = "past")]
@@ -110,6 +113,7 @@ pub use prune::{Prune, Pruned, Pruning};
 pub use redact::{Redact, Redacted};
 pub use registration::Builder;
 pub use related::{Related, RelatedChange};
+pub use removal::Removal;
 pub use report::{ReportCount, ReportHead, ReportSink, ReportTable};
 pub use restore::{
     Conflict, Conflicts, Obstacle, PreviewedField, Restore, Restored, Revert, RevertPreview, RevertTable,

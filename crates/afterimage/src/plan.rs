@@ -9,6 +9,7 @@ use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::introspect;
 use crate::migrate;
+use crate::serialized::as_text;
 use crate::session::Session;
 use crate::track;
 
@@ -30,10 +31,6 @@ pub struct PlannedTable {
     /// The migration.
     #[serde(flatten)]
     pub plan: Plan,
-}
-
-fn as_text<S: serde::Serializer>(table: &TableName, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(table)
 }
 
 impl Afterimage {

@@ -2,24 +2,19 @@
 
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::Bound;
-use afterimage_core::sql::catalog::{self as sql, Removing};
+use afterimage_core::sql::catalog as sql;
 use afterimage_core::sql::log::{Position, Source};
 use afterimage_core::sql::retention::{self, Doomed};
-use afterimage_core::{Context, Cut, Layout, Moment, Retention, TableName, Value};
+use afterimage_core::{Context, Cut, Moment, Retention, TableName, Value};
 use serde::Serialize;
 
 use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::hold::said;
+use crate::removal::{FIRST_BATCH, Held, LARGEST_BATCH, enter, guarded};
+use crate::serialized::{as_optional_text, as_text};
 use crate::session::{Cell, Row, Session};
-use crate::{health, introspect, key, migrate};
-
-/// Records that go by one transaction, at first; the next takes as many as a moment allows.
-pub(crate) const FIRST_BATCH: i64 = 500;
-
-/// At most so many.
-pub(crate) const LARGEST_BATCH: i64 = 5_000;
+use crate::{introspect, migrate};
 
 /// Which records are to go.
 ///
@@ -90,20 +85,6 @@ pub struct Pruned {
     pub kept_by: Option<String>,
     /// How many rows are under a hold.
     pub rows_held: usize,
-}
-
-pub(crate) fn as_text<T: std::fmt::Display, S: serde::Serializer>(
-    value: &T,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-fn as_optional_text<S: serde::Serializer>(value: &Option<Moment>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
-    }
 }
 
 /// How far [`prune_with`](Afterimage::prune_with) has come.
@@ -257,7 +238,7 @@ impl Run<'_> {
         let (None, Some(cut)) = (&pruned.kept_by, cut) else { return Ok((pruned, None)) };
         let unfinished = match cut.moment {
             Some(moment) => {
-                let histories: Vec<&Layout> = all.iter().filter_map(|entry| entry.layout().ok()).collect();
+                let histories = catalog::histories(&all);
                 let rows =
                     session.ask(&session.dialect().unfinished(&histories, Bound::Time(moment))).await?;
                 rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect()
@@ -272,9 +253,8 @@ impl Run<'_> {
             .reading(async |session| {
                 let (mut pruned, doom) = self.doom(session).await?;
                 if let Some(doom) = doom {
-                    let (records, _) = doom.amount(session).await?;
-                    pruned.records = records;
-                    if records > 0 {
+                    pruned.records = doom.count(session).await?;
+                    if pruned.records > 0 {
                         pruned.until = doom.cut.moment;
                     }
                 }
@@ -289,7 +269,7 @@ impl Run<'_> {
             .reading(async |session| {
                 let (pruned, doom) = self.doom(session).await?;
                 let Some(doom) = doom else { return Ok((pruned, 0)) };
-                let (total, _) = doom.amount(session).await?;
+                let total = doom.count(session).await?;
                 if total > 0 {
                     guarded(session, &doom.entry).await?;
                 }
@@ -349,7 +329,7 @@ impl Run<'_> {
             Some(moment) => Some(moment),
             None => {
                 let all = catalog::entries(session).await?;
-                let histories: Vec<&Layout> = all.iter().filter_map(|entry| entry.layout().ok()).collect();
+                let histories = catalog::histories(&all);
                 let left: Vec<Position> = left.iter().map(|(position, _)| *position).collect();
                 let sql = retention::ended(dialect, &histories, doom.entry.layout()?, &left);
                 let row = session.ask_row(&sql).await?;
@@ -411,8 +391,7 @@ impl Run<'_> {
                 .audit
                 .reading(async |session| {
                     let all = catalog::entries(session).await?;
-                    let histories: Vec<&Layout> =
-                        all.iter().filter_map(|entry| entry.layout().ok()).collect();
+                    let histories = catalog::histories(&all);
                     let dialect = session.dialect();
                     let sql = retention::unreferred_contexts(dialect, &histories, until, LARGEST_BATCH);
                     let Some(sql) = sql else { return Ok(Vec::new()) };
@@ -437,26 +416,6 @@ impl Run<'_> {
     }
 }
 
-/// The number of a removal that is entered, or was by an earlier batch of the same run.
-pub(crate) async fn enter(
-    session: &mut Session,
-    layout: &Layout,
-    what: &str,
-    rule: Option<&str>,
-    context: &Context,
-    earlier: Option<i64>,
-) -> Result<i64> {
-    if let Some(id) = earlier {
-        return Ok(id);
-    }
-    let dialect = session.dialect();
-    let id = session.int(&sql::next_removal(dialect), &[]).await?.unwrap_or(1);
-    let (by, reason) = (said(context, "actor"), said(context, "reason"));
-    let removing = Removing { id, what, rule, by: by.as_deref(), reason: reason.as_deref() };
-    session.run(&sql::insert_removal(dialect, layout, &removing)).await?;
-    Ok(id)
-}
-
 impl Doom {
     fn doomed(&self) -> Result<Doomed<'_>> {
         Ok(Doomed {
@@ -467,56 +426,8 @@ impl Doom {
         })
     }
 
-    async fn amount(&self, session: &mut Session) -> Result<(u64, Option<Moment>)> {
-        let row = session.ask_row(&retention::amount(session.dialect(), &self.doomed()?)).await?;
-        let int = |at: usize| row.as_ref().and_then(|row| row.get(at)).and_then(Cell::int);
-        Ok((int(0).unwrap_or_default().unsigned_abs(), int(2).map(Moment::from_micros)))
-    }
-}
-
-/// What holds of a table keep.
-pub(crate) struct Held {
-    /// Why nothing of it may go.
-    pub(crate) table: Option<String>,
-    /// Rows of which nothing may go, each by its key, in the key's order.
-    pub(crate) rows: Vec<Vec<Value>>,
-}
-
-impl Held {
-    pub(crate) fn of(entry: &Entry) -> Result<Self> {
-        let mut held = Self { table: None, rows: Vec::new() };
-        for hold in entry.holds.iter().filter(|hold| hold.lifted.is_none()) {
-            match &hold.key {
-                None => held.table = Some(format!("it is under a hold: {}", hold.reason)),
-                Some(key) => match key::of_kept(entry.layout()?, key) {
-                    Some(key) => held.rows.push(key),
-                    // Whichever row it is, nothing goes.
-                    None => {
-                        held.table =
-                            Some(format!("a row is under a hold that cannot be read: {}", hold.reason))
-                    }
-                },
-            }
-        }
-        Ok(held)
-    }
-}
-
-/// Refuses where what guards the records knows of no removal.
-pub(crate) async fn guarded(session: &mut Session, entry: &Entry) -> Result<()> {
-    match entry.stage {
-        catalog::Stage::Stopped => return Ok(()),
-        catalog::Stage::Baseline => {
-            let message = "its baseline is not finished: track it again to go on with it";
-            return Err(Error::new(ErrorKind::Busy, message).on(&entry.table));
-        }
-        catalog::Stage::Active => {}
-    }
-    let table = migrate::find_today(session, entry).await?;
-    match health::faults(session, entry, &table).await?.first() {
-        Some(fault) => {
-            Err(Error::new(ErrorKind::Drifted, format!("{fault}: migrate it first")).on(&entry.table))
-        }
-        None => Ok(()),
+    async fn count(&self, session: &mut Session) -> Result<u64> {
+        let sql = retention::count_doomed(session.dialect(), &self.doomed()?);
+        Ok(session.int(&sql, &[]).await?.unwrap_or_default().unsigned_abs())
     }
 }

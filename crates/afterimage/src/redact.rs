@@ -14,7 +14,8 @@ use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hold::said;
-use crate::prune::{self, Held};
+use crate::removal::{self, Held};
+use crate::serialized::as_text;
 use crate::session::Session;
 use crate::{introspect, key, versions};
 
@@ -66,7 +67,7 @@ impl Redact {
 #[non_exhaustive]
 pub struct Redacted {
     /// The table.
-    #[serde(serialize_with = "prune::as_text")]
+    #[serde(serialize_with = "as_text")]
     pub table: TableName,
     /// In how many records a value was removed, or would be.
     pub records: u64,
@@ -295,12 +296,12 @@ async fn run(session: &mut Session, request: &Redact, context: &Context) -> Resu
     if parts.is_empty() {
         return Ok(done);
     }
-    prune::guarded(session, &entry).await?;
+    removal::guarded(session, &entry).await?;
     let dialect = session.dialect();
     let layout = entry.layout()?;
     session.run_all(&dialect.tick()).await?;
     let rule = format!("{} of {}", request.fields.join(", "), request.key);
-    let removal = prune::enter(session, layout, "redact", Some(&rule), context, None).await?;
+    let removal = removal::enter(session, layout, "redact", Some(&rule), context, None).await?;
     session.run(&sql::open_removal(dialect, removal, None)).await?;
     for part in &parts {
         let fields: Vec<&Field> = part.fields.iter().collect();

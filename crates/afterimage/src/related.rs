@@ -223,10 +223,7 @@ async fn related(
             let fields: Vec<_> = layout.fields.iter().collect();
             rows.columns = fields.iter().map(|field| field.name.clone()).collect();
             for row in session.rows(&dialect.shown(layout, &sql, &fields), &[]).await? {
-                let mut values: Vec<Value> =
-                    layout.fields.iter().zip(row).map(|(field, cell)| versions::value(field, cell)).collect();
-                child.entry.redact_row(&layout.fields, point.bound, &mut values);
-                rows.rows.push(values);
+                rows.rows.push(as_of::shown(&child.entry, &layout.fields, point.bound, row));
             }
         }
         let key = child.entry.layout()?.key.clone();

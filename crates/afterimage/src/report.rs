@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use afterimage_core::{Action, Keeping, Moment, TableName};
 use serde::Serialize;
 
-use crate::catalog::{Gap, Hold, Removal};
+use crate::catalog::Gap;
 use crate::database::Afterimage;
 use crate::error::Result;
+use crate::hold::Hold;
 use crate::log::{self, LogEntry, LogQuery};
+use crate::removal::Removal;
+use crate::serialized::{as_optional_text, as_text};
 use crate::session::Session;
 use crate::{catalog, introspect};
 
@@ -74,17 +77,6 @@ pub struct ReportTable {
     pub removals: Vec<Removal>,
     /// Holds that are in force.
     pub holds: Vec<Hold>,
-}
-
-fn as_text<T: std::fmt::Display, S: serde::Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-fn as_optional_text<S: serde::Serializer>(value: &Option<Moment>, serializer: S) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
-    }
 }
 
 /// What takes a report as it is read.

@@ -6,7 +6,7 @@ use afterimage_core::sql::catalog as sql;
 use crate::catalog;
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::prune;
+use crate::removal;
 use crate::scope::within_current;
 
 impl Afterimage {
@@ -28,7 +28,7 @@ impl Afterimage {
                 catalog::ensure(session).await?;
                 let records = session.int(&dialect.count(&layout.history), &[]).await.unwrap_or_default();
                 let id =
-                    prune::enter(session, layout, "untrack", None, &within_current(&Context::new()), None)
+                    removal::enter(session, layout, "untrack", None, &within_current(&Context::new()), None)
                         .await?;
                 let records = records.unwrap_or_default().unsigned_abs();
                 session.run(&sql::close_removal(dialect, id, records)).await?;

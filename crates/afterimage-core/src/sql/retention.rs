@@ -198,15 +198,9 @@ fn following(spelling: &dyn Spelling, layout: &Layout, history: &str, what: &str
     )
 }
 
-/// One row: how many records may go, and the dates of the oldest and of the newest of them, in microseconds.
-pub fn amount(dialect: &dyn Dialect, doomed: &Doomed<'_>) -> String {
-    format!(
-        "SELECT count(*), {}, {} FROM {} AS h WHERE {}",
-        dialect.micros("min(h.history_date)"),
-        dialect.micros("max(h.history_date)"),
-        doomed.layout.history.quoted(),
-        may_go(dialect, doomed),
-    )
+/// How many records may go.
+pub fn count_doomed(dialect: &dyn Dialect, doomed: &Doomed<'_>) -> String {
+    format!("SELECT count(*) FROM {} AS h WHERE {}", doomed.layout.history.quoted(), may_go(dialect, doomed))
 }
 
 /// The records of a history at these positions.
@@ -384,28 +378,21 @@ pub struct Redacting<'a> {
     pub fields: &'a [&'a Field],
 }
 
-fn of_redacting(dialect: &dyn Dialect, redacting: &Redacting<'_>) -> String {
-    let spelling = log::spelling(dialect.database());
+/// Removes the values.
+pub fn redact(dialect: &dyn Dialect, redacting: &Redacting<'_>) -> String {
+    let Redacting { layout, key, from, before, fields } = redacting;
+    let set: Vec<String> =
+        fields.iter().map(|field| format!("{} = NULL", Quoted::new(&field.history))).collect();
     // By date first: a baseline that was long in coming has higher numbers than what came after it.
     let side = |sign: &str, (date, id): Position| {
         format!("(h.history_date, h.history_id) {sign} ({}, {id})", dialect.moment(date))
     };
     format!(
-        "{} AND {} AND {}",
-        spelling.key_is(redacting.layout, redacting.key),
-        side(">=", redacting.from),
-        side("<", redacting.before)
-    )
-}
-
-/// Removes the values.
-pub fn redact(dialect: &dyn Dialect, redacting: &Redacting<'_>) -> String {
-    let set: Vec<String> =
-        redacting.fields.iter().map(|field| format!("{} = NULL", Quoted::new(&field.history))).collect();
-    format!(
-        "UPDATE {} AS h SET {} WHERE {}",
-        redacting.layout.history.quoted(),
+        "UPDATE {} AS h SET {} WHERE {} AND {} AND {}",
+        layout.history.quoted(),
         set.join(", "),
-        of_redacting(dialect, redacting)
+        log::spelling(dialect.database()).key_is(layout, key),
+        side(">=", *from),
+        side("<", *before)
     )
 }

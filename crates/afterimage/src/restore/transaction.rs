@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use afterimage_core::query::Query;
 use afterimage_core::sql::{AsOf, Bound, Dialect, Rows, WriteBack, retention};
-use afterimage_core::{Action, Context, Field, Keeping, Layout, Moment, Table, Value};
+use afterimage_core::{Action, Context, Field, Keeping, Moment, Table, Value};
 use serde_json::json;
 
 use super::{
@@ -189,7 +189,7 @@ async fn look(tx: &mut Writing, id: &str) -> Result<(Vec<Touched>, Vec<Conflict>
 /// What a transaction did cannot be undone where some of its records, or what was before them, may have been pruned.
 async fn refuse_pruned(session: &mut Session, id: &str) -> Result<()> {
     let all = catalog::with_seen(session).await?;
-    let histories: Vec<&Layout> = all.iter().filter_map(|(entry, _)| entry.layout().ok()).collect();
+    let histories = catalog::histories(all.iter().map(|(entry, _)| entry));
     let sql = retention::began(session.dialect(), &histories, id)?;
     let began = session.int(&sql, &[]).await?.map(Moment::from_micros);
     let pruned = |(entry, _): &&(Arc<Entry>, Option<Arc<Entry>>)| {
