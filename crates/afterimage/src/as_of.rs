@@ -313,7 +313,7 @@ pub(crate) fn state_sql<'e>(
     let alias = afterimage_core::Quoted::new(&entry.table.name);
     if let Some(filter) = wanted.filter {
         check_filter(dialect.database(), filter)?;
-        let order = afterimage_core::Quoted::list(layout.key.iter().map(String::as_str));
+        let order = dialect.key_order(layout, &entry.table.name);
         sql = format!("SELECT * FROM (\n{sql}\n) AS {alias}\nWHERE ({filter}\n)\nORDER BY {order}");
     }
     if let Some(limit) = wanted.limit {

@@ -316,6 +316,11 @@ pub trait Dialect: Debug + Send + Sync {
     /// creation, and no two rows ever share a key.
     fn count_as_of(&self, as_of: &AsOf<'_>) -> String;
 
+    /// The order of a key, whose columns are those of alias `row`, in which pages of a table follow one another.
+    fn key_order(&self, layout: &Layout, row: &str) -> String {
+        layout.key.iter().map(|name| expression::col(row, name)).collect::<Vec<_>>().join(", ")
+    }
+
     /// Wraps a query of a table's rows in the order of its key, whose columns are `fields`, so that it gives the text that
     /// is shown of each.
     fn shown(&self, layout: &Layout, query: &str, fields: &[&Field]) -> String;

@@ -237,6 +237,22 @@ async fn as_of_shows_a_transaction_whole_or_not_at_all() {
     db.verify().await;
 }
 
+/// A write of which nothing is recorded takes a time too: the transaction ended, for whoever asks, with its last record.
+#[tokio::test]
+async fn a_transaction_ends_with_its_last_record() {
+    let mut db = TestDb::sqlite().await;
+    db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, place INTEGER UNIQUE); INSERT INTO item VALUES (1, 1), (2, 2)")
+        .await;
+    db.track("item", Tracking::new().exclude(["place"])).await;
+    db.tick().await;
+    db.run(&format!("BEGIN; {SET}; DELETE FROM item WHERE id = 2")).await;
+    db.tick().await;
+    db.run(&format!("UPDATE OR REPLACE item SET place = 7; {CLEAR}; COMMIT")).await;
+    let deleted = db.text("SELECT max(history_date) FROM item_history").await.unwrap().parse().unwrap();
+    let point = PointInTime::At(Moment::from_micros(deleted));
+    assert_eq!(db.as_of("item", point).await, [json!({"id": 1})]);
+}
+
 #[tokio::test]
 async fn nothing_is_left_by_a_cancelled_engine_call_on_a_pool_of_one() {
     let mut db = one_item().await;

@@ -59,7 +59,6 @@ pub async fn snapshots(db: &mut TestDb, schema: &Schema) -> Result<Vec<Snapshot>
 
 pub async fn live(db: &mut TestDb, schema: &Schema, table: usize, twin: &str) -> Snapshot {
     let columns = schema.columns(table);
-    let order = schema.key(table).join(", ");
     let database = schema.database;
     let list: Vec<String> = columns
         .iter()
@@ -74,7 +73,7 @@ pub async fn live(db: &mut TestDb, schema: &Schema, table: usize, twin: &str) ->
         "SELECT {} FROM {} AS t ORDER BY {}",
         list.join(", "),
         schema.quoted(table, twin),
-        order.replace('k', "t.k")
+        schema.order(table)
     );
     let mut rows: Vec<Vec<Value>> = match &mut db.writer {
         Writer::Sqlite(c) => {

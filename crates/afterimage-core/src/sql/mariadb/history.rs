@@ -48,15 +48,23 @@ END IF",
         .to_vec()
 }
 
+fn collation(field: &Field) -> Option<&str> {
+    field.collation.as_deref().filter(|_| is_text(field))
+}
+
+/// How the text of a key compares in a history: by bytes, in the character set that its column has.
+pub(super) fn key_collation(field: &Field) -> Option<String> {
+    let charset = collation(field)?.split('_').next()?;
+    Some(format!("{charset}_nopad_bin"))
+}
+
 /// A key's text compares by bytes, its trailing spaces too: as a record of the same row only what is the same.
 pub(super) fn column_type(layout: &Layout, field: &Field) -> String {
     if field.keeping == Keeping::Masked {
         return "TINYINT".to_owned();
     }
-    let collation = field.collation.as_deref().filter(|_| is_text(field)).map(|collation| {
-        let charset = collation.split('_').next().unwrap_or("utf8mb4");
-        if layout.is_key(field) { format!("{charset}_nopad_bin") } else { collation.to_owned() }
-    });
+    let collation =
+        if layout.is_key(field) { key_collation(field) } else { collation(field).map(str::to_owned) };
     let collate = collation.map(|name| format!(" COLLATE {name}")).unwrap_or_default();
     format!("{}{collate}", field.sql_type)
 }

@@ -274,12 +274,24 @@ impl Dialect for MariaDb {
         read::count_as_of(as_of)
     }
 
+    /// Text by its bytes, as in the index of the records along which pages are read.
+    fn key_order(&self, layout: &Layout, row: &str) -> String {
+        let order = layout.key_fields().map(|field| {
+            let collate = history::key_collation(field).map(|name| format!(" COLLATE {name}"));
+            format!("{}{}", col(row, &field.name), collate.unwrap_or_default())
+        });
+        order.collect::<Vec<_>>().join(", ")
+    }
+
     fn shown(&self, layout: &Layout, query: &str, fields: &[&Field]) -> String {
         // The order of a derived table is nobody's promise.
-        let order: Vec<String> = layout.key.iter().map(|name| col("q", name)).collect();
         let columns: Vec<String> =
             fields.iter().map(|field| value::as_text(field, &col("q", &field.name))).collect();
-        format!("SELECT {} FROM (\n{query}\n) AS q ORDER BY {}", columns.join(", "), order.join(", "))
+        format!(
+            "SELECT {} FROM (\n{query}\n) AS q ORDER BY {}",
+            columns.join(", "),
+            self.key_order(layout, "q")
+        )
     }
 
     fn differences(&self, layout: &Layout, sparse: bool) -> String {

@@ -22,7 +22,7 @@ use crate::layout::{Field, Keeping, Layout};
 use crate::name::TableName;
 use crate::query::Query;
 use crate::schema::{Column, Table};
-use crate::sql::expression::col;
+use crate::sql::expression::{balanced, col};
 use crate::sql::log::{Part, Position, Source};
 use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx, scoped};
 use crate::time::Moment;
@@ -173,13 +173,24 @@ impl Dialect for Sqlite {
         log::state_before(source, position)
     }
 
-    fn unfinished(&self, _histories: &[&Layout], bound: Bound) -> String {
+    fn unfinished(&self, histories: &[&Layout], bound: Bound) -> String {
         let Some(at) = bound.moment() else { return "SELECT NULL WHERE 0".to_owned() };
+        let at = at.as_micros();
+        // Where one ended is an upper bound: a write of which nothing was recorded takes a time too.
+        let later: Vec<String> = histories
+            .iter()
+            .map(|layout| {
+                format!(
+                    "EXISTS (SELECT 1 FROM {} AS h WHERE h.history_date > {at} AND h.history_date <= t.last_date AND h.history_scope IN (SELECT w.id FROM afterimage_scope AS w WHERE w.tx = t.tx))",
+                    layout.history.quoted()
+                )
+            })
+            .collect();
+        let later = balanced(&later, "OR", "0");
         // Transactions follow one another, so at most one had begun and not ended: the first to end after that time.
         format!(
-            "SELECT CAST(tx AS TEXT) FROM (SELECT tx, began FROM afterimage_scope \
-             WHERE last_date > began AND last_date > {at} ORDER BY last_date LIMIT 1) WHERE began <= {at}",
-            at = at.as_micros()
+            "SELECT CAST(t.tx AS TEXT) FROM (SELECT tx, began, last_date FROM afterimage_scope \
+             WHERE last_date > began AND last_date > {at} ORDER BY last_date LIMIT 1) AS t WHERE t.began <= {at} AND {later}"
         )
     }
 
