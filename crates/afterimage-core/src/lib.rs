@@ -27,6 +27,7 @@ mod error;
 pub mod layout;
 pub mod matching;
 pub mod name;
+mod partition;
 #[cfg(feature = "past")]
 pub mod past;
 pub mod query;
@@ -44,6 +45,7 @@ pub use context::Context;
 pub use error::{Error, ErrorKind, Result};
 pub use layout::{Field, Keeping, Layout};
 pub use name::{Quoted, TableName};
+pub use partition::{Partitions, Period};
 pub use query::Query;
 pub use record::{Action, FieldChange, Header, Record, Version};
 pub use retention::{Cut, Retention};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::partition::Partitions;
 use crate::retention::Retention;
 use crate::schema::Table;
 use crate::suggest;
@@ -76,6 +77,9 @@ pub struct Tracking {
     /// How long records are kept; where it does not say, as was said before, and for ever where nobody ever did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retention: Option<Retention>,
+    /// How the history is cut into partitions, which `partition` does; where it does not say, as it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<Partitions>,
 }
 
 macro_rules! columns_setter {

@@ -37,7 +37,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(
+    pub(crate) fn new(
         severity: Severity,
         table: Option<&Entry>,
         finding: impl Into<String>,
@@ -122,6 +122,8 @@ async fn of_table(session: &mut Session, entry: &Entry, findings: &mut Vec<Findi
         );
         findings.push(Finding::new(Severity::Danger, Some(entry), finding, mend));
     }
+    #[cfg(feature = "postgres")]
+    crate::partition::look(session, entry, findings).await?;
     for gap in entry.gaps.iter().filter(|gap| gap.to.is_none()) {
         let finding = format!("a gap is open since {}: {}", gap.from, gap.cause);
         findings.push(Finding::new(Severity::Danger, Some(entry), finding, "afterimage track it again"));

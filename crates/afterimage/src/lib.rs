@@ -55,6 +55,7 @@ mod lost;
 mod migrate;
 #[cfg(feature = "sea-orm")]
 pub mod orm;
+mod partition;
 #[cfg(feature = "past")]
 mod past;
 mod plan;
@@ -91,7 +92,9 @@ pub use afterimage_core::drift::Change;
 pub use afterimage_core::query::Phrase;
 pub use afterimage_core::record::{Action, ChangesJson, FieldChange, Header, RowJson, Version};
 pub use afterimage_core::search::Needle;
-pub use afterimage_core::{Context, Database, Moment, Query, Retention, Storage, TableName, Tracking, Value};
+pub use afterimage_core::{
+    Context, Database, Moment, Partitions, Period, Query, Retention, Storage, TableName, Tracking, Value,
+};
 pub use as_of::{AsOfQuery, Start, TableState};
 pub use baseline::Progress;
 pub use catalog::Gap;
@@ -106,6 +109,7 @@ pub use health::{Fault, State};
 pub use hold::Hold;
 pub use log::{Cursor, LogCount, LogEntry, LogPage, LogQuery, LogSummary};
 pub use migrate::Migrated;
+pub use partition::{Partition, Partitioned};
 #[cfg(feature = "past")]
 pub use past::{Past, PastOn, ViewsIn};
 pub use plan::{Plan, PlannedTable};

@@ -255,9 +255,11 @@ pub(crate) async fn follow_in(
     at: Option<Moment>,
     stopped: bool,
 ) -> Result<FollowedTable> {
-    // Whoever does not say how long records are kept leaves that as it was said before, perhaps by somebody else.
+    // Whoever does not say how long records are kept leaves that as it was said before, perhaps by somebody else; how they
+    // are cut into partitions is as it is.
     let retention = tracking.retention.clone().or_else(|| entry.tracking.retention.clone());
-    let tracking = &Tracking { retention, ..tracking.clone() };
+    let partitions = entry.tracking.partitions;
+    let tracking = &Tracking { retention, partitions, ..tracking.clone() };
     let faults = health::faults(session, entry, table).await?;
     let behind = !faults.is_empty() || stopped || entry.has_open_gap();
     // How long records are kept is nothing to their capture.

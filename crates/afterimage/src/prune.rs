@@ -1,5 +1,8 @@
 //! Retention: which records may go, and letting them go.
 
+#[cfg(feature = "postgres")]
+mod parts;
+
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::Bound;
 use afterimage_core::sql::catalog as sql;
@@ -36,6 +39,7 @@ pub struct Prune {
     tables: Vec<String>,
     keep: Option<Retention>,
     dry_run: bool,
+    exact: bool,
 }
 
 impl Prune {
@@ -62,6 +66,14 @@ impl Prune {
     #[must_use]
     pub fn dry_run(mut self, yes: bool) -> Self {
         self.dry_run = yes;
+        self
+    }
+
+    /// Of a history in partitions, lets also go what is older than is kept but in one partition with what is not: record by
+    /// record, as of any other history. Else it goes with its partition, once all of that is old enough.
+    #[must_use]
+    pub fn exact(mut self, yes: bool) -> Self {
+        self.exact = yes;
         self
     }
 }
@@ -160,7 +172,8 @@ impl Afterimage {
                 )
                 .on(&entry.table));
             };
-            let run = Run { audit: self, id: entry.id, keep: request.keep.clone(), now, context };
+            let (id, keep) = (entry.id, request.keep.clone());
+            let run = Run { audit: self, id, keep, exact: request.exact, now, context };
             let one = match request.dry_run {
                 true => run.look().await,
                 false => run.prune(progress).await,
@@ -185,6 +198,8 @@ struct Run<'a> {
     id: i64,
     /// By this rule, or else by the table's own, as it is by then.
     keep: Option<Retention>,
+    /// Whether a partition is cut through.
+    exact: bool,
     now: Moment,
     context: &'a Context,
 }
@@ -195,6 +210,9 @@ struct Doom {
     cut: Cut,
     unfinished: Vec<String>,
     held: Vec<Vec<Value>>,
+    /// The partitions that are older than the cut, where it goes by these.
+    #[cfg(feature = "postgres")]
+    old: Option<parts::Old>,
 }
 
 /// The next records to go.
@@ -235,7 +253,21 @@ impl Run<'_> {
         if pruned.kept_by.is_none() && cut.is_none() {
             pruned.kept_by = Some(format!("it is kept {keep}"));
         }
-        let (None, Some(cut)) = (&pruned.kept_by, cut) else { return Ok((pruned, None)) };
+        let (None, Some(mut cut)) = (&pruned.kept_by, cut) else { return Ok((pruned, None)) };
+        #[cfg(feature = "postgres")]
+        let mut old = None;
+        #[cfg(feature = "postgres")]
+        if let (Some(moment), None, false) = (cut.moment, cut.versions, self.exact) {
+            match parts::Old::of(session, &entry, moment).await? {
+                None => {}
+                // What is older than is kept is in one partition with what is not.
+                Some(None) => return Ok((pruned, None)),
+                Some(found) => {
+                    cut.moment = found.as_ref().map(|old| parts::last(old.to));
+                    old = found;
+                }
+            }
+        }
         let unfinished = match cut.moment {
             Some(moment) => {
                 let histories = catalog::histories(&all);
@@ -245,7 +277,17 @@ impl Run<'_> {
             }
             None => Vec::new(),
         };
-        Ok((pruned, Some(Doom { entry, cut, unfinished, held })))
+        Ok((
+            pruned,
+            Some(Doom {
+                entry,
+                cut,
+                unfinished,
+                held,
+                #[cfg(feature = "postgres")]
+                old,
+            }),
+        ))
     }
 
     async fn look(&self) -> Result<Pruned> {
@@ -264,18 +306,23 @@ impl Run<'_> {
     }
 
     async fn prune(&self, progress: &mut (dyn FnMut(Pruning) + Send)) -> Result<Pruned> {
-        let (mut pruned, total) = self
+        let (mut pruned, way) = self
             .audit
             .reading(async |session| {
                 let (pruned, doom) = self.doom(session).await?;
-                let Some(doom) = doom else { return Ok((pruned, 0)) };
-                let total = doom.count(session).await?;
-                if total > 0 {
+                let Some(doom) = doom else { return Ok((pruned, Way::Batches(0))) };
+                let way = doom.way(session).await?;
+                if !matches!(way, Way::Batches(0)) {
                     guarded(session, &doom.entry).await?;
                 }
-                Ok((pruned, total))
+                Ok((pruned, way))
             })
             .await?;
+        let total = match way {
+            Way::Batches(total) => total,
+            #[cfg(feature = "postgres")]
+            Way::Parts => return Ok(self.let_parts_go(progress).await?.unwrap_or(pruned)),
+        };
         let mut removal = None;
         let mut after = None;
         let mut size = FIRST_BATCH;
@@ -354,15 +401,11 @@ impl Run<'_> {
     ) -> Result<Option<u64>> {
         catalog::ensure(session).await?;
         let (pruned, doom) = self.doom(session).await?;
-        let others = |entry: &Entry| -> Vec<(i64, u64)> {
-            let others = entry.removals.iter().filter(|other| Some(other.id) != *removal);
-            others.map(|other| (other.id, other.records)).collect()
-        };
         let same = doom.is_some_and(|now| {
             now.cut == batch.doom.cut
                 && now.held == batch.doom.held
                 && now.entry.epochs == batch.doom.entry.epochs
-                && others(&now.entry) == others(&batch.doom.entry)
+                && others(&now.entry, *removal) == others(&batch.doom.entry, *removal)
         });
         if !same {
             return Ok(None);
@@ -416,6 +459,21 @@ impl Run<'_> {
     }
 }
 
+/// How records go.
+enum Way {
+    /// So many of them, a batch at a time.
+    Batches(u64),
+    /// With the partitions that they are in.
+    #[cfg(feature = "postgres")]
+    Parts,
+}
+
+/// What was removed of a history, but for one removal: whether others did since.
+fn others(entry: &Entry, removal: Option<i64>) -> Vec<(i64, u64)> {
+    let others = entry.removals.iter().filter(|other| Some(other.id) != removal);
+    others.map(|other| (other.id, other.records)).collect()
+}
+
 impl Doom {
     fn doomed(&self) -> Result<Doomed<'_>> {
         Ok(Doomed {
@@ -424,6 +482,14 @@ impl Doom {
             unfinished: &self.unfinished,
             held: &self.held,
         })
+    }
+
+    async fn way(&self, session: &mut Session) -> Result<Way> {
+        #[cfg(feature = "postgres")]
+        if self.old.as_ref().is_some_and(|old| old.worthwhile) {
+            return Ok(Way::Parts);
+        }
+        Ok(Way::Batches(self.count(session).await?))
     }
 
     async fn count(&self, session: &mut Session) -> Result<u64> {

@@ -233,7 +233,21 @@ pub fn take_over(
     words: &[i64],
     positions: &[Position],
 ) -> String {
-    let spelling = log::spelling(dialect.database());
+    format!(
+        "UPDATE {} AS h SET\n  {}\nWHERE {}",
+        source.layout.history.quoted(),
+        taken_over(log::spelling(dialect.database()), source, fields, words).join(",\n  "),
+        at(dialect, "h.", positions)
+    )
+}
+
+/// What is set for it, of a record of alias `h`.
+pub(super) fn taken_over(
+    spelling: &dyn Spelling,
+    source: &Source<'_>,
+    fields: &[&Field],
+    words: &[i64],
+) -> Vec<String> {
     let mut set: Vec<String> = fields
         .iter()
         .map(|field| {
@@ -251,12 +265,7 @@ pub fn take_over(
         let word = word_column(n);
         format!("{word} = h.{word} | {bits}")
     }));
-    format!(
-        "UPDATE {} AS h SET\n  {}\nWHERE {}",
-        source.layout.history.quoted(),
-        set.join(",\n  "),
-        at(dialect, "h.", positions)
-    )
+    set
 }
 
 /// Removes the records at these positions.

@@ -22,6 +22,7 @@ mod mariadb_types;
 mod plans;
 mod postgres_baseline;
 mod postgres_partitions;
+mod postgres_parts;
 mod postgres_roads;
 mod postgres_types;
 mod postgres_writers;

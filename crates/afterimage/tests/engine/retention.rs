@@ -12,15 +12,15 @@ use afterimage::{
 
 const DAY: i64 = 86_400_000_000;
 
-fn keeper() -> Context {
+pub(crate) fn keeper() -> Context {
     Context::actor("keeper").reason("as declared")
 }
 
-fn days_ago(days: i64) -> PointInTime {
+pub(crate) fn days_ago(days: i64) -> PointInTime {
     PointInTime::At(moment_ago(days))
 }
 
-fn moment_ago(days: i64) -> Moment {
+pub(crate) fn moment_ago(days: i64) -> Moment {
     Moment::from_micros(Moment::now().as_micros() - days * DAY)
 }
 
@@ -33,7 +33,7 @@ async fn at_days_ago(db: &TestDb, days: i64, sql: &[&str]) {
 }
 
 /// Item 1 with a version every hundred days, the oldest 500 days old; items 2 and 3 as old, never changed and deleted.
-async fn aged(db: &mut TestDb, tracking: Tracking) {
+pub(crate) async fn aged(db: &mut TestDb, tracking: Tracking) {
     db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, note TEXT)").await;
     db.run("INSERT INTO item VALUES (1, 0, 'a'), (2, 0, 'b'), (3, 0, NULL)").await;
     db.audit.allow_explicit_time(true).await.unwrap();
@@ -45,11 +45,11 @@ async fn aged(db: &mut TestDb, tracking: Tracking) {
     at_days_ago(db, 100, &["UPDATE item SET n = 4 WHERE id = 1"]).await;
 }
 
-async fn count(db: &mut TestDb) -> String {
+pub(crate) async fn count(db: &mut TestDb) -> String {
     db.text("SELECT count(*) FROM item_history").await.unwrap()
 }
 
-async fn prune(db: &TestDb, request: Prune) -> Pruned {
+pub(crate) async fn prune(db: &TestDb, request: Prune) -> Pruned {
     db.audit.prune(&request, &keeper()).await.unwrap().remove(0)
 }
 
@@ -268,7 +268,7 @@ on_every_database! {
 }
 
 /// Nine hundred rows, changed twice; their history is to go up to now.
-async fn many(db: &mut TestDb, tracking: Tracking) -> (PointInTime, Prune) {
+pub(crate) async fn many(db: &mut TestDb, tracking: Tracking) -> (PointInTime, Prune) {
     db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, note TEXT)").await;
     let series = db.by3(
         "WITH RECURSIVE s (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM s WHERE i < 900) SELECT i, 0, 'x' FROM s",

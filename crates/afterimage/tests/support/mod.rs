@@ -211,6 +211,36 @@ impl TestDb {
         sqlx::PgConnection::connect(&self.url).await.unwrap()
     }
 
+    /// Puts the history of a table of schema `public` on PostgreSQL into partitions, and cuts what it holds up at some moments,
+    /// oldest first: as if it had been in partitions all along.
+    pub async fn cut_up(&mut self, table: &str, moments: &[Moment]) {
+        self.audit.partition(&afterimage::Partition::new().tables([table])).await.unwrap();
+        let history = format!("\"{table}_history\"");
+        let of_first = |what: &str| {
+            format!(
+                "SELECT {what} FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = '{history}'::regclass AND pg_get_expr(c.relpartbound, c.oid) LIKE '%MINVALUE%'"
+            )
+        };
+        let first = self.text(&of_first("c.oid::regclass")).await.unwrap();
+        let end = of_first("substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO .''(.*)''.')");
+        let end = self.text(&end).await.unwrap();
+        self.run(&format!("ALTER TABLE {history} DETACH PARTITION {first}; ALTER TABLE {first} RENAME TO whole; ALTER TABLE whole DISABLE TRIGGER ALL")).await;
+        let mut from = "MINVALUE".to_owned();
+        for (n, to) in moments.iter().map(Moment::to_string).chain([end]).enumerate() {
+            let part = format!("\"{table}_part_{n}\"");
+            self.run(&format!(
+                "CREATE TABLE {part} (LIKE {history} INCLUDING ALL);
+                 INSERT INTO {part} SELECT * FROM whole WHERE history_date < '{to}';
+                 DELETE FROM whole WHERE history_date < '{to}';
+                 ALTER TABLE {history} ATTACH PARTITION {part} FOR VALUES FROM ({from}) TO ('{to}');
+                 CREATE TRIGGER afterimage_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {part} EXECUTE FUNCTION afterimage.append_only()"
+            ))
+            .await;
+            from = format!("'{to}'");
+        }
+        self.run("DROP TABLE whole").await;
+    }
+
     /// One value, as text.
     pub async fn text(&mut self, sql: &str) -> Option<String> {
         let query = sqlx::query(AssertSqlSafe(format!("SELECT CAST(({sql}) AS TEXT)")));

@@ -27,11 +27,24 @@ pub(super) fn create(layout: &Layout) -> Script {
         .map(ToOwned::to_owned),
     );
     columns.extend(layout.fields.iter().map(column));
-    columns.push("PRIMARY KEY (history_date, history_id)".to_owned());
+    columns.push(format!("PRIMARY KEY {PRIMARY_KEY}"));
+    let mut script =
+        vec![format!("CREATE TABLE {} (\n  {}\n)", layout.history.quoted(), columns.join(",\n  "))];
+    script.extend(indexes(layout));
+    script.extend(guards(&layout.history));
+    script
+}
+
+pub(super) const PRIMARY_KEY: &str = "(history_date, history_id)";
+
+/// What the names of its indexes end with.
+pub(super) const INDEXES: [&str; 5] = ["_key", "_long", "_user", "_tx", "_gone"];
+
+/// The indexes of a history, but for that of its primary key.
+pub(super) fn indexes(layout: &Layout) -> Script {
     let table = layout.history.quoted();
     let index = |suffix: &str| Quoted::new(&fitted(&layout.history.name, suffix, Database::Postgres));
     vec![
-        format!("CREATE TABLE {table} (\n  {}\n)", columns.join(",\n  ")),
         format!(
             "CREATE INDEX {} ON {table} ({}, history_date DESC, history_id DESC) INCLUDE (history_type)",
             index("_key"),
@@ -57,6 +70,13 @@ pub(super) fn create(layout: &Layout) -> Script {
             "CREATE INDEX {} ON {table} (history_date DESC, history_id DESC) WHERE history_type = '-'",
             index("_gone")
         ),
+    ]
+}
+
+/// What keeps records as they are.
+pub(super) fn guards(history: &TableName) -> Script {
+    let table = history.quoted();
+    vec![
         format!("REVOKE INSERT, UPDATE, DELETE, TRUNCATE ON {table} FROM PUBLIC"),
         format!(
             "CREATE TRIGGER afterimage_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}\nFOR EACH STATEMENT EXECUTE FUNCTION afterimage.append_only()"

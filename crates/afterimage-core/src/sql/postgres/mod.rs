@@ -11,6 +11,7 @@ mod history;
 mod image;
 mod log;
 mod overtaken;
+pub mod partitions;
 mod read;
 mod restore;
 mod trigger;

@@ -1,0 +1,416 @@
+//! A history in partitions by time.
+//!
+//! What was there before becomes the first partition as it stands: nothing is copied. Records of a time for which no partition
+//! was made go to one of their own, so that no write ever fails for want of a partition.
+
+use super::history::{self, INDEXES, PRIMARY_KEY};
+use crate::layout::{FULL_BIT, Field, Layout, word_column};
+use crate::name::{Quoted, TableName, fitted, literal};
+use crate::sql::expression::col;
+use crate::sql::log::{self, Source};
+use crate::sql::{Dialect, Script, retention};
+use crate::time::Moment;
+use crate::value::Value;
+use crate::{Database, Period, Result};
+
+/// The condition by which a table shows that it can become a partition without being read under a lock.
+const FENCE: &str = "afterimage_fence";
+
+/// A stretch of time, from its first moment on, before its last; open where there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// From when, inclusive.
+    pub from: Option<Moment>,
+    /// Until when, exclusive.
+    pub to: Option<Moment>,
+}
+
+/// Reads the partitions of a history: schema, name, bounds as PostgreSQL writes them, in the order of their names.
+pub fn list(layout: &Layout) -> String {
+    format!(
+        "SELECT n.nspname::text, c.relname::text, pg_catalog.pg_get_expr(c.relpartbound, c.oid) FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.inhrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE i.inhparent = {}::regclass AND c.relispartition ORDER BY c.relname",
+        regclass(&layout.history)
+    )
+}
+
+/// Whether a history is in partitions: 1 or 0.
+pub fn is_partitioned(layout: &Layout) -> String {
+    format!(
+        "SELECT (c.relkind = 'p')::int FROM pg_catalog.pg_class AS c WHERE c.oid = {}::regclass",
+        regclass(&layout.history)
+    )
+}
+
+/// The stretch of a partition, from its bounds as PostgreSQL writes them; `None` is the partition of everything else.
+pub fn stretch(bounds: &str) -> Option<Stretch> {
+    let side = |text: &str| match text.trim() {
+        "(MINVALUE)" | "(MAXVALUE)" => Some(None),
+        text => {
+            let text = text.strip_prefix("('")?.strip_suffix("')")?;
+            Moment::parse(text, Moment::from_micros(0), "UTC").ok().map(Some)
+        }
+    };
+    let (from, to) = bounds.strip_prefix("FOR VALUES FROM ")?.split_once(" TO ")?;
+    Some(Stretch { from: side(from)?, to: side(to)? })
+}
+
+/// What depends on a history, or stands on it, that would stay behind when it becomes a partition: each in words.
+pub fn obstacles(layout: &Layout) -> String {
+    let h = format!("{}::regclass", regclass(&layout.history));
+    let named = |what: &str, name: &str| format!("'{what} ' || {name}");
+    let ours: Vec<String> = INDEXES
+        .iter()
+        .map(|suffix| literal(&fitted(&layout.history.name, suffix, Database::Postgres)))
+        .collect();
+    let sources = [
+        format!(
+            "SELECT {} FROM pg_catalog.pg_depend AS d JOIN pg_catalog.pg_rewrite AS r ON r.oid = d.objid WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = {h} AND d.deptype = 'n'",
+            named("the view", "r.ev_class::regclass")
+        ),
+        format!(
+            "SELECT {} FROM pg_catalog.pg_rewrite AS r WHERE r.ev_class = {h}",
+            named("the rule", "r.rulename")
+        ),
+        format!(
+            "SELECT {} FROM pg_catalog.pg_depend AS d WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = {h}",
+            named("the function", "d.objid::regprocedure")
+        ),
+        format!(
+            "SELECT {} || ' of ' || c.conrelid::regclass FROM pg_catalog.pg_constraint AS c WHERE c.contype = 'f' AND {h} IN (c.confrelid, c.conrelid)",
+            named("the foreign key", "c.conname")
+        ),
+        format!(
+            "SELECT {} FROM pg_catalog.pg_trigger AS t WHERE t.tgrelid = {h} AND NOT t.tgisinternal AND t.tgname <> 'afterimage_append_only'",
+            named("the trigger", "t.tgname")
+        ),
+        format!(
+            "SELECT {} FROM pg_catalog.pg_policy AS p WHERE p.polrelid = {h}",
+            named("the policy", "p.polname")
+        ),
+        format!(
+            "SELECT {} FROM pg_catalog.pg_publication_rel AS r JOIN pg_catalog.pg_publication AS p ON p.oid = r.prpubid WHERE r.prrelid = {h}",
+            named("the publication", "p.pubname")
+        ),
+        format!(
+            "SELECT {} FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = {h} AND NOT (SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = {h})",
+            named("the table that inherits from it", "i.inhrelid::regclass")
+        ),
+        format!(
+            "SELECT {} FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = {h}",
+            named("the table that it inherits from", "i.inhparent::regclass")
+        ),
+        format!(
+            "SELECT {} FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = {h} AND a.attacl IS NOT NULL",
+            named("the rights on the column", "a.attname")
+        ),
+        format!(
+            "SELECT {} FROM pg_catalog.pg_index AS i JOIN pg_catalog.pg_class AS c ON c.oid = i.indexrelid WHERE i.indrelid = {h} AND NOT i.indisprimary AND c.relname NOT IN ({})",
+            named("the index", "c.relname"),
+            ours.join(", ")
+        ),
+    ];
+    sources.join("\nUNION ")
+}
+
+/// How many indexes of ours a history has, that of its key among them.
+pub fn count_indexes(layout: &Layout) -> String {
+    format!(
+        "SELECT count(*) FROM pg_catalog.pg_index WHERE indrelid = {}::regclass AND indisvalid",
+        regclass(&layout.history)
+    )
+}
+
+/// So many there should be.
+pub const INDEX_COUNT: usize = INDEXES.len() + 1;
+
+/// The names that a partition, or what is not one yet, is to have.
+pub fn named(layout: &Layout, suffix: &str) -> TableName {
+    layout.history.sibling(fitted(&layout.history.name, suffix, Database::Postgres))
+}
+
+/// What the name of a partition ends with that holds everything until a moment.
+pub fn until(period: Period, to: Moment) -> Result<String> {
+    Ok(format!("_until{}", period.suffix(to)?))
+}
+
+/// What that of the partition of everything else ends with.
+pub const REST: &str = "_rest";
+
+/// The name that the table in parts has until it takes the place of the history.
+pub fn parent(layout: &Layout) -> TableName {
+    named(layout, "_in_parts")
+}
+
+/// Says of a table that all its records, those to come too, are of a stretch. Whoever writes another is refused.
+pub fn fence(table: &TableName, stretch: Stretch) -> Script {
+    vec![
+        unfence(table),
+        format!("ALTER TABLE {} ADD CONSTRAINT {FENCE} CHECK ({}) NOT VALID", table.quoted(), of(stretch)),
+    ]
+}
+
+/// Looks whether it is so; writers go on.
+pub fn validate(table: &TableName) -> String {
+    format!("ALTER TABLE {} VALIDATE CONSTRAINT {FENCE}", table.quoted())
+}
+
+/// Says so no longer.
+pub fn unfence(table: &TableName) -> String {
+    format!("ALTER TABLE {} DROP CONSTRAINT IF EXISTS {FENCE}", table.quoted())
+}
+
+/// Which of the history and its partitions still say so: schema and name.
+pub fn fenced(layout: &Layout) -> String {
+    let h = format!("{}::regclass", regclass(&layout.history));
+    format!(
+        "SELECT n.nspname::text, c.relname::text, pg_catalog.pg_get_constraintdef(k.oid) FROM pg_catalog.pg_constraint AS k JOIN pg_catalog.pg_class AS c ON c.oid = k.conrelid JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace WHERE k.conname = '{FENCE}' AND (c.oid = {h} OR EXISTS (SELECT 1 FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = {h} AND i.inhrelid = c.oid))"
+    )
+}
+
+fn of(stretch: Stretch) -> String {
+    let from = stretch.from.map(|from| format!("history_date >= {}", at(from)));
+    let to = stretch.to.map(|to| format!("history_date < {}", at(to)));
+    let both: Vec<String> = from.into_iter().chain(to).collect();
+    if both.is_empty() { "TRUE".to_owned() } else { both.join(" AND ") }
+}
+
+fn at(moment: Moment) -> String {
+    super::Postgres.moment(moment)
+}
+
+fn regclass(table: &TableName) -> String {
+    literal(&table.quoted())
+}
+
+fn bounds(stretch: Stretch) -> String {
+    let side = |moment: Option<Moment>, open: &str| {
+        moment.map_or_else(|| open.to_owned(), |moment| literal(&moment.to_string()))
+    };
+    format!("FOR VALUES FROM ({}) TO ({})", side(stretch.from, "MINVALUE"), side(stretch.to, "MAXVALUE"))
+}
+
+/// The statements that give a table the owner and the rights of another: one each.
+pub fn rights(from: &TableName, to: &TableName) -> String {
+    let (of, to) = (regclass(from), literal(&to.quoted()));
+    format!(
+        "SELECT format('ALTER TABLE %s OWNER TO %I', {to}, pg_catalog.pg_get_userbyid(c.relowner)) FROM pg_catalog.pg_class AS c WHERE c.oid = {of}::regclass AND c.relowner <> (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)
+UNION ALL SELECT format('GRANT %s ON TABLE %s TO %s%s', a.privilege_type, {to}, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE format('%I', pg_catalog.pg_get_userbyid(a.grantee)) END, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(c.relacl) AS a WHERE c.oid = {of}::regclass AND a.grantee <> c.relowner"
+    )
+}
+
+/// Makes an empty table in parts with the columns and indexes of a history, beside it.
+pub fn create_parent(layout: &Layout) -> Script {
+    let name = parent(layout);
+    let mut script = vec![
+        format!(
+            "CREATE TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES EXCLUDING STATISTICS) PARTITION BY RANGE (history_date)",
+            name.quoted(),
+            layout.history.quoted()
+        ),
+        unfence(&name),
+        format!("ALTER TABLE {} ADD PRIMARY KEY {PRIMARY_KEY}", name.quoted()),
+    ];
+    script.extend(history::indexes(&Layout { history: name.clone(), ..layout.clone() }));
+    script.extend(history::guards(&name));
+    script
+}
+
+/// Makes a table that can become a partition of another, with what keeps its records as they are.
+pub fn create_part(parent: &TableName, name: &TableName) -> Script {
+    let mut script = vec![create_copy(parent, name)];
+    script.extend(guards(name));
+    script
+}
+
+/// Makes one whose records are not kept as they are yet.
+pub fn create_copy(parent: &TableName, name: &TableName) -> String {
+    format!("CREATE TABLE {} (LIKE {} INCLUDING ALL)", name.quoted(), parent.quoted())
+}
+
+/// What keeps the records of a table as they are.
+pub fn guards(table: &TableName) -> Script {
+    history::guards(table)
+}
+
+/// Makes it one.
+pub fn attach(parent: &TableName, part: &TableName, stretch: Stretch) -> String {
+    format!("ALTER TABLE {} ATTACH PARTITION {} {}", parent.quoted(), part.quoted(), bounds(stretch))
+}
+
+/// Makes it that of everything else.
+pub fn attach_rest(parent: &TableName, part: &TableName) -> String {
+    format!("ALTER TABLE {} ATTACH PARTITION {} DEFAULT", parent.quoted(), part.quoted())
+}
+
+/// Makes a partition a table again.
+pub fn detach(parent: &TableName, part: &TableName) -> String {
+    format!("ALTER TABLE {} DETACH PARTITION {}", parent.quoted(), part.quoted())
+}
+
+/// Names a table anew.
+pub fn rename(table: &TableName, name: &str) -> String {
+    format!("ALTER TABLE {} RENAME TO {}", table.quoted(), Quoted::new(name))
+}
+
+/// Removes a table, if it is there.
+pub fn drop(table: &TableName) -> String {
+    format!("DROP TABLE IF EXISTS {}", table.quoted())
+}
+
+/// Whether a table is there: 1 or 0.
+pub fn exists(table: &TableName) -> String {
+    format!("SELECT (pg_catalog.to_regclass({}) IS NOT NULL)::int", regclass(table))
+}
+
+/// The oldest transaction that may still write, as one statement sees it; and this one.
+pub const WRITING: &str = "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint, pg_catalog.pg_current_xact_id()::text::bigint";
+
+/// Whether everybody who reads this database sees what a transaction wrote: 1 or 0. The numbers of transactions by which the
+/// system says what somebody sees have 32 bits only.
+pub fn all_see(tx: i64) -> String {
+    format!(
+        "SELECT (NOT EXISTS (SELECT 1 FROM pg_catalog.pg_stat_activity AS a WHERE a.backend_xmin IS NOT NULL AND a.backend_type IS DISTINCT FROM 'autovacuum worker' AND a.pid <> pg_catalog.pg_backend_pid() AND (a.datid IS NULL OR a.datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())) AND pg_catalog.age(a.backend_xmin) >= pg_catalog.age('{}'::xid)))::int",
+        tx.rem_euclid(1 << 32)
+    )
+}
+
+/// Whether a table has a record of that transaction or a later one: 1 or 0.
+pub fn written_since(table: &TableName, tx: i64) -> String {
+    format!("SELECT EXISTS (SELECT 1 FROM {} WHERE history_tx >= {tx})::int", table.quoted())
+}
+
+/// What a question about all of a history needs to be quick.
+pub const QUICKLY: &str = "SET LOCAL jit = off; SET LOCAL work_mem = '64MB'";
+
+/// Keeps everybody from a history; what its partitions hold is still there for whoever reads it already.
+pub fn lock(layout: &Layout) -> String {
+    format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", layout.history.quoted())
+}
+
+/// Keeps writers from a partition.
+pub fn lock_part(part: &TableName) -> String {
+    format!("LOCK TABLE {} IN SHARE MODE", part.quoted())
+}
+
+/// The history becomes the first partition of the table that stands beside it, and that takes its place.
+pub fn take_place(layout: &Layout, first: &TableName, to: Moment) -> Script {
+    let history = &layout.history;
+    let parts = parent(layout);
+    let index = |stem: &str, suffix: &str| history.sibling(fitted(stem, suffix, Database::Postgres));
+    let mut script = vec![rename(history, &first.name)];
+    let rename_index = |from: &TableName, to: &TableName| {
+        format!("ALTER INDEX IF EXISTS {} RENAME TO {}", from.quoted(), Quoted::new(&to.name))
+    };
+    let suffixes = || INDEXES.iter().copied().chain(["_pkey"]);
+    script.extend(
+        suffixes().map(|suffix| rename_index(&index(&history.name, suffix), &index(&first.name, suffix))),
+    );
+    script.push(rename(&parts, &history.name));
+    script.extend(
+        suffixes().map(|suffix| rename_index(&index(&parts.name, suffix), &index(&history.name, suffix))),
+    );
+    script.push(attach(history, first, Stretch { from: None, to: Some(to) }));
+    script.push(unfence(first));
+    script
+}
+
+/// The columns of a history, as they are named to copy records.
+pub fn columns(layout: &Layout) -> String {
+    format!(
+        "SELECT pg_catalog.string_agg(pg_catalog.quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = {}::regclass AND a.attnum > 0 AND NOT a.attisdropped",
+        regclass(&layout.history)
+    )
+}
+
+/// Which records of before a moment are to stay, where those from it on are to be told.
+#[derive(Debug, Clone, Copy)]
+pub struct Staying<'a> {
+    /// The history.
+    pub layout: &'a Layout,
+    /// The moment.
+    pub before: Moment,
+    /// Transactions that had not ended then: what was current before them stays.
+    pub unfinished: &'a [String],
+    /// Rows of which everything stays, each by its key, in the key's order.
+    pub held: &'a [Vec<Value>],
+}
+
+/// Copies what stays into a table: of each row what was current then, what transactions wrote that had not ended, and what is
+/// held.
+pub fn copy_staying(staying: &Staying<'_>, into: &TableName, columns: &str) -> String {
+    let Staying { layout, before, unfinished, held } = staying;
+    let history = layout.history.quoted();
+    let spelling = log::spelling(Database::Postgres);
+    let older = format!("h.history_date < {}", at(*before));
+    let key = layout.key_fields().map(|field| col("h", &field.history)).collect::<Vec<_>>().join(", ");
+    let mut staying = vec!["SELECT n.history_date, n.history_id FROM newest AS n".to_owned()];
+    if !unfinished.is_empty() {
+        let ids: Vec<&str> = unfinished.iter().map(String::as_str).collect();
+        staying.push(format!(
+            "SELECT h.history_date, h.history_id FROM {history} AS h WHERE {older} AND {} AND NOT EXISTS (SELECT 1 FROM newest AS n WHERE {} AND (n.history_date, n.history_id) > (h.history_date, h.history_id))",
+            spelling.of_transaction(&ids),
+            spelling.same_row(layout, "n", "h"),
+        ));
+    }
+    staying.extend(held.iter().map(|key| {
+        format!(
+            "SELECT h.history_date, h.history_id FROM {history} AS h WHERE {older} AND {}",
+            spelling.key_is(layout, key)
+        )
+    }));
+    format!(
+        "WITH newest AS MATERIALIZED (SELECT DISTINCT ON ({key}) {key}, h.history_date, h.history_id FROM {history} AS h WHERE {older}{} ORDER BY {key}, h.history_date DESC, h.history_id DESC),
+staying AS MATERIALIZED ({})
+INSERT INTO {} ({columns}) SELECT {columns} FROM {history} AS h JOIN staying AS s USING (history_date, history_id) WHERE {older}",
+        spelling.not_of("h", unfinished),
+        staying.join("\nUNION "),
+        into.quoted(),
+    )
+}
+
+/// How many records are older than a moment.
+pub fn count_before(layout: &Layout, before: Moment) -> String {
+    format!("SELECT count(*) FROM {} WHERE history_date < {}", layout.history.quoted(), at(before))
+}
+
+/// Makes the records of a copy hold the whole row which do not, but for those of rows that are held, of which nothing goes.
+pub fn fill(source: &Source<'_>, copy: &TableName, held: &[Vec<Value>]) -> String {
+    let spelling = log::spelling(Database::Postgres);
+    let fields: Vec<&Field> = source.fields.iter().filter(|field| !source.layout.is_key(field)).collect();
+    let mut which = vec![format!("h.{} & {} = 0", word_column(0), 1_i64 << FULL_BIT)];
+    which.extend(held.iter().map(|key| format!("NOT ({})", spelling.key_is(source.layout, key))));
+    format!(
+        "UPDATE {} AS h SET\n  {}\nWHERE {}",
+        copy.quoted(),
+        retention::taken_over(spelling, source, &fields, &[1 << FULL_BIT]).join(",\n  "),
+        which.join(" AND "),
+    )
+}
+
+/// Says of a table that holds no record of a moment or later that it does not.
+pub fn all_before(table: &TableName, before: Moment) -> String {
+    let stretch = Stretch { from: None, to: Some(before) };
+    format!("ALTER TABLE {} ADD CONSTRAINT {FENCE} CHECK ({})", table.quoted(), of(stretch))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bounds_are_read_as_they_are_written() {
+        let moment = |text: &str| Some(Moment::parse(text, Moment::from_micros(0), "UTC").unwrap());
+        for known in [
+            Stretch { from: None, to: moment("2027-01-01") },
+            Stretch { from: moment("2026-12-01"), to: moment("2027-01-01") },
+            Stretch { from: moment("2026-12-01T01:02:03.5"), to: None },
+        ] {
+            assert_eq!(stretch(&bounds(known)), Some(known));
+        }
+        let as_postgres_writes = "FOR VALUES FROM ('2026-12-01 00:00:00+00') TO ('2027-01-01 00:00:00+00')";
+        let stretch_of = stretch(as_postgres_writes).unwrap();
+        assert_eq!(stretch_of, Stretch { from: moment("2026-12-01"), to: moment("2027-01-01") });
+        assert_eq!(stretch("DEFAULT"), None);
+    }
+}

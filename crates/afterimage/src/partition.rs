@@ -1,0 +1,488 @@
+//! Histories in partitions by time, on PostgreSQL.
+
+use afterimage_core::sql::catalog as sql;
+#[cfg(feature = "postgres")]
+use afterimage_core::sql::postgres::partitions::{self, REST, Stretch};
+use afterimage_core::{Database, Moment, Partitions, Period, TableName, Tracking};
+use serde::Serialize;
+
+use crate::catalog::{self, Entry};
+use crate::database::Afterimage;
+#[cfg(feature = "postgres")]
+use crate::doctor::{Finding, Severity};
+use crate::error::{Error, ErrorKind, Result};
+use crate::introspect;
+use crate::removal::guarded;
+use crate::serialized::{as_optional_text, as_text};
+use crate::session::{Cell, Session};
+
+/// How many partitions are made ahead where nobody says.
+const AHEAD: u16 = 3;
+
+/// So far ahead, at least, ends the partition that what was recorded so far becomes: until then writers go on as they did, if
+/// the way there is interrupted.
+const MARGIN_MICROS: i64 = 31 * 24 * 3600 * 1_000_000;
+
+/// Which histories are to be in partitions.
+///
+/// ```no_run
+/// # use afterimage::{Afterimage, Partition, Period};
+/// # async fn nightly(audit: &Afterimage) -> Result<(), afterimage::Error> {
+/// // Once:
+/// audit.partition(&Partition::new().tables(["orders"]).by(Period::Month)).await?;
+/// // And from then on, more often than a month:
+/// audit.partition(&Partition::new()).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct Partition {
+    tables: Vec<String>,
+    by: Option<Period>,
+    ahead: Option<u16>,
+}
+
+impl Partition {
+    /// Those of all tables whose histories are in partitions already: what is missing ahead of time is made.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Those of these tables, whether they are in partitions already or not.
+    #[must_use]
+    pub fn tables<S: Into<String>>(mut self, tables: impl IntoIterator<Item = S>) -> Self {
+        self.tables = tables.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// One for each of these; a month, where nobody ever said. What is there already stays as it is.
+    #[must_use]
+    pub fn by(mut self, period: Period) -> Self {
+        self.by = Some(period);
+        self
+    }
+
+    /// Makes so many ahead of time, after that of now; three, where nobody ever said.
+    #[must_use]
+    pub fn ahead(mut self, count: u16) -> Self {
+        self.ahead = Some(count);
+        self
+    }
+}
+
+/// The partitions of one history.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Partitioned {
+    /// The table.
+    #[serde(serialize_with = "as_text")]
+    pub table: TableName,
+    /// What one partition holds.
+    #[serde(serialize_with = "as_text")]
+    pub by: Period,
+    /// Whether the history was put into partitions only now: what it held became the first one.
+    pub begun: bool,
+    /// The partitions that were made.
+    pub made: Vec<String>,
+    /// How many there are now.
+    pub partitions: usize,
+    /// Up to where there is one for every time.
+    #[serde(serialize_with = "as_optional_text")]
+    pub until: Option<Moment>,
+}
+
+impl Afterimage {
+    /// Puts histories into partitions by time, and makes those ahead of time that are missing, so that letting old records go
+    /// ([`prune`](Self::prune)) takes a whole partition at once.
+    ///
+    /// What a history holds becomes its first partition as it stands: it is read once, without keeping writers waiting, and
+    /// not copied; then it takes the place of the history in a transaction of some milliseconds, which gives up its turn
+    /// whenever somebody would have to wait longer than 40 ms for it. A record of a time that no partition was made for goes
+    /// to one of its own: nothing fails for want of one.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] on a database other than PostgreSQL; [`ErrorKind::Conflict`] where views, foreign keys or
+    /// whatever else depend on a history would stay behind with its first partition, with their names; [`ErrorKind::Busy`]
+    /// where its turn did not come.
+    pub async fn partition(&self, request: &Partition) -> Result<Vec<Partitioned>> {
+        self.sees_all()?;
+        if self.database() != Database::Postgres {
+            let message = "histories in partitions there are on PostgreSQL only: prune works in batches here";
+            return Err(Error::new(ErrorKind::InvalidInput, message));
+        }
+        let chosen = self.reading(async |session| match request.tables.is_empty() {
+            true => {
+                let all = catalog::entries(session).await?;
+                Ok(all.into_iter().filter(|entry| entry.tracking.partitions.is_some()).collect())
+            }
+            false => crate::migrate::chosen(session, &request.tables).await,
+        });
+        let mut done = Vec::new();
+        for entry in chosen.await? {
+            let known = entry.tracking.partitions;
+            let wanted = Partitions {
+                by: request.by.or(known.map(|known| known.by)).unwrap_or(Period::Month),
+                ahead: request.ahead.or(known.map(|known| known.ahead)).unwrap_or(AHEAD),
+            };
+            let one = self.partitioned(&entry, wanted).await.map_err(|error| error.on(&entry.table));
+            match one {
+                Ok(one) => done.push(one),
+                Err(error) => {
+                    return Err(done.iter().fold(error, |error, done: &Partitioned| {
+                        error.after(format!("{} is in {} partitions", done.table, done.partitions))
+                    }));
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    #[cfg(not(feature = "postgres"))]
+    async fn partitioned(&self, _entry: &Entry, _wanted: Partitions) -> Result<Partitioned> {
+        Err(Error::new(ErrorKind::InvalidInput, "this build knows nothing of PostgreSQL"))
+    }
+
+    #[cfg(feature = "postgres")]
+    async fn partitioned(&self, entry: &Entry, wanted: Partitions) -> Result<Partitioned> {
+        let now = Moment::now();
+        let mut parts = self.reading(async |session| Parts::of(session, entry).await).await?;
+        let mut made = Vec::new();
+        let begun = parts.is_none();
+        match &parts {
+            None => made.extend(self.put_into_parts(entry, wanted, now).await?),
+            Some(parts) if parts.crowded => {
+                made.extend(self.empty_the_rest(entry, wanted, now, parts).await?)
+            }
+            Some(_) => {}
+        }
+        made.extend(self.make_ahead(entry, wanted, now).await?);
+        parts = self.reading(async |session| Parts::of(session, entry).await).await?;
+        let parts = parts.unwrap_or_default();
+        let table = self.reading(async |session| introspect::seen(session, &entry.table).await).await?;
+        Ok(Partitioned {
+            table,
+            by: wanted.by,
+            begun,
+            made,
+            partitions: parts.stretches.len() + 1,
+            until: parts.end(),
+        })
+    }
+}
+
+/// The partitions that a history is in.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Parts {
+    /// Each with its stretch, oldest first.
+    #[cfg(feature = "postgres")]
+    pub(crate) stretches: Vec<(TableName, Stretch)>,
+    /// That of everything else.
+    #[cfg(feature = "postgres")]
+    pub(crate) rest: Option<TableName>,
+    /// Whether there is something in it.
+    #[cfg(feature = "postgres")]
+    pub(crate) crowded: bool,
+}
+
+#[cfg(feature = "postgres")]
+impl Parts {
+    /// Those of a history that is in some.
+    pub(crate) async fn of(session: &mut Session, entry: &Entry) -> Result<Option<Self>> {
+        if !matches!(session, Session::Postgres(_)) {
+            return Ok(None);
+        }
+        let layout = entry.layout()?;
+        if session.int(&partitions::is_partitioned(layout), &[]).await? != Some(1) {
+            return Ok(None);
+        }
+        let mut parts = Self::default();
+        for row in session.ask(&partitions::list(layout)).await? {
+            let mut texts = row.into_iter().map(|cell| cell.text().unwrap_or_default());
+            let mut next = || texts.next().unwrap_or_default();
+            let name = TableName::new(next(), next());
+            match partitions::stretch(&next()) {
+                Some(stretch) => parts.stretches.push((name, stretch)),
+                None => parts.rest = Some(name),
+            }
+        }
+        parts.stretches.sort_by_key(|(_, stretch)| stretch.from);
+        if let Some(rest) = &parts.rest {
+            let any = format!("SELECT EXISTS (SELECT 1 FROM {})::int", rest.quoted());
+            parts.crowded = session.int(&any, &[]).await? == Some(1);
+        }
+        Ok(Some(parts))
+    }
+
+    /// Up to where there is one for every time.
+    pub(crate) fn end(&self) -> Option<Moment> {
+        self.stretches.last().and_then(|(_, stretch)| stretch.to)
+    }
+
+    /// The last end of a partition that is not later than a moment, and the partitions up to there.
+    pub(crate) fn until(&self, moment: Moment) -> Option<(Moment, &[(TableName, Stretch)])> {
+        let older = |(_, stretch): &(TableName, Stretch)| stretch.to.is_some_and(|to| to <= moment);
+        let count = self.stretches.iter().take_while(|part| older(part)).count();
+        let to = self.stretches.get(count.checked_sub(1)?)?.1.to?;
+        Some((to, &self.stretches[..count]))
+    }
+}
+
+/// How long it goes on trying to get its turn.
+#[cfg(feature = "postgres")]
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Gets a lock in turns of 40 ms, for which whoever comes behind it waits at most.
+#[cfg(feature = "postgres")]
+pub(crate) async fn in_turn(session: &mut Session, statement: &str) -> Result<()> {
+    let begun = std::time::Instant::now();
+    session.run("SET LOCAL lock_timeout = '40ms'").await?;
+    let mut pause = std::time::Duration::from_millis(50);
+    loop {
+        session.run("SAVEPOINT afterimage_turn").await?;
+        match session.run(statement).await {
+            Ok(_) => return session.run("RELEASE SAVEPOINT afterimage_turn").await.map(drop),
+            Err(error) if error.kind() == ErrorKind::Busy && begun.elapsed() < PATIENCE => {
+                session.run("ROLLBACK TO SAVEPOINT afterimage_turn").await?;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(std::time::Duration::from_secs(1));
+            }
+            Err(error) if error.kind() == ErrorKind::Busy => {
+                let message = format!(
+                    "its history was in use by others for {} s, in transactions that are still open: run it again later",
+                    PATIENCE.as_secs()
+                );
+                return Err(Error::new(ErrorKind::Busy, message));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl Afterimage {
+    /// A history becomes the first partition of a table that takes its place. Gives the partitions that were made.
+    async fn put_into_parts(&self, entry: &Entry, wanted: Partitions, now: Moment) -> Result<Vec<String>> {
+        let layout = entry.layout()?;
+        let to = self
+            .reading(async |session| {
+                guarded(session, entry).await?;
+                let obstacles: Vec<String> = session
+                    .ask(&partitions::obstacles(layout))
+                    .await?
+                    .into_iter()
+                    .filter_map(|mut row| row.pop()?.text())
+                    .collect();
+                if !obstacles.is_empty() {
+                    let message = format!(
+                        "this depends on its history as it stands, and would stay behind: {}",
+                        obstacles.join(", ")
+                    );
+                    return Err(Error::new(ErrorKind::Conflict, message));
+                }
+                let indexes = session.int(&partitions::count_indexes(layout), &[]).await?.unwrap_or_default();
+                if indexes != i64::try_from(partitions::INDEX_COUNT).unwrap_or_default() {
+                    let message = "an index of its history is missing, which would have to be built while writers wait: resync it first, or make the index";
+                    return Err(Error::new(ErrorKind::Drifted, message));
+                }
+                border(session, &layout.history, wanted.by, now).await
+            })
+            .await?;
+        let stretch = Stretch { from: None, to: Some(to) };
+        let first = partitions::named(layout, &partitions::until(wanted.by, to)?);
+        let rest = partitions::named(layout, REST);
+        let swap = async |session: &mut Session, entry: &Entry| {
+            let parent = partitions::parent(layout);
+            session.run_all(&partitions::create_parent(layout)).await?;
+            as_owner(session, &layout.history, &parent).await?;
+            session.run_all(&partitions::create_part(&parent, &rest)).await?;
+            as_owner(session, &layout.history, &rest).await?;
+            session.run(&partitions::attach_rest(&parent, &rest)).await?;
+            in_turn(session, &partitions::lock(layout)).await?;
+            session.run_all(&partitions::take_place(layout, &first, to)).await?;
+            remember(session, entry, wanted).await
+        };
+        self.fenced(entry, &layout.history, stretch, swap).await?;
+        Ok(vec![first.name])
+    }
+
+    /// What the partition of everything else holds becomes the partition of its time, and another takes its place. Gives the
+    /// partitions that were made.
+    async fn empty_the_rest(
+        &self,
+        entry: &Entry,
+        wanted: Partitions,
+        now: Moment,
+        parts: &Parts,
+    ) -> Result<Vec<String>> {
+        let layout = entry.layout()?;
+        let Some(rest) = parts.rest.clone() else { return Ok(Vec::new()) };
+        let to = self
+            .reading(async |session| {
+                guarded(session, entry).await?;
+                border(session, &rest, wanted.by, now).await
+            })
+            .await?;
+        let stretch = Stretch { from: parts.end(), to: Some(to) };
+        let name = partitions::named(layout, &partitions::until(wanted.by, to)?);
+        let filled = name.clone();
+        let swap = async |session: &mut Session, _: &Entry| {
+            in_turn(session, &partitions::lock(layout)).await?;
+            session.run(&partitions::detach(&layout.history, &rest)).await?;
+            session.run(&partitions::rename(&rest, &filled.name)).await?;
+            session.run(&partitions::attach(&layout.history, &filled, stretch)).await?;
+            session.run(&partitions::unfence(&filled)).await?;
+            session.run_all(&partitions::create_part(&layout.history, &rest)).await?;
+            as_owner(session, &layout.history, &rest).await?;
+            session.run(&partitions::attach_rest(&layout.history, &rest)).await
+        };
+        self.fenced(entry, &rest, stretch, swap).await?;
+        Ok(vec![name.name])
+    }
+
+    /// Makes sure that all of a table is of a stretch, while writers go on, and then does `swap` in a transaction of its own.
+    /// Whatever fails, the table takes every record again.
+    async fn fenced<T>(
+        &self,
+        entry: &Entry,
+        table: &TableName,
+        stretch: Stretch,
+        swap: impl AsyncFnOnce(&mut Session, &Entry) -> Result<T>,
+    ) -> Result<()> {
+        let one_by_one = async {
+            self.writing(async |session| {
+                catalog::ensure(session).await?;
+                let statements = partitions::fence(table, stretch);
+                in_turn(session, &statements.join("; ")).await
+            })
+            .await?;
+            self.writing(async |session| session.run(&partitions::validate(table)).await).await?;
+            self.writing(async |session| {
+                catalog::alone(session).await?;
+                let entry = same(session, entry).await?;
+                swap(session, &entry).await
+            })
+            .await
+            .map(drop)
+        };
+        let done: Result<()> = one_by_one.await;
+        if let Err(error) = done {
+            let freed =
+                self.writing(async |session| in_turn(session, &partitions::unfence(table)).await).await;
+            return Err(match freed {
+                Ok(()) => error,
+                Err(_) => error.after(format!(
+                    "{table} refuses records outside of its time: run it again, or ALTER TABLE {} DROP CONSTRAINT afterimage_fence",
+                    table.quoted()
+                )),
+            });
+        }
+        Ok(())
+    }
+
+    /// Makes what is missing ahead of time.
+    async fn make_ahead(&self, entry: &Entry, wanted: Partitions, now: Moment) -> Result<Vec<String>> {
+        let layout = entry.layout()?;
+        let mut until = wanted.by.begin(now)?;
+        for _ in 0..=wanted.ahead {
+            until = wanted.by.after(until)?;
+        }
+        let mut made = Vec::new();
+        loop {
+            let one = self.writing(async |session| {
+                catalog::alone(session).await?;
+                let entry = same(session, entry).await?;
+                if entry.tracking.partitions != Some(wanted) {
+                    remember(session, &entry, wanted).await?;
+                }
+                let Some(from) = Parts::of(session, &entry).await?.and_then(|parts| parts.end()) else {
+                    return Ok(None);
+                };
+                if from >= until {
+                    return Ok(None);
+                }
+                // The first may begin where another period was chosen before.
+                let begin = wanted.by.begin(from)?;
+                let stretch = Stretch { from: Some(from), to: Some(wanted.by.after(begin)?) };
+                let name = partitions::named(layout, &wanted.by.suffix(from)?);
+                session.run_all(&partitions::create_part(&layout.history, &name)).await?;
+                as_owner(session, &layout.history, &name).await?;
+                in_turn(session, &partitions::attach(&layout.history, &name, stretch)).await?;
+                Ok(Some(name.name))
+            });
+            match one.await? {
+                Some(name) => made.push(name),
+                None => return Ok(made),
+            }
+        }
+    }
+}
+
+/// The first border between periods that is safely ahead of a moment, and of every record of a table.
+#[cfg(feature = "postgres")]
+async fn border(session: &mut Session, table: &TableName, by: Period, now: Moment) -> Result<Moment> {
+    let newest = format!("SELECT {} FROM {}", session.dialect().micros("max(history_date)"), table.quoted());
+    let newest = session.int(&newest, &[]).await?.map_or(now, Moment::from_micros);
+    let ahead = Moment::from_micros(now.as_micros().saturating_add(MARGIN_MICROS)).max(newest);
+    Ok(by.after(by.begin(ahead)?)?)
+}
+
+/// Gives a table the owner and the rights of another.
+#[cfg(feature = "postgres")]
+pub(crate) async fn as_owner(session: &mut Session, from: &TableName, to: &TableName) -> Result<()> {
+    let statements = session.ask(&partitions::rights(from, to)).await?;
+    for mut row in statements {
+        if let Some(statement) = row.pop().and_then(Cell::text) {
+            session.run(&statement).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The table as it is now, where its layout is still that of before.
+#[cfg(feature = "postgres")]
+async fn same(session: &mut Session, entry: &Entry) -> Result<std::sync::Arc<Entry>> {
+    let all = catalog::entries(session).await?;
+    match all.iter().find(|now| now.id == entry.id && now.epochs == entry.epochs) {
+        Some(now) => Ok(std::sync::Arc::clone(now)),
+        None => Err(Error::new(ErrorKind::Busy, "it was migrated or untracked meanwhile: run it again")),
+    }
+}
+
+/// Keeps in the catalogue how a history is cut.
+#[cfg(feature = "postgres")]
+async fn remember(session: &mut Session, entry: &Entry, wanted: Partitions) -> Result<()> {
+    let tracking = Tracking { partitions: Some(wanted), ..entry.tracking.clone() };
+    session.run(&sql::update_tracked(session.dialect(), entry.id, &entry.table, &tracking)).await.map(drop)
+}
+
+/// What is not as it should be with the partitions of a history.
+#[cfg(feature = "postgres")]
+pub(crate) async fn look(session: &mut Session, entry: &Entry, findings: &mut Vec<Finding>) -> Result<()> {
+    if !matches!(session, Session::Postgres(_)) {
+        return Ok(());
+    }
+    let layout = entry.layout()?;
+    for row in session.ask(&partitions::fenced(layout)).await? {
+        let mut texts = row.into_iter().map(|cell| cell.text().unwrap_or_default());
+        let mut next = || texts.next().unwrap_or_default();
+        let (table, fence) = (TableName::new(next(), next()), next());
+        findings.push(Finding::new(
+            Severity::Danger,
+            Some(entry),
+            format!("putting its history into partitions was interrupted, or is going on: writes fail that are not of {fence}"),
+            format!("afterimage partition it again, or: {}", partitions::unfence(&table)),
+        ));
+    }
+    let Some(parts) = Parts::of(session, entry).await? else { return Ok(()) };
+    let behind = parts.end().is_none_or(|end| end <= Moment::now());
+    if parts.crowded || behind {
+        findings.push(Finding::new(
+            Severity::Warning,
+            Some(entry),
+            "its history holds records, or will, of a time that no partition was made for: they stand together in one, and go one by one",
+            "afterimage partition, once in a while",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,319 @@
+//! PostgreSQL: histories in partitions by time.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::Duration;
+
+use crate::retention::{aged, count, days_ago, keeper, many, moment_ago, prune};
+use crate::support::*;
+use afterimage::{
+    AsOfQuery, ErrorKind, Hold, LogQuery, Partition, Partitioned, Period, Prune, Retention, Storage, Track,
+    Tracking,
+};
+
+async fn partition(db: &TestDb, request: Partition) -> Partitioned {
+    db.audit.partition(&request).await.unwrap().remove(0)
+}
+
+fn of_item() -> Partition {
+    Partition::new().tables(["item"])
+}
+
+async fn parts(db: &mut TestDb) -> Vec<String> {
+    db.lines("SELECT c.relname::text FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = 'item_history'::regclass ORDER BY 1").await
+}
+
+#[tokio::test]
+async fn a_history_goes_on_in_partitions_as_if_nothing_had_happened() {
+    for storage in STORAGES {
+        let mut db = TestDb::postgres().await;
+        aged(&mut db, Tracking::new().storage(storage)).await;
+        let ask = async |db: &TestDb| {
+            let log = db.audit.log(&LogQuery::parse("").unwrap()).await.unwrap();
+            let then = [db.as_of("item", days_ago(350)).await, db.as_of("item", days_ago(1)).await];
+            (log, then, db.versions("item", "1").await)
+        };
+        let before = ask(&db).await;
+        let done = partition(&db, of_item()).await;
+        assert!(done.begun);
+        assert_eq!((done.by, done.made.len()), (Period::Month, done.partitions - 1));
+        assert_eq!(parts(&mut db).await.len(), done.partitions);
+        assert_eq!(ask(&db).await, before);
+        let again = partition(&db, Partition::new()).await;
+        assert!(!again.begun && again.made.is_empty(), "{again:?}");
+        // What is written goes on, by a writer that had its plans ready.
+        db.run("UPDATE item SET n = 5 WHERE id = 1; DELETE FROM item WHERE id = 2").await;
+        assert_eq!(db.signs("item", "1").await, "+~~~~~");
+        db.verify().await;
+        // Records are kept as they are, in each of them too.
+        for part in parts(&mut db).await.iter().map(String::as_str).chain(["item_history"]) {
+            for change in ["UPDATE {} SET history_user = 'me'", "DELETE FROM {}", "TRUNCATE {}"] {
+                let refused = db.try_run(&change.replace("{}", part)).await.unwrap_err();
+                assert!(refused.contains("cannot be changed or deleted"), "{refused}");
+            }
+        }
+        // Its columns change, and whoever tracks it again leaves the partitions.
+        db.run("ALTER TABLE item ADD COLUMN more text DEFAULT 'm'; ALTER TABLE item ALTER COLUMN note TYPE varchar(40)").await;
+        db.audit.migrate(&[], &[]).await.unwrap();
+        db.run("UPDATE item SET more = 'x'").await;
+        db.track("item", Tracking::new().storage(storage).label("note")).await;
+        assert!(db.audit.tracked_table("item").await.unwrap().tracking.partitions.is_some());
+        db.run("UPDATE item SET more = 'y'").await;
+        db.verify().await;
+        assert_eq!(db.audit.doctor().await.unwrap(), []);
+        db.audit.untrack("item", true).await.unwrap();
+        assert_eq!(
+            db.text("SELECT count(*) FROM pg_class WHERE relname LIKE 'item\\_history%'").await.unwrap(),
+            "0"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_no_partition_was_made_for_finds_its_place_later() {
+    let mut db = TestDb::postgres().await;
+    aged(&mut db, Tracking::new()).await;
+    partition(&db, of_item().by(Period::Day).ahead(0)).await;
+    // Time goes on, and nobody makes partitions: those that there are end fifty days ago.
+    db.cut_up("item", &[moment_ago(50)]).await;
+    for part in parts(&mut db)
+        .await
+        .iter()
+        .filter(|part| !["item_part_0", "item_history_rest"].contains(&part.as_str()))
+    {
+        db.run(&format!("DROP TABLE {part}")).await;
+    }
+    db.run("UPDATE item SET n = 50 WHERE id = 1").await;
+    let rest = "SELECT count(*) FROM item_history_rest";
+    assert_eq!(db.text(rest).await.unwrap(), "1");
+    let warned = db.audit.doctor().await.unwrap();
+    assert!(
+        warned[0].finding.contains("no partition was made for") && warned[0].mend.contains("partition"),
+        "{warned:?}"
+    );
+    let second = partition(&db, Partition::new()).await;
+    assert_eq!((second.made.len(), second.by), (1, Period::Day), "{second:?}");
+    assert_eq!(db.text(rest).await.unwrap(), "0");
+    db.run("UPDATE item SET n = 51 WHERE id = 1").await;
+    assert_eq!(db.text(rest).await.unwrap(), "0");
+    db.verify().await;
+    assert_eq!(db.signs("item", "1").await, "+~~~~~~");
+    assert_eq!(db.audit.doctor().await.unwrap(), []);
+    // More of them, of another length: what is there stays.
+    let third = partition(&db, of_item().by(Period::Year).ahead(2)).await;
+    assert!(third.made.len() >= 2, "{third:?}");
+    assert_eq!(third.until.unwrap(), {
+        let mut until = Period::Year.begin(afterimage::Moment::now()).unwrap();
+        for _ in 0..3 {
+            until = Period::Year.after(until).unwrap();
+        }
+        until
+    });
+}
+
+#[tokio::test]
+async fn what_would_stay_behind_is_named() {
+    let mut db = TestDb::postgres().await;
+    aged(&mut db, Tracking::new()).await;
+    db.run("CREATE VIEW seen AS SELECT * FROM item_history; CREATE INDEX mine ON item_history (note)").await;
+    let refused = db.audit.partition(&of_item()).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict);
+    let said = refused.to_string();
+    assert!(said.contains("the view seen") && said.contains("the index mine"), "{said}");
+    db.run("DROP VIEW seen; DROP INDEX mine").await;
+    let role = format!("r_{}", db.text("current_database()").await.unwrap());
+    db.run(&format!("CREATE ROLE {role}; GRANT SELECT ON item_history TO {role}; ALTER TABLE item_history OWNER TO {role}; GRANT CREATE ON SCHEMA public TO {role}")).await;
+    partition(&db, of_item()).await;
+    let mut auditor = db.another().await;
+    run_on(&mut auditor, &format!("SET ROLE {role}; SELECT * FROM item_history")).await.unwrap();
+    assert_eq!(
+        db.text("SELECT string_agg(DISTINCT relowner::regrole::text, ',') FROM pg_class WHERE relname LIKE 'item\\_history%' AND relkind IN ('r', 'p')").await.unwrap(),
+        role
+    );
+    db.run("UPDATE item SET n = 9").await;
+    db.verify().await;
+    db.run(&format!("DROP OWNED BY {role} CASCADE")).await;
+    db.run(&format!("DROP ROLE {role}")).await;
+}
+
+#[tokio::test]
+async fn elsewhere_there_are_none() {
+    for mut db in [TestDb::sqlite().await, TestDb::mariadb().await] {
+        aged(&mut db, Tracking::new()).await;
+        let said = message(db.audit.partition(&of_item()).await);
+        assert!(said.contains("on PostgreSQL only"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn whole_partitions_go_and_what_was_current_stays() {
+    for storage in STORAGES {
+        let mut db = TestDb::postgres().await;
+        aged(&mut db, Tracking::new().storage(storage).keep(Retention::days(150))).await;
+        db.cut_up("item", &[450, 350, 250, 120, 50].map(moment_ago)).await;
+        let count_before = parts(&mut db).await.len();
+        db.verify().await;
+        let before = [249, 190, 149, 99, 0].map(days_ago);
+        let ask = async |db: &TestDb| {
+            let mut states = Vec::new();
+            for at in &before {
+                states.push(db.as_of("item", at.clone()).await);
+            }
+            states
+        };
+        let there = ask(&db).await;
+        // Up to 250 days ago: the partition in which 150 days ago lies is not cut through.
+        let would = prune(&db, Prune::new().dry_run(true)).await;
+        assert_eq!((would.records, count(&mut db).await.as_str()), (3, "8"));
+        let done = prune(&db, Prune::new()).await;
+        assert_eq!((done.records, done.until, count(&mut db).await.as_str()), (3, would.until, "5"));
+        assert_eq!(ask(&db).await, there);
+        assert_eq!(parts(&mut db).await.len(), count_before - 2, "three became one");
+        db.verify().await;
+        assert_eq!(db.signs("item", "1").await, "~~~");
+        assert_eq!(db.signs("item", "3").await, "-");
+        let said = message(db.audit.as_of(&AsOfQuery::new("item", days_ago(251))).await);
+        assert!(said.contains("were pruned, keeping 150 days"), "{said}");
+        assert_eq!(prune(&db, Prune::new()).await.records, 0);
+        let refused = db.try_run("DELETE FROM item_history").await.unwrap_err();
+        assert!(refused.contains("cannot be changed or deleted"), "{refused}");
+        // Exactly: what is left of before 150 days ago goes one by one.
+        let exact = prune(&db, Prune::new().exact(true)).await;
+        assert_eq!((exact.records, count(&mut db).await.as_str()), (1, "4"));
+        for (at, state) in before.iter().zip(&there).skip(2) {
+            assert_eq!(db.as_of("item", at.clone()).await, *state);
+        }
+        db.verify().await;
+        // What is written meanwhile goes on; a later cut takes what an earlier one left.
+        db.run("UPDATE item SET n = n + 1, note = 'z'").await;
+        let later = prune(&db, Prune::new().tables(["item"]).keep(Retention::days(30))).await;
+        assert_eq!(later.records, 1);
+        assert_eq!(db.signs("item", "1").await, "~~");
+        assert_eq!(db.as_of("item", before[4].clone()).await, there[4]);
+        db.verify().await;
+        let removals = db.audit.removals().await.unwrap();
+        let gone: Vec<u64> = removals.iter().map(|removal| removal.records).collect();
+        assert_eq!(gone, [3, 1, 1]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_held_or_unfinished_stays_where_partitions_go() {
+    for storage in STORAGES {
+        let mut db = TestDb::postgres().await;
+        aged(&mut db, Tracking::new().storage(storage)).await;
+        db.cut_up("item", &[350, 250, 150].map(moment_ago)).await;
+        db.audit.hold("item", Some("1"), &keeper()).await.unwrap();
+        let request = Prune::new().tables(["item"]).keep(Retention::days(140));
+        let done = prune(&db, request.clone()).await;
+        assert_eq!((done.records, done.rows_held), (1, 1), "only item 3 had something to lose");
+        assert_eq!(db.signs("item", "1").await, "+~~~~");
+        db.verify().await;
+        let Hold { id, .. } = db.audit.holds().await.unwrap().remove(0).1;
+        db.audit.lift_hold(id, &keeper()).await.unwrap();
+        assert_eq!(prune(&db, request).await.records, 3);
+        assert_eq!(db.signs("item", "1").await, "~~");
+        db.verify().await;
+        db.audit.hold("item", None, &keeper()).await.unwrap();
+        let kept = prune(&db, Prune::new().tables(["item"]).keep(Retention::days(1))).await;
+        assert!(kept.kept_by.is_some());
+    }
+    // A transaction that had not ended at the cut: what was current before it stays too.
+    let mut db = TestDb::postgres().await;
+    db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, note TEXT); INSERT INTO item VALUES (1, 0), (2, 0)").await;
+    db.track("item", Tracking::new().storage(Storage::Delta)).await;
+    db.run("UPDATE item SET n = 1").await;
+    db.run("BEGIN; UPDATE item SET n = 2 WHERE id = 1; SELECT pg_sleep(0.01)").await;
+    let afterimage::PointInTime::At(cut) = db.moment().await else { unreachable!() };
+    db.run("SELECT pg_sleep(0.01); UPDATE item SET n = 2 WHERE id = 2; COMMIT").await;
+    let there = db.as_of("item", afterimage::PointInTime::At(cut)).await;
+    assert_eq!(there[0]["n"], 1);
+    db.cut_up("item", &[cut]).await;
+    let done = prune(&db, Prune::new().tables(["item"]).keep(Retention::until(cut))).await;
+    assert_eq!(done.records, 2);
+    assert_eq!(db.as_of("item", afterimage::PointInTime::At(cut)).await, there);
+    db.verify().await;
+}
+
+#[tokio::test]
+async fn a_run_that_is_killed_leaves_everything_and_the_next_goes_on() {
+    for storage in STORAGES {
+        let mut db = TestDb::postgres().await;
+        let (cut, request) = many(&mut db, Tracking::new().storage(storage)).await;
+        let afterimage::PointInTime::At(moment) = cut else { unreachable!() };
+        db.cut_up("item", &[moment]).await;
+        let there = db.as_of("item", cut.clone()).await;
+        let mut killed = 0;
+        for wait in [1, 3, 5, 8, 12, 16, 20, 25, 30, 40] {
+            let (audit, asked) = (db.audit.clone(), request.clone());
+            let run = tokio::spawn(async move { audit.prune(&asked, &keeper()).await });
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            killed += usize::from(!run.is_finished());
+            run.abort();
+            let _ = run.await;
+            assert_eq!(db.as_of("item", cut.clone()).await, there);
+            db.verify().await;
+        }
+        assert!(killed > 0);
+        prune(&db, request).await;
+        assert_eq!(count(&mut db).await, "900");
+        assert_eq!(db.as_of("item", cut).await, there);
+        db.verify().await;
+        assert_eq!(
+            db.text("SELECT count(*) FROM pg_class WHERE relname = 'item_history_staying'").await.unwrap(),
+            "0"
+        );
+        let gone: u64 = db.audit.removals().await.unwrap().iter().map(|one| one.records).sum();
+        assert_eq!(gone, 1800);
+    }
+}
+
+/// Who began to read before sees what was there; partitions go when the last of these has finished.
+#[tokio::test]
+async fn whoever_reads_meanwhile_sees_all_that_was_there() {
+    let mut db = TestDb::postgres().await;
+    let (cut, request) = many(&mut db, Tracking::new()).await;
+    let afterimage::PointInTime::At(moment) = cut else { unreachable!() };
+    db.cut_up("item", &[moment]).await;
+    let mut reader = db.another().await;
+    run_on(&mut reader, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM item LIMIT 1").await.unwrap();
+    let (audit, asked) = (db.audit.clone(), request.clone());
+    let run = tokio::spawn(async move { audit.prune(&asked, &keeper()).await });
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(!run.is_finished());
+    let all: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM item_history").fetch_one(&mut reader).await.unwrap();
+    assert_eq!(all, 2700);
+    run_on(&mut reader, "COMMIT").await.unwrap();
+    assert_eq!(run.await.unwrap().unwrap()[0].records, 1800);
+    assert_eq!(count(&mut db).await, "900");
+}
+
+/// Writers go on, of whatever time what they write is.
+#[tokio::test]
+async fn what_is_written_into_old_partitions_meanwhile_is_kept() {
+    let mut db = TestDb::postgres().await;
+    let (cut, request) = many(&mut db, Tracking::new()).await;
+    let afterimage::PointInTime::At(moment) = cut else { unreachable!() };
+    db.cut_up("item", &[moment]).await;
+    db.audit.allow_explicit_time(true).await.unwrap();
+    let mut reader = db.another().await;
+    run_on(&mut reader, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM item LIMIT 1").await.unwrap();
+    let (audit, asked) = (db.audit.clone(), request.clone());
+    let run = tokio::spawn(async move { audit.prune(&asked, &keeper()).await });
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut tx = db
+        .audit
+        .begin(&afterimage::Context::actor("ann").at(afterimage::Moment::from_micros(moment.as_micros() - 1)))
+        .await
+        .unwrap();
+    tx.execute("INSERT INTO item VALUES (1000, 7, 'late')", &[]).await.unwrap();
+    tx.commit().await.unwrap();
+    run_on(&mut reader, "COMMIT").await.unwrap();
+    assert_eq!(run.await.unwrap().unwrap()[0].records, 1800);
+    assert_eq!(count(&mut db).await, "901");
+    assert_eq!(db.signs("item", "1000").await, "+");
+    db.verify().await;
+    let again = Track::new("item", Tracking::new());
+    db.audit.track_with(again, &mut |_| {}).await.unwrap();
+}
