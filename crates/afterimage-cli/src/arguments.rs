@@ -1,6 +1,6 @@
 //! The command line: stable for scripts.
 
-use afterimage::{Retention, Storage, Tracking};
+use afterimage::{Period, Retention, Storage, Tracking};
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
@@ -113,6 +113,11 @@ pub(crate) enum Command {
         after_help = "How long records are kept is said with track --keep, under [retention] in afterimage.toml, or here. What any rule keeps is kept;\nwhatever they say, the version that was current at the cut stays, and so does each row's last record.\n\n  afterimage track orders --keep '365 days'\n  afterimage prune --dry-run\n  afterimage prune orders --keep '10 years, last 20 versions' --reason 'as the law asks'"
     )]
     Prune(Prune),
+    /// Put histories into partitions by time (PostgreSQL), or make those that are missing ahead of time
+    #[command(
+        after_help = "Once:   afterimage partition orders --by month\nand from then on, in cron:   afterimage partition"
+    )]
+    Partition(Partition),
     /// Remove records that changed nothing
     #[command(
         after_help = "Never a creation or a deletion, nor what gives a reason, or was written by another than the record before.\n\n  afterimage dedupe orders --ignore updated_at --since '30 days ago' --dry-run"
@@ -527,11 +532,26 @@ pub(crate) struct Prune {
     /// What is kept, whatever is said elsewhere: '365 days', 'last 20 versions', 'until 2030-01-01', or several with commas
     #[arg(long, value_name = "RULES")]
     pub(crate) keep: Option<Retention>,
+    /// Of histories in partitions, let also go what is in one partition with what is kept: record by record
+    #[arg(long)]
+    pub(crate) exact: bool,
     /// Say what would go, and let nothing go
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) who: Who,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Partition {
+    /// The tables; all whose histories are in partitions already, where none is named
+    pub(crate) tables: Vec<String>,
+    /// What one partition holds: day, week, month or year
+    #[arg(long, value_name = "PERIOD")]
+    pub(crate) by: Option<Period>,
+    /// How many to make ahead of time
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) ahead: Option<u16>,
 }
 
 #[derive(Debug, Args)]

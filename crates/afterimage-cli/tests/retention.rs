@@ -118,3 +118,12 @@ fn a_report_is_a_file_of_the_kind_its_name_says() {
         (Some("2001-01-02T00:00:00.000000Z"), Some(0))
     );
 }
+
+#[test]
+fn partitions_are_postgresqls() {
+    let desk = versions();
+    let (code, said) = desk.complains(&["partition", "orders", "--by", "month"]);
+    assert!(code == 1 && said.contains("on PostgreSQL only"), "{said}");
+    let (code, said) = desk.complains(&["partition", "orders", "--by", "fortnight"]);
+    assert!(code == 2 && said.contains("day, week, month or year"), "{said}");
+}

@@ -109,6 +109,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Redact(request) => retention::redact(&audit, &config, request).await,
         Command::Hold(request) => retention::hold(&audit, &config, request).await,
         Command::Report(request) => report::run(&audit, &config, request).await,
+        Command::Partition(request) => retention::partition(&audit, &config, &request).await,
         Command::Removals => retention::removals(&audit, &config).await,
         Command::Resync { table, who } => restore::resync(&audit, &config, &table, &who).await,
         Command::Show { table, key, at, related: false } => {

@@ -1,7 +1,8 @@
-//! `prune`, `dedupe`, `baseline`, `hold` and `removals`.
+//! `prune`, `partition`, `dedupe`, `baseline`, `hold` and `removals`.
 
 use afterimage::{
-    Afterimage, Dedupe, Deduped, Hold, Moment, Prune, Pruned, Pruning, Redact, Removal, Retention, TableName,
+    Afterimage, Dedupe, Deduped, Hold, Moment, Partition, Partitioned, Prune, Pruned, Pruning, Redact,
+    Removal, Retention, TableName,
 };
 
 use super::restore::{awaited, context, count};
@@ -16,7 +17,7 @@ pub(super) async fn prune(audit: &Afterimage, config: &Config, request: argument
     let context = context(config, &request.who, true)?;
     let mut done = Vec::new();
     for (tables, keep) in asked(audit, config, &request).await? {
-        let mut prune = Prune::new().tables(tables).dry_run(request.dry_run);
+        let mut prune = Prune::new().tables(tables).dry_run(request.dry_run).exact(request.exact);
         if let Some(keep) = keep {
             prune = prune.keep(keep);
         }
@@ -96,6 +97,38 @@ fn pruned(config: &Config, one: &Pruned, dry_run: bool) -> String {
     let until = one.until.map(|until| format!(", whole from {} on", until.in_zone(&config.tz)));
     let verb = if dry_run { "would go" } else { "gone" };
     format!("{table}: {records} {verb}, keeping {}{}{held}", one.keep, until.unwrap_or_default())
+}
+
+pub(super) async fn partition(audit: &Afterimage, config: &Config, request: &arguments::Partition) -> Done {
+    let mut partition = Partition::new().tables(&request.tables);
+    if let Some(by) = request.by {
+        partition = partition.by(by);
+    }
+    if let Some(ahead) = request.ahead {
+        partition = partition.ahead(ahead);
+    }
+    let done = awaited("partitions", audit.partition(&partition)).await?;
+    if config.format == Some(Format::Json) {
+        output::json(&done)?;
+        return Ok(Outcome::Done);
+    }
+    if done.is_empty() {
+        println!("no history is in partitions: name the tables that are to have theirs so");
+    }
+    for Partitioned { table, by, begun, made, partitions, until, .. } in &done {
+        let until = until.map(|until| format!(", ready until {}", until.in_zone(&config.tz)));
+        let made = match begun {
+            true => "the first of which holds what was there before".to_owned(),
+            false => format!("{} made now", made.len()),
+        };
+        println!(
+            "{}: {} by {by}, {made}{}",
+            harmless(&table.to_string()),
+            count(*partitions as u64, "partition"),
+            until.unwrap_or_default()
+        );
+    }
+    Ok(Outcome::Done)
 }
 
 pub(super) async fn dedupe(audit: &Afterimage, config: &Config, request: arguments::Dedupe) -> Done {

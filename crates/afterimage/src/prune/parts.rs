@@ -148,10 +148,14 @@ impl Run<'_> {
         let stay = session.run(&partitions::copy_staying(&staying, &old.copy, &columns)).await?;
         let all = session.int(&partitions::count_before(layout, old.to), &[]).await?.unwrap_or_default();
         let gone = all.unsigned_abs().saturating_sub(stay);
+        if gone == 0 {
+            session.run(&partitions::drop(&old.copy)).await?;
+            return Ok(None);
+        }
         if doom.entry.sparse() {
             let fields = all_fields(&doom.entry.epochs);
             let source = Source { layout, fields: &fields, sparse: true };
-            session.run(&partitions::fill(&source, &old.copy, &doom.held)).await?;
+            session.run_all(&partitions::fill(&staying, &source, &old.copy)).await?;
         }
         session.run_all(&partitions::guards(&old.copy)).await?;
         session.run(&partitions::all_before(&old.copy, old.to)).await?;

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::retention::{aged, count, days_ago, keeper, many, moment_ago, prune};
 use crate::support::*;
@@ -316,4 +318,82 @@ async fn what_is_written_into_old_partitions_meanwhile_is_kept() {
     db.verify().await;
     let again = Track::new("item", Tracking::new());
     db.audit.track_with(again, &mut |_| {}).await.unwrap();
+}
+
+/// Somebody who updates single rows of `item` without a pause.
+struct Writing {
+    stop: Arc<AtomicBool>,
+    longest: tokio::task::JoinHandle<Duration>,
+}
+
+impl Writing {
+    async fn begin(db: &TestDb, rows: u64) -> Self {
+        let mut connection = db.another().await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let longest = tokio::spawn(async move {
+            let (mut longest, mut i) = (Duration::ZERO, 1_u64);
+            while !stopped.load(Ordering::Relaxed) {
+                i = (i * 48_271) % 2_147_483_647;
+                let update = format!("UPDATE item SET e = NOT e WHERE id = {}", i % rows + 1);
+                let begun = Instant::now();
+                run_on(&mut connection, &update).await.unwrap();
+                longest = longest.max(begun.elapsed());
+            }
+            longest
+        });
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        Self { stop, longest }
+    }
+
+    /// How long the longest of its statements took.
+    async fn end(self) -> Duration {
+        self.stop.store(true, Ordering::Relaxed);
+        self.longest.await.unwrap()
+    }
+}
+
+/// Rows whose records go with their partition: as many as fit a test. `AFTERIMAGE_PARTS_ROWS=50000` is the long run, of half a
+/// million records, which prints what it took.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_go_with_their_partition_and_nobody_waits_long() {
+    let asked = std::env::var("AFTERIMAGE_PARTS_ROWS").ok().and_then(|rows| rows.parse::<u64>().ok());
+    let rows = asked.unwrap_or(3_000);
+    for storage in STORAGES {
+        let mut db = TestDb::postgres().await;
+        db.run(&format!(
+            "CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, a TEXT, b TEXT, c NUMERIC(10,2), d TIMESTAMPTZ, e BOOLEAN);
+             INSERT INTO item SELECT i, 0, 'some words ' || i, 'more', i, now(), true FROM generate_series(1, {rows}) AS i"
+        ))
+        .await;
+        db.track("item", Tracking::new().storage(storage)).await;
+        for n in 1..=10 {
+            db.run(&format!("UPDATE item SET n = {n}, c = c + 1")).await;
+        }
+        db.run("ANALYZE item_history").await;
+        let writer = Writing::begin(&db, rows).await;
+        let begun = Instant::now();
+        partition(&db, of_item()).await;
+        let put = begun.elapsed();
+        let waited_then = writer.end().await;
+        let afterimage::PointInTime::At(cut) = db.moment().await else { unreachable!() };
+        db.cut_up("item", &[cut]).await;
+        db.run("VACUUM ANALYZE item_history").await;
+        let there = db.as_of("item", afterimage::PointInTime::At(cut)).await;
+        let writer = Writing::begin(&db, rows).await;
+        let begun = Instant::now();
+        let done = prune(&db, Prune::new().tables(["item"]).keep(Retention::until(cut))).await;
+        let pruned = begun.elapsed();
+        let waited = writer.end().await;
+        assert!(done.records >= rows * 10);
+        println!(
+            "{storage}: put into partitions in {put:?}, a writer waited {waited_then:?}; {} records pruned in {pruned:?}, a writer waited {waited:?}",
+            done.records
+        );
+        assert_eq!(db.as_of("item", afterimage::PointInTime::At(cut)).await, there);
+        db.verify().await;
+        for waited in [waited_then, waited] {
+            assert!(waited < Duration::from_millis(200), "a writer waited {waited:?}");
+        }
+    }
 }

@@ -4,11 +4,12 @@
 //! was made go to one of their own, so that no write ever fails for want of a partition.
 
 use super::history::{self, INDEXES, PRIMARY_KEY};
+use super::read;
 use crate::layout::{FULL_BIT, Field, Layout, word_column};
 use crate::name::{Quoted, TableName, fitted, literal};
 use crate::sql::expression::col;
 use crate::sql::log::{self, Source};
-use crate::sql::{Dialect, Script, retention};
+use crate::sql::{AsOf, Bound, Dialect, Rows, Script, retention};
 use crate::time::Moment;
 use crate::value::Value;
 use crate::{Database, Period, Result};
@@ -375,17 +376,51 @@ pub fn count_before(layout: &Layout, before: Moment) -> String {
 }
 
 /// Makes the records of a copy hold the whole row which do not, but for those of rows that are held, of which nothing goes.
-pub fn fill(source: &Source<'_>, copy: &TableName, held: &[Vec<Value>]) -> String {
+pub fn fill(staying: &Staying<'_>, source: &Source<'_>, copy: &TableName) -> Script {
+    let Staying { layout, before, unfinished, held } = staying;
     let spelling = log::spelling(Database::Postgres);
-    let fields: Vec<&Field> = source.fields.iter().filter(|field| !source.layout.is_key(field)).collect();
+    let fields: Vec<&Field> = source.fields.iter().filter(|field| !layout.is_key(field)).collect();
     let mut which = vec![format!("h.{} & {} = 0", word_column(0), 1_i64 << FULL_BIT)];
-    which.extend(held.iter().map(|key| format!("NOT ({})", spelling.key_is(source.layout, key))));
-    format!(
-        "UPDATE {} AS h SET\n  {}\nWHERE {}",
+    which.extend(held.iter().map(|key| format!("NOT ({})", spelling.key_is(layout, key))));
+    let which = which.join(" AND ");
+    // What was current then is the table as of then: all rows of it together.
+    let then: Vec<Field> = fields
+        .iter()
+        .map(|field| Field { name: format!("history_v{}", field.bit), ..(*field).clone() })
+        .collect();
+    let bound = Bound::Time(Moment::from_micros(before.as_micros().saturating_sub(1)));
+    let state = read::state(&AsOf {
+        layout,
+        fields: &then,
+        sparse: true,
+        bound,
+        unfinished,
+        rows: Rows::All,
+        first: false,
+    });
+    let set: Vec<String> = then
+        .iter()
+        .map(|field| format!("{} = {}", Quoted::new(&field.history), col("s", &field.name)))
+        .collect();
+    let mut script = vec![format!(
+        "UPDATE {} AS h SET {}{} = h.{} | {}\nFROM (\n{state}\n) AS s WHERE {} AND {which}{}",
         copy.quoted(),
-        retention::taken_over(spelling, source, &fields, &[1 << FULL_BIT]).join(",\n  "),
-        which.join(" AND "),
-    )
+        set.iter().map(|set| format!("{set}, ")).collect::<String>(),
+        word_column(0),
+        word_column(0),
+        1_i64 << FULL_BIT,
+        history::history_key_is(layout, "h", "s"),
+        spelling.not_of("h", unfinished),
+    )];
+    if !unfinished.is_empty() {
+        // What had not ended then, record by record.
+        script.push(format!(
+            "UPDATE {} AS h SET\n  {}\nWHERE {which}",
+            copy.quoted(),
+            retention::taken_over(spelling, source, &fields, &[1 << FULL_BIT]).join(",\n  "),
+        ));
+    }
+    script
 }
 
 /// Says of a table that holds no record of a moment or later that it does not.

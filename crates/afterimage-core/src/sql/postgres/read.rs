@@ -246,7 +246,7 @@ CROSS JOIN LATERAL (
 }
 
 /// The table as of a time, in no order.
-fn state(as_of: &AsOf<'_>) -> String {
+pub(super) fn state(as_of: &AsOf<'_>) -> String {
     state_where(as_of, &condition(as_of))
 }
 
