@@ -59,6 +59,18 @@ impl Moment {
         found.map(|t| Self(t.as_microsecond())).ok_or_else(|| wrong(String::new()))
     }
 
+    /// From a moment as it is printed, or in another form of RFC 3339.
+    ///
+    /// ```
+    /// use afterimage_core::Moment;
+    /// let moment = Moment::from_micros(1_711_929_600_000_001);
+    /// assert_eq!(Moment::from_text(&moment.to_string()), Some(moment));
+    /// assert_eq!(Moment::from_text("yesterday"), None);
+    /// ```
+    pub fn from_text(text: &str) -> Option<Self> {
+        text.parse::<Timestamp>().ok().map(|at| Self(at.as_microsecond()))
+    }
+
     /// Reads a time as the span that it names: a date is that whole day, anything else that second. From, inclusive,
     /// and until, exclusive.
     ///
