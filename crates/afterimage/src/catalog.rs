@@ -266,6 +266,15 @@ pub(crate) async fn read(session: &mut Session) -> Result<Entries> {
                 entry.removals.push(removal);
             }
         }
+        #[cfg(feature = "postgres")]
+        if let Session::Postgres(_) = session {
+            for row in session.rows(afterimage_core::sql::postgres::partitions::LEAVING, &[]).await? {
+                let int = |at: usize| row.get(at).and_then(Cell::int).unwrap_or_default();
+                if let Some(entry) = entries.iter_mut().find(|entry| entry.id == int(0)) {
+                    entry.removals.push(Removal::to_come(int(0), Moment::from_micros(int(1))));
+                }
+            }
+        }
         for row in session.rows(&sql::holds(dialect), &[]).await? {
             let hold = Hold::read(&row);
             if let Some(entry) = entries.iter_mut().find(|entry| entry.id == hold.table_id) {

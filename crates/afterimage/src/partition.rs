@@ -19,6 +19,10 @@ use crate::session::{Cell, Session};
 /// How many partitions are made ahead where nobody says.
 const AHEAD: u16 = 3;
 
+/// From so many on, partitions are a burden.
+#[cfg(feature = "postgres")]
+const MANY: usize = 200;
+
 /// So far ahead, at least, ends the partition that what was recorded so far becomes: until then writers go on as they did, if
 /// the way there is interrupted.
 const MARGIN_MICROS: i64 = 31 * 24 * 3600 * 1_000_000;
@@ -67,6 +71,14 @@ impl Partition {
     pub fn ahead(mut self, count: u16) -> Self {
         self.ahead = Some(count);
         self
+    }
+
+    fn wanted(&self, entry: &Entry) -> Partitions {
+        let known = entry.tracking.partitions;
+        Partitions {
+            by: self.by.or(known.map(|known| known.by)).unwrap_or(Period::Month),
+            ahead: self.ahead.or(known.map(|known| known.ahead)).unwrap_or(AHEAD),
+        }
     }
 }
 
@@ -120,13 +132,12 @@ impl Afterimage {
         });
         let mut done = Vec::new();
         for entry in chosen.await? {
-            let known = entry.tracking.partitions;
-            let wanted = Partitions {
-                by: request.by.or(known.map(|known| known.by)).unwrap_or(Period::Month),
-                ahead: request.ahead.or(known.map(|known| known.ahead)).unwrap_or(AHEAD),
+            let one = async {
+                #[cfg(feature = "postgres")]
+                let _claimed = claim(self, entry.id).await?;
+                self.partitioned(&entry, request.wanted(&entry)).await
             };
-            let one = self.partitioned(&entry, wanted).await.map_err(|error| error.on(&entry.table));
-            match one {
+            match one.await.map_err(|error| error.on(&entry.table)) {
                 Ok(one) => done.push(one),
                 Err(error) => {
                     return Err(done.iter().fold(error, |error, done: &Partitioned| {
@@ -136,6 +147,15 @@ impl Afterimage {
             }
         }
         Ok(done)
+    }
+
+    /// Those of one table, where whoever asks has claimed them already.
+    #[cfg(feature = "postgres")]
+    pub(crate) async fn partitioned_under_claim(&self, request: &Partition, id: i64) -> Result<()> {
+        let entries = self.reading(async |session| catalog::entries(session).await).await?;
+        let Some(entry) = entries.iter().find(|entry| entry.id == id) else { return Ok(()) };
+        let wanted = request.wanted(entry);
+        self.partitioned(entry, wanted).await.map(drop)
     }
 
     #[cfg(not(feature = "postgres"))]
@@ -157,6 +177,10 @@ impl Afterimage {
             Some(_) => {}
         }
         made.extend(self.make_ahead(entry, wanted, now).await?);
+        if begun {
+            let analyze = partitions::analyze(&entry.layout()?.history);
+            self.writing(async |session| session.run(&analyze).await).await?;
+        }
         parts = self.reading(async |session| Parts::of(session, entry).await).await?;
         let parts = parts.unwrap_or_default();
         let table = self.reading(async |session| introspect::seen(session, &entry.table).await).await?;
@@ -228,6 +252,18 @@ impl Parts {
     }
 }
 
+/// What only one run may have that moves the partitions of a history: until it is dropped.
+#[cfg(feature = "postgres")]
+pub(crate) async fn claim(audit: &Afterimage, id: i64) -> Result<sqlx::PgConnection> {
+    let mut connection = audit.connection_of_its_own().await?;
+    let claimed: i32 =
+        sqlx::query_scalar(sqlx::AssertSqlSafe(partitions::claim(id))).fetch_one(&mut connection).await?;
+    if claimed == 1 {
+        return Ok(connection);
+    }
+    Err(Error::new(ErrorKind::Busy, "another run of partition or prune is moving its partitions"))
+}
+
 /// How long it goes on trying to get its turn.
 #[cfg(feature = "postgres")]
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -249,7 +285,7 @@ pub(crate) async fn in_turn(session: &mut Session, statement: &str) -> Result<()
             }
             Err(error) if error.kind() == ErrorKind::Busy => {
                 let message = format!(
-                    "its history was in use by others for {} s, in transactions that are still open: run it again later",
+                    "its history was in use by others for {} s, in a transaction that is still open or by a VACUUM of it: run it again later",
                     PATIENCE.as_secs()
                 );
                 return Err(Error::new(ErrorKind::Busy, message));
@@ -349,13 +385,13 @@ impl Afterimage {
         stretch: Stretch,
         swap: impl AsyncFnOnce(&mut Session, &Entry) -> Result<T>,
     ) -> Result<()> {
+        self.writing(async |session| {
+            catalog::ensure(session).await?;
+            let statements = partitions::fence(table, stretch);
+            in_turn(session, &statements.join("; ")).await
+        })
+        .await?;
         let one_by_one = async {
-            self.writing(async |session| {
-                catalog::ensure(session).await?;
-                let statements = partitions::fence(table, stretch);
-                in_turn(session, &statements.join("; ")).await
-            })
-            .await?;
             self.writing(async |session| session.run(&partitions::validate(table)).await).await?;
             self.writing(async |session| {
                 catalog::alone(session).await?;
@@ -467,11 +503,15 @@ pub(crate) async fn look(session: &mut Session, entry: &Entry, findings: &mut Ve
         let mut texts = row.into_iter().map(|cell| cell.text().unwrap_or_default());
         let mut next = || texts.next().unwrap_or_default();
         let (table, fence) = (TableName::new(next(), next()), next());
+        let (what, command) = match fence.contains("false") {
+            true => ("a run of prune", "prune"),
+            false => ("putting its history into partitions", "partition"),
+        };
         findings.push(Finding::new(
             Severity::Danger,
             Some(entry),
-            format!("putting its history into partitions was interrupted, or is going on: writes fail that are not of {fence}"),
-            format!("afterimage partition it again, or: {}", partitions::unfence(&table)),
+            format!("{what} was interrupted, or is going on: {table} takes no record that is not of {fence}"),
+            format!("afterimage {command} it again, or: {}", partitions::unfence(&table)),
         ));
     }
     let Some(parts) = Parts::of(session, entry).await? else { return Ok(()) };
@@ -482,6 +522,17 @@ pub(crate) async fn look(session: &mut Session, entry: &Entry, findings: &mut Ve
             Some(entry),
             "its history holds records, or will, of a time that no partition was made for: they stand together in one, and go one by one",
             "afterimage partition, once in a while",
+        ));
+    }
+    if parts.stretches.len() > MANY {
+        findings.push(Finding::new(
+            Severity::Warning,
+            Some(entry),
+            format!(
+                "its history is in {} partitions: each write looks at those ahead, each question at all, and takes as many locks",
+                parts.stretches.len()
+            ),
+            "prune, or longer partitions from now on: afterimage partition --by year --ahead 1",
         ));
     }
     Ok(())

@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::removal::{FIRST_BATCH, Held, LARGEST_BATCH, enter, guarded};
+use crate::removal::{FIRST_BATCH, Held, LARGEST_BATCH, TO_COME, enter, guarded};
 use crate::serialized::{as_optional_text, as_text};
 use crate::session::{Cell, Row, Session};
 use crate::{introspect, migrate};
@@ -306,6 +306,8 @@ impl Run<'_> {
     }
 
     async fn prune(&self, progress: &mut (dyn FnMut(Pruning) + Send)) -> Result<Pruned> {
+        #[cfg(feature = "postgres")]
+        self.tidy().await?;
         let (mut pruned, way) = self
             .audit
             .reading(async |session| {
@@ -321,7 +323,7 @@ impl Run<'_> {
         let total = match way {
             Way::Batches(total) => total,
             #[cfg(feature = "postgres")]
-            Way::Parts => return Ok(self.let_parts_go(progress).await?.unwrap_or(pruned)),
+            Way::Parts => return self.let_parts_go(pruned, progress).await,
         };
         let mut removal = None;
         let mut after = None;
@@ -470,7 +472,7 @@ enum Way {
 
 /// What was removed of a history, but for one removal: whether others did since.
 fn others(entry: &Entry, removal: Option<i64>) -> Vec<(i64, u64)> {
-    let others = entry.removals.iter().filter(|other| Some(other.id) != removal);
+    let others = entry.removals.iter().filter(|other| Some(other.id) != removal && other.id != TO_COME);
     others.map(|other| (other.id, other.records)).collect()
 }
 
@@ -486,7 +488,9 @@ impl Doom {
 
     async fn way(&self, session: &mut Session) -> Result<Way> {
         #[cfg(feature = "postgres")]
-        if self.old.as_ref().is_some_and(|old| old.worthwhile) {
+        if let Some(old) = &self.old
+            && old.is_worth_it(session, self).await?
+        {
             return Ok(Way::Parts);
         }
         Ok(Way::Batches(self.count(session).await?))

@@ -17,6 +17,9 @@ pub(crate) const FIRST_BATCH: i64 = 500;
 /// At most so many.
 pub(crate) const LARGEST_BATCH: i64 = 5_000;
 
+/// The number of a removal that is to come.
+pub(crate) const TO_COME: i64 = i64::MAX;
+
 /// What was removed of a history at one time, and by whose wish.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[non_exhaustive]
@@ -68,8 +71,28 @@ impl Removal {
         }
     }
 
+    /// One that has been said, and has not been done yet.
+    pub(crate) fn to_come(table_id: i64, until: Moment) -> Self {
+        Self {
+            id: TO_COME,
+            table_id,
+            table: String::new(),
+            what: "prune".to_owned(),
+            until: Some(until),
+            rule: None,
+            records: 0,
+            recorded_by: None,
+            reason: None,
+            began: until,
+            ended: until,
+        }
+    }
+
     /// In words: why something is not there any more.
     pub(crate) fn cause(&self) -> String {
+        if self.id == TO_COME {
+            return "about to be pruned, by a run that is under way or was interrupted".to_owned();
+        }
         let rule = self.rule.as_deref().map(|rule| format!(", keeping {rule}")).unwrap_or_default();
         format!("pruned{rule}")
     }

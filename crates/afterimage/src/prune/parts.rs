@@ -1,9 +1,11 @@
 //! Letting whole partitions go.
 //!
 //! What is to stay of them is copied beside, and takes their place. Whoever reads has to see that copy before it does, and has to
-//! know by then that what was before the cut is not told any more: so it is made, and said, in one transaction, and takes its
-//! place in another, once everybody who began to read before the first has finished.
+//! know by then that what was before the cut is not told any more: so it is made, and that is said, in one transaction, and takes its
+//! place in another, once everybody who began to read before the first has finished. Meanwhile what is to go takes no record.
+//! Whatever comes between leaves all as it was.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use afterimage_core::Moment;
@@ -16,15 +18,15 @@ use afterimage_core::{Period, TableName};
 use super::{Doom, Pruned, Pruning, Run, others};
 use crate::catalog;
 use crate::error::{Error, ErrorKind, Result};
-use crate::partition::{Parts, as_owner, in_turn};
-use crate::removal::enter;
+use crate::partition::{Partition, Parts, as_owner, claim, in_turn};
+use crate::removal::{TO_COME, enter};
 use crate::session::{Cell, Session};
 
 /// How long to wait for those who read, or use the history.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How often it is begun again where somebody wrote into what is to go.
-const ATTEMPTS: usize = 3;
+/// What stays is copied where no more than so many times as many records stay as go.
+const WORTH: u64 = 4;
 
 /// The partitions of a history that can go.
 #[derive(Debug)]
@@ -35,8 +37,6 @@ pub(super) struct Old {
     /// What is to stay of them, until it takes their place; and the name that it has then.
     copy: TableName,
     name: TableName,
-    /// Whether there is more in them than an earlier run left.
-    pub(super) worthwhile: bool,
 }
 
 impl Old {
@@ -50,17 +50,26 @@ impl Old {
         let Some((to, old)) = parts.until(moment) else { return Ok(Some(None)) };
         let layout = entry.layout()?;
         let period = entry.tracking.partitions.map_or(Period::Day, |partitions| partitions.by);
-        let name = partitions::named(layout, &partitions::until(period, to)?);
-        let copy = partitions::named(layout, "_staying");
-        let begun = session.int(&partitions::exists(&copy), &[]).await? == Some(1);
-        let told = entry.horizon().is_some_and(|horizon| horizon >= last(to));
         Ok(Some(Some(Self {
             to,
             parts: old.iter().map(|(name, _)| name.clone()).collect(),
-            copy,
-            name,
-            worthwhile: begun || !told || old.len() > 1,
+            copy: partitions::named(layout, "_staying"),
+            name: partitions::named(layout, &partitions::until(period, to)?),
         })))
+    }
+
+    /// Whether so much goes that what stays is better copied than what goes removed.
+    pub(super) async fn is_worth_it(&self, session: &mut Session, doom: &Doom) -> Result<bool> {
+        let row =
+            session.ask_row(&partitions::count_staying(&self.staying(doom)?)).await?.unwrap_or_default();
+        let count = |at: usize| row.get(at).and_then(Cell::int).unwrap_or_default().unsigned_abs();
+        let gone = count(0).saturating_sub(count(1));
+        Ok(gone > 0 && gone.saturating_mul(WORTH) >= count(1))
+    }
+
+    fn staying<'a>(&self, doom: &'a Doom) -> Result<Staying<'a>> {
+        let layout = doom.entry.layout()?;
+        Ok(Staying { layout, before: self.to, unfinished: &doom.unfinished, held: &doom.held })
     }
 }
 
@@ -72,84 +81,149 @@ pub(super) fn last(to: Moment) -> Moment {
 /// What is to take the place of partitions.
 struct Copied {
     doom: Doom,
-    removal: i64,
     gone: u64,
-    /// The transaction that made it, and the first whose records it may not have seen.
+    /// The transaction that made it.
     tx: i64,
-    unseen: i64,
+}
+
+fn busy(message: impl Into<String>) -> Error {
+    Error::new(ErrorKind::Busy, message)
 }
 
 impl Run<'_> {
     /// Lets the partitions go that end before the cut, but for what is to stay of them.
     pub(super) async fn let_parts_go(
         &self,
+        pruned: Pruned,
         progress: &mut (dyn FnMut(Pruning) + Send),
-    ) -> Result<Option<Pruned>> {
-        for _ in 0..ATTEMPTS {
-            let copied = self.audit.removing(async |session| self.copy(session).await).await?;
-            let Some((mut pruned, copied)) = copied else { return Ok(None) };
-            let begun = Instant::now();
-            loop {
-                let seen = self.audit.reading(async |session| all_see(session, copied.tx).await).await?;
-                if seen {
-                    break;
-                }
-                if begun.elapsed() > PATIENCE {
-                    let message = format!(
-                        "transactions have been open for {} s, or more, which began before what is to stay was set aside: prune again later",
-                        PATIENCE.as_secs()
-                    );
-                    return Err(Error::new(ErrorKind::Busy, message));
-                }
-                tokio::time::sleep(Duration::from_millis(20)).await;
+    ) -> Result<Pruned> {
+        let _claimed = claim(self.audit, self.id).await?;
+        // Records of a time that no partition was made for would be looked through while everybody waits.
+        self.audit.partitioned_under_claim(&Partition::new(), self.id).await?;
+        let done = self.copy_and_swap(progress).await;
+        if done.as_ref().is_ok_and(Option::is_some) {
+            return Ok(done?.unwrap_or(pruned));
+        }
+        let left = self.audit.writing(async |session| self.leave(session).await).await;
+        match (done, left) {
+            (Err(error), Ok(())) => Err(error),
+            (Err(error), Err(_)) => {
+                Err(error.after("what is to go takes no records until it is pruned again"))
             }
-            let mut pause = Duration::from_millis(50);
-            let swapped = loop {
-                let swapped =
-                    self.audit.removing(async |session| self.take_place(session, &copied).await).await;
-                match swapped {
-                    Err(error) if error.kind() == ErrorKind::Busy && begun.elapsed() < PATIENCE => {
-                        tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(Duration::from_secs(1));
-                    }
-                    swapped => break swapped?,
+            (Ok(_), left) => left.map(|()| pruned),
+        }
+    }
+
+    /// Undoes what a run began that was killed.
+    pub(super) async fn tidy(&self) -> Result<()> {
+        let left = self.audit.reading(async |session| {
+            let entries = catalog::entries(session).await?;
+            let Some(entry) = entries.iter().find(|entry| entry.id == self.id) else { return Ok(false) };
+            let parts = Parts::of(session, entry).await?;
+            Ok(match parts {
+                Some(_) => {
+                    entry.removals.iter().any(|removal| removal.id == TO_COME)
+                        || !session.ask(&partitions::fenced(entry.layout()?)).await?.is_empty()
                 }
-            };
-            if swapped {
-                pruned.records = copied.gone;
-                pruned.until = copied.doom.cut.moment;
-                progress(Pruning { table: pruned.table.clone(), done: copied.gone, total: copied.gone });
-                return Ok(Some(pruned));
+                None => false,
+            })
+        });
+        if !left.await? {
+            return Ok(());
+        }
+        let _claimed = claim(self.audit, self.id).await?;
+        self.audit.writing(async |session| self.leave(session).await).await
+    }
+
+    async fn copy_and_swap(&self, progress: &mut (dyn FnMut(Pruning) + Send)) -> Result<Option<Pruned>> {
+        self.audit.writing(async |session| self.close(session).await).await?;
+        let copied = self.audit.writing(async |session| self.copy(session).await).await?;
+        let Some((mut pruned, copied)) = copied else { return Ok(None) };
+        let begun = Instant::now();
+        self.wait_for_readers(copied.tx, begun).await?;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            match self.audit.removing(async |session| self.take_place(session, &copied).await).await {
+                Err(error) if error.kind() == ErrorKind::Busy && begun.elapsed() < PATIENCE => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                }
+                Err(error) => return Err(error),
+                Ok(false) => {
+                    return Err(busy("others changed what may go of it meanwhile: prune again"));
+                }
+                Ok(true) => break,
             }
         }
-        let message =
-            "records are being written into what is to go, or others remove some of it: prune again later";
-        Err(Error::new(ErrorKind::Busy, message))
+        pruned.records = copied.gone;
+        pruned.until = copied.doom.cut.moment;
+        progress(Pruning { table: pruned.table.clone(), done: copied.gone, total: copied.gone });
+        let history = copied.doom.entry.layout()?.history.clone();
+        // The planner has nothing to go by of what is new.
+        if let Err(error) =
+            self.audit.writing(async |session| session.run(&partitions::analyze(&history)).await).await
+        {
+            tracing::warn!(%error, "the history could not be analysed");
+        }
+        Ok(Some(pruned))
+    }
+
+    /// Waits until everybody has finished who began before a transaction ended, and may not see what it wrote.
+    async fn wait_for_readers(&self, tx: i64, begun: Instant) -> Result<()> {
+        let blind = async || {
+            self.audit
+                .reading(async |session| {
+                    let rows = session.ask(&partitions::blind_to(tx)).await?;
+                    Ok(rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect::<BTreeSet<String>>())
+                })
+                .await
+        };
+        // Those who begin later see it, whatever number it is by which the system says so.
+        let mut awaited = blind().await?;
+        while !awaited.is_empty() {
+            if begun.elapsed() > PATIENCE {
+                let who = awaited.iter().next().and_then(|one| one.split(' ').next()).unwrap_or_default();
+                return Err(busy(format!(
+                    "a transaction that began before has been open for {} s or more (process {who}): prune again later",
+                    PATIENCE.as_secs()
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let still = blind().await?;
+            awaited.retain(|one| still.contains(one));
+        }
+        Ok(())
+    }
+
+    /// What is to go takes no records from now on.
+    async fn close(&self, session: &mut Session) -> Result<()> {
+        catalog::ensure(session).await?;
+        let (_, doom) = self.doom(session).await?;
+        let Some(old) = doom.and_then(|doom| doom.old) else { return Ok(()) };
+        for part in &old.parts {
+            in_turn(session, &partitions::close(part)).await?;
+        }
+        Ok(())
     }
 
     /// Copies what is to stay, and says what will be gone.
     async fn copy(&self, session: &mut Session) -> Result<Option<(Pruned, Copied)>> {
         catalog::ensure(session).await?;
         session.run(partitions::QUICKLY).await?;
-        let row = session.ask_row(partitions::WRITING).await?.unwrap_or_default();
-        let int = |at: usize| row.get(at).and_then(Cell::int).unwrap_or_default();
-        let (unseen, tx) = (int(0), int(1));
         let (pruned, doom) = self.doom(session).await?;
         let Some(doom) = doom else { return Ok(None) };
-        let Some(old) = doom.old.as_ref().filter(|old| old.worthwhile) else { return Ok(None) };
-        let dialect = session.dialect();
+        let Some(old) = doom.old.as_ref() else { return Ok(None) };
         let layout = doom.entry.layout()?;
-        session.run_all(&dialect.tick()).await?;
-        session.run(&partitions::drop(&old.copy)).await?;
+        clear(session, &old.copy).await?;
         session.run(&partitions::create_copy(&layout.history, &old.copy)).await?;
+        session.run(&partitions::mark_copy(&old.copy)).await?;
         let columns = session.ask_row(&partitions::columns(layout)).await?;
         let columns = columns.and_then(|mut row| row.pop()?.text()).unwrap_or_default();
-        let staying = Staying { layout, before: old.to, unfinished: &doom.unfinished, held: &doom.held };
+        let staying = old.staying(&doom)?;
         let stay = session.run(&partitions::copy_staying(&staying, &old.copy, &columns)).await?;
         let all = session.int(&partitions::count_before(layout, old.to), &[]).await?.unwrap_or_default();
         let gone = all.unsigned_abs().saturating_sub(stay);
         if gone == 0 {
-            session.run(&partitions::drop(&old.copy)).await?;
             return Ok(None);
         }
         if doom.entry.sparse() {
@@ -160,11 +234,12 @@ impl Run<'_> {
         session.run_all(&partitions::guards(&old.copy)).await?;
         session.run(&partitions::all_before(&old.copy, old.to)).await?;
         as_owner(session, &layout.history, &old.copy).await?;
-        let rule = pruned.keep.to_string();
-        let removal = enter(session, layout, "prune", Some(&rule), self.context, None).await?;
-        session.run(&sql::open_removal(dialect, removal, doom.cut.moment)).await?;
-        session.run(&sql::close_removal(dialect, removal, 0)).await?;
-        Ok(Some((pruned, Copied { doom, removal, gone, tx, unseen })))
+        session.run(&partitions::analyze(&old.copy)).await?;
+        if let Some(until) = doom.cut.moment {
+            session.run_all(&partitions::leaving(self.id, until)).await?;
+        }
+        let tx = session.int(partitions::THIS, &[]).await?.unwrap_or_default();
+        Ok(Some((pruned, Copied { doom, gone, tx })))
     }
 
     /// What is to stay takes the place of all that was there; not, where something has changed since it was copied.
@@ -177,20 +252,19 @@ impl Run<'_> {
         let same = now.is_some_and(|now| {
             now.epochs == doom.entry.epochs
                 && now.holds == doom.entry.holds
-                && others(now, Some(copied.removal)) == others(&doom.entry, None)
+                && others(now, None) == others(&doom.entry, None)
         });
         if !same {
             return Ok(false);
         }
         let dialect = session.dialect();
         let layout = doom.entry.layout()?;
+        session.run_all(&dialect.tick()).await?;
+        let rule =
+            self.keep.clone().or_else(|| doom.entry.tracking.retention.clone()).map(|keep| keep.to_string());
+        let removal = enter(session, layout, "prune", rule.as_deref(), self.context, None).await?;
+        session.run(&sql::open_removal(dialect, removal, doom.cut.moment)).await?;
         in_turn(session, &partitions::lock(layout)).await?;
-        session.run("SET LOCAL enable_seqscan = off").await?;
-        for part in &old.parts {
-            if session.int(&partitions::written_since(part, copied.unseen), &[]).await? == Some(1) {
-                return Ok(false);
-            }
-        }
         for part in &old.parts {
             session.run(&partitions::detach(&layout.history, part)).await?;
             session.run(&partitions::drop(part)).await?;
@@ -199,11 +273,39 @@ impl Run<'_> {
         let stretch = Stretch { from: None, to: Some(old.to) };
         session.run(&partitions::attach(&layout.history, &old.name, stretch)).await?;
         session.run(&partitions::unfence(&old.name)).await?;
-        session.run(&sql::close_removal(dialect, copied.removal, copied.gone)).await?;
+        session.run(&partitions::unmark_copy(&old.name)).await?;
+        session.run(&sql::close_removal(dialect, removal, copied.gone)).await?;
+        session.run_all(&partitions::not_leaving(self.id)).await?;
         Ok(true)
+    }
+
+    /// Leaves everything as it was, where nothing comes of it.
+    async fn leave(&self, session: &mut Session) -> Result<()> {
+        catalog::alone(session).await?;
+        let entries = catalog::entries(session).await?;
+        let Some(entry) = entries.iter().find(|entry| entry.id == self.id) else { return Ok(()) };
+        let layout = entry.layout()?;
+        clear(session, &partitions::named(layout, "_staying")).await?;
+        session.run_all(&partitions::not_leaving(self.id)).await?;
+        for row in session.ask(&partitions::fenced(layout)).await? {
+            let mut texts = row.into_iter().map(|cell| cell.text().unwrap_or_default());
+            let table = TableName::new(texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
+            in_turn(session, &partitions::unfence(&table)).await?;
+        }
+        Ok(())
     }
 }
 
-async fn all_see(session: &mut Session, tx: i64) -> Result<bool> {
-    Ok(session.int(&partitions::all_see(tx), &[]).await? == Some(1))
+/// Removes what an earlier run copied; never a table of somebody else's.
+async fn clear(session: &mut Session, copy: &TableName) -> Result<()> {
+    let row = session.ask_row(&partitions::copy(copy)).await?.unwrap_or_default();
+    let is = |at: usize| row.get(at).and_then(Cell::int) == Some(1);
+    match (is(0), is(1)) {
+        (false, _) => Ok(()),
+        (true, true) => session.run(&partitions::drop(copy)).await.map(drop),
+        (true, false) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!("there is a table {copy} already, whose name is needed for what is to stay: rename it"),
+        )),
+    }
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::retention::{aged, count, days_ago, keeper, many, moment_ago, prune};
 use crate::support::*;
 use afterimage::{
-    AsOfQuery, ErrorKind, Hold, LogQuery, Partition, Partitioned, Period, Prune, Retention, Storage, Track,
-    Tracking,
+    AsOfQuery, ErrorKind, Hold, LogQuery, Moment, Partition, Partitioned, Period, Prune, Retention, Storage,
+    Track, Tracking,
 };
 
 async fn partition(db: &TestDb, request: Partition) -> Partitioned {
@@ -105,7 +105,7 @@ async fn what_no_partition_was_made_for_finds_its_place_later() {
     let third = partition(&db, of_item().by(Period::Year).ahead(2)).await;
     assert!(third.made.len() >= 2, "{third:?}");
     assert_eq!(third.until.unwrap(), {
-        let mut until = Period::Year.begin(afterimage::Moment::now()).unwrap();
+        let mut until = Period::Year.begin(Moment::now()).unwrap();
         for _ in 0..3 {
             until = Period::Year.after(until).unwrap();
         }
@@ -134,6 +134,16 @@ async fn what_would_stay_behind_is_named() {
     );
     db.run("UPDATE item SET n = 9").await;
     db.verify().await;
+    // Nobody else may what nobody else could.
+    let other = format!("{role}_other");
+    db.run(&format!("CREATE ROLE {other}; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO {other}")).await;
+    partition(&db, of_item().ahead(6)).await;
+    let may = format!(
+        "SELECT count(*) FROM pg_class WHERE relname LIKE 'item\\_history%' AND relkind IN ('r', 'p') AND has_table_privilege('{other}', oid, 'SELECT')"
+    );
+    assert_eq!(db.text(&may).await.unwrap(), "0");
+    db.run(&format!("DROP OWNED BY {other} CASCADE")).await;
+    db.run(&format!("DROP ROLE {other}")).await;
     db.run(&format!("DROP OWNED BY {role} CASCADE")).await;
     db.run(&format!("DROP ROLE {role}")).await;
 }
@@ -291,33 +301,100 @@ async fn whoever_reads_meanwhile_sees_all_that_was_there() {
     assert_eq!(count(&mut db).await, "900");
 }
 
-/// Writers go on, of whatever time what they write is.
+/// While it goes, what is to go takes no more records; nothing is lost that was written before or after.
 #[tokio::test]
-async fn what_is_written_into_old_partitions_meanwhile_is_kept() {
+async fn what_is_to_go_takes_no_records_meanwhile() {
     let mut db = TestDb::postgres().await;
     let (cut, request) = many(&mut db, Tracking::new()).await;
     let afterimage::PointInTime::At(moment) = cut else { unreachable!() };
     db.cut_up("item", &[moment]).await;
     db.audit.allow_explicit_time(true).await.unwrap();
+    let write = async |db: &TestDb| {
+        let then = Moment::from_micros(moment.as_micros() - 1);
+        let mut tx = db.audit.begin(&afterimage::Context::actor("ann").at(then)).await.unwrap();
+        tx.execute("INSERT INTO item VALUES (1000, 7, 'late')", &[]).await?;
+        tx.commit().await
+    };
     let mut reader = db.another().await;
     run_on(&mut reader, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM item LIMIT 1").await.unwrap();
     let (audit, asked) = (db.audit.clone(), request.clone());
     let run = tokio::spawn(async move { audit.prune(&asked, &keeper()).await });
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    let mut tx = db
-        .audit
-        .begin(&afterimage::Context::actor("ann").at(afterimage::Moment::from_micros(moment.as_micros() - 1)))
-        .await
-        .unwrap();
-    tx.execute("INSERT INTO item VALUES (1000, 7, 'late')", &[]).await.unwrap();
-    tx.commit().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let refused = write(&db).await.unwrap_err().to_string();
+    assert!(refused.contains("afterimage_fence"), "{refused}");
+    let warned = db.audit.doctor().await.unwrap();
+    assert!(warned[0].finding.starts_with("a run of prune was interrupted, or is going on"), "{warned:?}");
+    // What will be gone is told no more, and another run waits for none.
+    let said = message(
+        db.audit
+            .as_of(&AsOfQuery::new(
+                "item",
+                afterimage::PointInTime::At(Moment::from_micros(moment.as_micros() - 5)),
+            ))
+            .await,
+    );
+    assert!(said.contains("about to be pruned"), "{said}");
+    let other = db.audit.prune(&request, &keeper()).await.unwrap_err();
+    assert_eq!(other.kind(), ErrorKind::Busy);
+    db.run("UPDATE item SET n = 3 WHERE id = 7").await;
     run_on(&mut reader, "COMMIT").await.unwrap();
     assert_eq!(run.await.unwrap().unwrap()[0].records, 1800);
-    assert_eq!(count(&mut db).await, "901");
-    assert_eq!(db.signs("item", "1000").await, "+");
+    write(&db).await.unwrap();
+    assert_eq!(count(&mut db).await, "902");
     db.verify().await;
-    let again = Track::new("item", Tracking::new());
-    db.audit.track_with(again, &mut |_| {}).await.unwrap();
+    assert_eq!(db.audit.doctor().await.unwrap(), []);
+}
+
+/// Whatever keeps it from what it began, all is as it was.
+#[tokio::test]
+async fn a_run_that_gives_up_leaves_everything() {
+    let mut db = TestDb::postgres().await;
+    let (cut, request) = many(&mut db, Tracking::new()).await;
+    let afterimage::PointInTime::At(moment) = cut else { unreachable!() };
+    db.cut_up("item", &[moment]).await;
+    let early = afterimage::PointInTime::At(Moment::from_micros(moment.as_micros() - 5));
+    let there = db.as_of("item", early.clone()).await;
+    // A table of somebody's that has the name.
+    db.run("CREATE TABLE item_history_staying AS SELECT 'precious' AS what").await;
+    let refused = db.audit.prune(&request, &keeper()).await.unwrap_err();
+    assert!(refused.to_string().contains("item_history_staying"), "{refused}");
+    assert_eq!(db.text("SELECT what FROM item_history_staying").await.unwrap(), "precious");
+    db.run("DROP TABLE item_history_staying").await;
+    // A hold that is placed as it goes.
+    let mut reader = db.another().await;
+    run_on(&mut reader, "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1 FROM item LIMIT 1").await.unwrap();
+    let (audit, asked) = (db.audit.clone(), request.clone());
+    let run = tokio::spawn(async move { audit.prune(&asked, &keeper()).await });
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let hold = db.audit.hold("item", Some("3"), &keeper()).await.unwrap();
+    run_on(&mut reader, "COMMIT").await.unwrap();
+    assert_eq!(run.await.unwrap().unwrap_err().kind(), ErrorKind::Busy);
+    assert_eq!(db.as_of("item", early).await, there);
+    assert_eq!((db.audit.doctor().await.unwrap(), db.audit.removals().await.unwrap()), (vec![], vec![]));
+    assert_eq!(
+        db.text("SELECT count(*) FROM pg_class WHERE relname = 'item_history_staying'").await.unwrap(),
+        "0"
+    );
+    db.audit.lift_hold(hold, &keeper()).await.unwrap();
+    assert_eq!(prune(&db, request).await.records, 1800);
+    db.verify().await;
+}
+
+/// A transaction that writes elsewhere for long keeps nobody from it: whoever reads sees what was committed before.
+#[tokio::test]
+async fn who_writes_elsewhere_is_not_waited_for() {
+    let mut db = TestDb::postgres().await;
+    let (cut, request) = many(&mut db, Tracking::new()).await;
+    let afterimage::PointInTime::At(moment) = cut else { unreachable!() };
+    db.cut_up("item", &[moment]).await;
+    let mut elsewhere = TestDb::postgres().await;
+    elsewhere.run("BEGIN; SELECT pg_current_xact_id()").await;
+    db.run("ALTER TABLE item ADD COLUMN e boolean").await;
+    db.audit.migrate(&[], &[]).await.unwrap();
+    let writer = Writing::begin(&db, 900).await;
+    assert_eq!(prune(&db, request).await.records, 1800);
+    writer.end().await;
+    elsewhere.run("COMMIT").await;
 }
 
 /// Somebody who updates single rows of `item` without a pause.

@@ -88,9 +88,24 @@ pub fn obstacles(layout: &Layout) -> String {
             "SELECT {} FROM pg_catalog.pg_policy AS p WHERE p.polrelid = {h}",
             named("the policy", "p.polname")
         ),
+        // One that publishes partitions as the whole can go on where it is of all tables.
         format!(
-            "SELECT {} FROM pg_catalog.pg_publication_rel AS r JOIN pg_catalog.pg_publication AS p ON p.oid = r.prpubid WHERE r.prrelid = {h}",
+            "SELECT {} FROM pg_catalog.pg_publication_tables AS t JOIN pg_catalog.pg_publication AS p ON p.pubname = t.pubname JOIN pg_catalog.pg_class AS c ON c.oid = {h} JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace AND n.nspname = t.schemaname AND c.relname = t.tablename WHERE NOT (p.puballtables AND p.pubviaroot)",
             named("the publication", "p.pubname")
+        ),
+        format!(
+            "SELECT 'row level security, which is on' FROM pg_catalog.pg_class AS c WHERE c.oid = {h} AND c.relrowsecurity"
+        ),
+        format!(
+            "SELECT {} FROM pg_catalog.pg_statistic_ext AS s WHERE s.stxrelid = {h}",
+            named("the statistics", "s.stxname")
+        ),
+        format!(
+            "SELECT {} FROM pg_catalog.pg_class AS c, unnest(c.reloptions) AS o WHERE c.oid = {h}",
+            named("the setting", "o")
+        ),
+        format!(
+            "SELECT 'its tablespace, or that it is unlogged' FROM pg_catalog.pg_class AS c WHERE c.oid = {h} AND (c.reltablespace <> 0 OR c.relpersistence <> 'p')"
         ),
         format!(
             "SELECT {} FROM pg_catalog.pg_inherits AS i WHERE i.inhparent = {h} AND NOT (SELECT relkind = 'p' FROM pg_catalog.pg_class WHERE oid = {h})",
@@ -190,13 +205,15 @@ fn bounds(stretch: Stretch) -> String {
     format!("FOR VALUES FROM ({}) TO ({})", side(stretch.from, "MINVALUE"), side(stretch.to, "MAXVALUE"))
 }
 
-/// The statements that give a table the owner and the rights of another: one each.
+/// The statements that give a table the owner and the rights of another, and no others: one each.
 pub fn rights(from: &TableName, to: &TableName) -> String {
     let (of, to) = (regclass(from), literal(&to.quoted()));
     format!(
         "SELECT format('ALTER TABLE %s OWNER TO %I', {to}, pg_catalog.pg_get_userbyid(c.relowner)) FROM pg_catalog.pg_class AS c WHERE c.oid = {of}::regclass AND c.relowner <> (SELECT oid FROM pg_catalog.pg_roles WHERE rolname = current_user)
+UNION ALL SELECT DISTINCT format('REVOKE ALL ON TABLE %s FROM %s', {to}, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE format('%I', pg_catalog.pg_get_userbyid(a.grantee)) END)
+FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(c.relacl) AS a WHERE c.oid IN ({of}::regclass, {to}::regclass)
 UNION ALL SELECT format('GRANT %s ON TABLE %s TO %s%s', a.privilege_type, {to}, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE format('%I', pg_catalog.pg_get_userbyid(a.grantee)) END, CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(c.relacl) AS a WHERE c.oid = {of}::regclass AND a.grantee <> c.relowner"
+FROM pg_catalog.pg_class AS c, pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) AS a WHERE c.oid = {of}::regclass"
     )
 }
 
@@ -210,7 +227,11 @@ pub fn create_parent(layout: &Layout) -> Script {
             layout.history.quoted()
         ),
         unfence(&name),
-        format!("ALTER TABLE {} ADD PRIMARY KEY {PRIMARY_KEY}", name.quoted()),
+        format!(
+            "ALTER TABLE {} ADD CONSTRAINT {} PRIMARY KEY {PRIMARY_KEY}",
+            name.quoted(),
+            Quoted::new(&fitted(&name.name, "_pkey", Database::Postgres))
+        ),
     ];
     script.extend(history::indexes(&Layout { history: name.clone(), ..layout.clone() }));
     script.extend(history::guards(&name));
@@ -259,26 +280,82 @@ pub fn drop(table: &TableName) -> String {
     format!("DROP TABLE IF EXISTS {}", table.quoted())
 }
 
-/// Whether a table is there: 1 or 0.
-pub fn exists(table: &TableName) -> String {
-    format!("SELECT (pg_catalog.to_regclass({}) IS NOT NULL)::int", regclass(table))
+/// What a copy of ours is called for.
+const COPY: &str = "afterimage: what is to stay of a history, until it takes its place";
+
+/// Says of a table that it is such a copy.
+pub fn mark_copy(table: &TableName) -> String {
+    format!("COMMENT ON TABLE {} IS '{COPY}'", table.quoted())
 }
 
-/// The oldest transaction that may still write, as one statement sees it; and this one.
-pub const WRITING: &str = "SELECT pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::text::bigint, pg_catalog.pg_current_xact_id()::text::bigint";
-
-/// Whether everybody who reads this database sees what a transaction wrote: 1 or 0. The numbers of transactions by which the
-/// system says what somebody sees have 32 bits only.
-pub fn all_see(tx: i64) -> String {
+/// Whether a table is there, and whether it is such a copy: 1 or 0 each.
+pub fn copy(table: &TableName) -> String {
+    let table = regclass(table);
     format!(
-        "SELECT (NOT EXISTS (SELECT 1 FROM pg_catalog.pg_stat_activity AS a WHERE a.backend_xmin IS NOT NULL AND a.backend_type IS DISTINCT FROM 'autovacuum worker' AND a.pid <> pg_catalog.pg_backend_pid() AND (a.datid IS NULL OR a.datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())) AND pg_catalog.age(a.backend_xmin) >= pg_catalog.age('{}'::xid)))::int",
-        tx.rem_euclid(1 << 32)
+        "SELECT (pg_catalog.to_regclass({table}) IS NOT NULL)::int, coalesce(pg_catalog.obj_description(pg_catalog.to_regclass({table}), 'pg_class') = '{COPY}', false)::int"
     )
 }
 
-/// Whether a table has a record of that transaction or a later one: 1 or 0.
-pub fn written_since(table: &TableName, tx: i64) -> String {
-    format!("SELECT EXISTS (SELECT 1 FROM {} WHERE history_tx >= {tx})::int", table.quoted())
+/// Says of a table that it is none any more.
+pub fn unmark_copy(table: &TableName) -> String {
+    format!("COMMENT ON TABLE {} IS NULL", table.quoted())
+}
+
+/// Refuses every record from now on.
+pub fn close(table: &TableName) -> String {
+    format!(
+        "{}; ALTER TABLE {} ADD CONSTRAINT {FENCE} CHECK (false) NOT VALID",
+        unfence(table),
+        table.quoted()
+    )
+}
+
+/// The number of the transaction.
+pub const THIS: &str = "SELECT pg_catalog.pg_current_xact_id()::text::bigint";
+
+/// Takes, for a session, what only one may have that moves the partitions of a history: 1 or 0.
+pub fn claim(id: i64) -> String {
+    format!(
+        "SELECT pg_catalog.pg_try_advisory_lock(1634101616, {})::int",
+        i32::try_from(id).unwrap_or(i32::MAX)
+    )
+}
+
+/// The settings by which it is said of histories up to where they are about to be told no more: the number of the table, and the
+/// moment in microseconds.
+pub const LEAVING: &str =
+    "SELECT substr(name, 9)::bigint, value::bigint FROM afterimage.setting WHERE name LIKE 'leaving.%'";
+
+const REVISED: &str = "UPDATE afterimage.setting SET value = gen_random_uuid()::text WHERE name = 'revision'";
+
+/// Says so of one.
+pub fn leaving(id: i64, until: Moment) -> Script {
+    let until = until.as_micros();
+    vec![
+        format!(
+            "INSERT INTO afterimage.setting (name, value) VALUES ('leaving.{id}', '{until}') ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+        ),
+        REVISED.to_owned(),
+    ]
+}
+
+/// Says so no more.
+pub fn not_leaving(id: i64) -> Script {
+    vec![format!("DELETE FROM afterimage.setting WHERE name = 'leaving.{id}'"), REVISED.to_owned()]
+}
+
+/// Keeps the planner's statistics of a table, and of what it consists of.
+pub fn analyze(table: &TableName) -> String {
+    format!("ANALYZE {}", table.quoted())
+}
+
+/// Who reads this database and may not see what a transaction wrote: each in words that are another's once it has ended. The numbers
+/// of transactions by which the system says what somebody sees have 32 bits only.
+pub fn blind_to(tx: i64) -> String {
+    format!(
+        "SELECT a.pid || ' ' || coalesce(a.xact_start::text, a.backend_xmin::text) FROM pg_catalog.pg_stat_activity AS a WHERE a.backend_xmin IS NOT NULL AND a.backend_type IS DISTINCT FROM 'autovacuum worker' AND a.pid <> pg_catalog.pg_backend_pid() AND (a.datid IS NULL OR a.datid = (SELECT oid FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())) AND pg_catalog.age(a.backend_xmin) >= pg_catalog.age('{}'::xid)",
+        tx.rem_euclid(1 << 32)
+    )
 }
 
 /// What a question about all of a history needs to be quick.
@@ -287,11 +364,6 @@ pub const QUICKLY: &str = "SET LOCAL jit = off; SET LOCAL work_mem = '64MB'";
 /// Keeps everybody from a history; what its partitions hold is still there for whoever reads it already.
 pub fn lock(layout: &Layout) -> String {
     format!("LOCK TABLE ONLY {} IN ACCESS EXCLUSIVE MODE", layout.history.quoted())
-}
-
-/// Keeps writers from a partition.
-pub fn lock_part(part: &TableName) -> String {
-    format!("LOCK TABLE {} IN SHARE MODE", part.quoted())
 }
 
 /// The history becomes the first partition of the table that stands beside it, and that takes its place.
@@ -337,24 +409,23 @@ pub struct Staying<'a> {
     pub held: &'a [Vec<Value>],
 }
 
-/// Copies what stays into a table: of each row what was current then, what transactions wrote that had not ended, and what is
-/// held.
-pub fn copy_staying(staying: &Staying<'_>, into: &TableName, columns: &str) -> String {
+/// What stays, by date and number: of each row what was current then, what transactions wrote that had not ended, and what is held.
+fn staying_positions(staying: &Staying<'_>) -> String {
     let Staying { layout, before, unfinished, held } = staying;
     let history = layout.history.quoted();
     let spelling = log::spelling(Database::Postgres);
     let older = format!("h.history_date < {}", at(*before));
     let key = layout.key_fields().map(|field| col("h", &field.history)).collect::<Vec<_>>().join(", ");
-    let mut staying = vec!["SELECT n.history_date, n.history_id FROM newest AS n".to_owned()];
+    let mut positions = vec!["SELECT n.history_date, n.history_id FROM newest AS n".to_owned()];
     if !unfinished.is_empty() {
         let ids: Vec<&str> = unfinished.iter().map(String::as_str).collect();
-        staying.push(format!(
+        positions.push(format!(
             "SELECT h.history_date, h.history_id FROM {history} AS h WHERE {older} AND {} AND NOT EXISTS (SELECT 1 FROM newest AS n WHERE {} AND (n.history_date, n.history_id) > (h.history_date, h.history_id))",
             spelling.of_transaction(&ids),
             spelling.same_row(layout, "n", "h"),
         ));
     }
-    staying.extend(held.iter().map(|key| {
+    positions.extend(held.iter().map(|key| {
         format!(
             "SELECT h.history_date, h.history_id FROM {history} AS h WHERE {older} AND {}",
             spelling.key_is(layout, key)
@@ -362,11 +433,30 @@ pub fn copy_staying(staying: &Staying<'_>, into: &TableName, columns: &str) -> S
     }));
     format!(
         "WITH newest AS MATERIALIZED (SELECT DISTINCT ON ({key}) {key}, h.history_date, h.history_id FROM {history} AS h WHERE {older}{} ORDER BY {key}, h.history_date DESC, h.history_id DESC),
-staying AS MATERIALIZED ({})
-INSERT INTO {} ({columns}) SELECT {columns} FROM {history} AS h JOIN staying AS s USING (history_date, history_id) WHERE {older}",
+staying AS MATERIALIZED ({})",
         spelling.not_of("h", unfinished),
-        staying.join("\nUNION "),
+        positions.join("\nUNION "),
+    )
+}
+
+/// How many records are older than the moment, and how many of these stay.
+pub fn count_staying(staying: &Staying<'_>) -> String {
+    format!(
+        "{}\nSELECT (SELECT count(*) FROM {} WHERE history_date < {}), (SELECT count(*) FROM staying)",
+        staying_positions(staying),
+        staying.layout.history.quoted(),
+        at(staying.before)
+    )
+}
+
+/// Copies what stays into a table.
+pub fn copy_staying(staying: &Staying<'_>, into: &TableName, columns: &str) -> String {
+    format!(
+        "{}\nINSERT INTO {} ({columns}) SELECT {columns} FROM {} AS h JOIN staying AS s USING (history_date, history_id) WHERE h.history_date < {}",
+        staying_positions(staying),
         into.quoted(),
+        staying.layout.history.quoted(),
+        at(staying.before)
     )
 }
 
