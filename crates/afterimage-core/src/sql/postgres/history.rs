@@ -42,32 +42,41 @@ pub(super) const INDEXES: [&str; 5] = ["_key", "_long", "_user", "_tx", "_gone"]
 
 /// The indexes of a history, but for that of its primary key.
 pub(super) fn indexes(layout: &Layout) -> Script {
+    let name = |suffix: &str| Quoted::new(&fitted(&layout.history.name, suffix, Database::Postgres));
+    indexes_named(layout, &|suffix| format!(" {}", name(suffix)))
+}
+
+/// The same under names that PostgreSQL finds.
+pub(super) fn unnamed_indexes(layout: &Layout) -> Script {
+    indexes_named(layout, &|_| String::new())
+}
+
+fn indexes_named(layout: &Layout, index: &dyn Fn(&str) -> String) -> Script {
     let table = layout.history.quoted();
-    let index = |suffix: &str| Quoted::new(&fitted(&layout.history.name, suffix, Database::Postgres));
     vec![
         format!(
-            "CREATE INDEX {} ON {table} ({}, history_date DESC, history_id DESC) INCLUDE (history_type)",
+            "CREATE INDEX{} ON {table} ({}, history_date DESC, history_id DESC) INCLUDE (history_type)",
             index("_key"),
             Quoted::list(layout.key_fields().map(|field| field.history.as_str())),
         ),
         format!(
-            "CREATE INDEX {} ON {table} (history_tx_start) WHERE history_tx_start IS NOT NULL",
+            "CREATE INDEX{} ON {table} (history_tx_start) WHERE history_tx_start IS NOT NULL",
             index("_long")
         ),
         // Without the number it takes half: what is of one moment is sorted when it is read.
         format!(
-            "CREATE INDEX {} ON {table} (history_user, history_date DESC) WHERE history_user IS NOT NULL",
+            "CREATE INDEX{} ON {table} (history_user, history_date DESC) WHERE history_user IS NOT NULL",
             index("_user")
         ),
         // What a transaction wrote: its records stand together, so that an index of whole stretches finds them, and takes
         // next to nothing.
         format!(
-            "CREATE INDEX {} ON {table} USING brin (history_tx) WITH (pages_per_range = 32, autosummarize = on)",
+            "CREATE INDEX{} ON {table} USING brin (history_tx) WITH (pages_per_range = 32, autosummarize = on)",
             index("_tx")
         ),
         // What is deleted, found without looking at what is not.
         format!(
-            "CREATE INDEX {} ON {table} (history_date DESC, history_id DESC) WHERE history_type = '-'",
+            "CREATE INDEX{} ON {table} (history_date DESC, history_id DESC) WHERE history_type = '-'",
             index("_gone")
         ),
     ]

@@ -240,14 +240,21 @@ pub fn create_parent(layout: &Layout) -> Script {
 
 /// Makes a table that can become a partition of another, with what keeps its records as they are.
 pub fn create_part(parent: &TableName, name: &TableName) -> Script {
-    let mut script = vec![create_copy(parent, name)];
+    let mut script = vec![format!("CREATE TABLE {} (LIKE {} INCLUDING ALL)", name.quoted(), parent.quoted())];
     script.extend(guards(name));
     script
 }
 
-/// Makes one whose records are not kept as they are yet.
+/// Makes one whose records are not kept as they are yet, nor found by any index.
 pub fn create_copy(parent: &TableName, name: &TableName) -> String {
-    format!("CREATE TABLE {} (LIKE {} INCLUDING ALL)", name.quoted(), parent.quoted())
+    format!("CREATE TABLE {} (LIKE {} INCLUDING ALL EXCLUDING INDEXES)", name.quoted(), parent.quoted())
+}
+
+/// The indexes that it needs to become a partition, under names that PostgreSQL finds.
+pub fn index_copy(layout: &Layout, name: &TableName) -> Script {
+    let mut script = vec![format!("ALTER TABLE {} ADD PRIMARY KEY {PRIMARY_KEY}", name.quoted())];
+    script.extend(history::unnamed_indexes(&Layout { history: name.clone(), ..layout.clone() }));
+    script
 }
 
 /// What keeps the records of a table as they are.
@@ -342,6 +349,19 @@ pub fn leaving(id: i64, until: Moment) -> Script {
 /// Says so no more.
 pub fn not_leaving(id: i64) -> Script {
     vec![format!("DELETE FROM afterimage.setting WHERE name = 'leaving.{id}'"), REVISED.to_owned()]
+}
+
+/// How many rows a table has, and partitions together, as the planner knows; -1 where it does not.
+pub fn estimates(table: &TableName, parts: &[TableName]) -> String {
+    let of = |tables: &[TableName]| {
+        let tables: Vec<String> =
+            tables.iter().map(|table| format!("pg_catalog.to_regclass({})", regclass(table))).collect();
+        format!(
+            "(SELECT CASE WHEN bool_or(c.reltuples < 0) THEN -1 ELSE sum(c.reltuples)::bigint END FROM pg_catalog.pg_class AS c WHERE c.oid IN ({}))",
+            tables.join(", ")
+        )
+    };
+    format!("SELECT {}, {}", of(std::slice::from_ref(table)), of(parts))
 }
 
 /// Keeps the planner's statistics of a table, and of what it consists of.
