@@ -144,6 +144,12 @@ impl<W: Write + Send> Writer<W> {
         Ok(())
     }
 
+    /// Writes out what it holds in memory, as a group of its own.
+    pub fn write_out(&mut self) -> Result<()> {
+        self.flush()?;
+        Ok(self.writer.flush()?)
+    }
+
     /// How many bytes of memory it takes by now.
     pub fn memory(&self) -> usize {
         self.writer.memory_size()

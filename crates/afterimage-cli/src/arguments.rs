@@ -118,6 +118,13 @@ pub(crate) enum Command {
         after_help = "Once:   afterimage partition orders --by month\nand from then on, in cron:   afterimage partition"
     )]
     Partition(Partition),
+    /// Copy old records to Parquet files, and check those
+    #[command(
+        args_conflicts_with_subcommands = true,
+        subcommand_negates_reqs = true,
+        after_help = "The records stay in the database.\n\n  afterimage archive orders --older-than '365 days' --to file:///srv/archive\n  afterimage archive --older-than '1 year' --to s3://bucket/shop      (keys: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT)\n  afterimage archive verify file:///srv/archive"
+    )]
+    Archive(Archive),
     /// Remove records that changed nothing
     #[command(
         after_help = "Never a creation or a deletion, nor what gives a reason, or was written by another than the record before.\n\n  afterimage dedupe orders --ignore updated_at --since '30 days ago' --dry-run"
@@ -552,6 +559,31 @@ pub(crate) struct Partition {
     /// How many to make ahead of time
     #[arg(long, value_name = "COUNT")]
     pub(crate) ahead: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Archive {
+    #[command(subcommand)]
+    pub(crate) command: Option<ArchiveCommand>,
+    /// The tables; all, where none is named
+    pub(crate) tables: Vec<String>,
+    /// Records that are older than this, and that another of their row followed by then: '365 days', '1 year'
+    #[arg(long, value_name = "SPAN", required = true)]
+    pub(crate) older_than: Option<Retention>,
+    /// Where to: file:///folder or s3://bucket/folder
+    #[arg(long, value_name = "URL", required = true)]
+    pub(crate) to: Option<String>,
+    #[command(flatten)]
+    pub(crate) who: Who,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ArchiveCommand {
+    /// Read all of an archive, and compare it with what its manifests say; ends with 3 where it differs
+    Verify {
+        /// The archive
+        url: String,
+    },
 }
 
 #[derive(Debug, Args)]

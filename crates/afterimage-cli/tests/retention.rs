@@ -127,3 +127,25 @@ fn partitions_are_postgresqls() {
     let (code, said) = desk.complains(&["partition", "orders", "--by", "fortnight"]);
     assert!(code == 2 && said.contains("day, week, month or year"), "{said}");
 }
+
+#[test]
+fn old_records_are_archived_and_checked() {
+    let desk = versions();
+    let folder = desk.path().join("old");
+    let url = format!("file://{}", folder.display());
+    let (code, said) = desk.complains(&["archive", "orders"]);
+    assert!(code == 2 && said.contains("--older-than"), "{said}");
+    let (code, said) =
+        desk.complains(&["archive", "--older-than", "1 day", "--to", "s3://key:secret@bucket/folder"]);
+    assert!(code == 1 && said.contains("AWS_ACCESS_KEY_ID") && !said.contains("secret@"), "{said}");
+    let nothing = desk.says(&["archive", "orders", "--older-than", "1 year", "--to", &url]);
+    assert!(nothing.starts_with("orders: nothing that is older than "), "{nothing}");
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let done = desk.says(&["archive", "--older-than", "1 second", "--to", &url, "--actor", "keeper"]);
+    assert!(done.starts_with("orders: 5 records of before ") && done.contains(" in 1 file, "), "{done}");
+    assert_eq!(desk.says(&["archive", "verify", &url]), "5 records sound, 0 faults\n");
+    std::fs::remove_dir_all(folder.join("orders/_manifests")).unwrap();
+    let found = desk.run(&["archive", "verify", &url]);
+    assert_eq!(found.status.code(), Some(3));
+    assert!(support::stdout(&found).contains("no manifest names it"));
+}

@@ -165,6 +165,24 @@ impl From<afterimage_core::Error> for Error {
     }
 }
 
+#[cfg(feature = "archive")]
+impl From<afterimage_archive::Error> for Error {
+    fn from(error: afterimage_archive::Error) -> Self {
+        let mut mapped = Self::new(ErrorKind::Unknowable, error.to_string());
+        mapped.0.source = Some(Box::new(error));
+        mapped
+    }
+}
+
+#[cfg(feature = "archive")]
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        let mut mapped = Self::new(ErrorKind::Connection, format!("a temporary file failed: {error}"));
+        mapped.0.source = Some(Box::new(error));
+        mapped
+    }
+}
+
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
         let (kind, message, sqlstate) = match &error {

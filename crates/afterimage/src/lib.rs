@@ -35,6 +35,8 @@
 #[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
 compile_error!("which database? Choose one feature at least of sqlite, postgres and mysql");
 
+#[cfg(feature = "archive")]
+mod archive;
 mod as_of;
 mod baseline;
 mod catalog;
@@ -95,6 +97,8 @@ pub use afterimage_core::search::Needle;
 pub use afterimage_core::{
     Context, Database, Moment, Partitions, Period, Query, Retention, Storage, TableName, Tracking, Value,
 };
+#[cfg(feature = "archive")]
+pub use archive::{Archive, ArchiveFault, Archived, Archiving};
 pub use as_of::{AsOfQuery, Start, TableState};
 pub use baseline::Progress;
 pub use catalog::Gap;

@@ -1,5 +1,6 @@
 //! One module per command.
 
+mod archive;
 mod as_of;
 mod diff;
 mod doctor;
@@ -24,7 +25,7 @@ use std::io::IsTerminal as _;
 use afterimage::Afterimage;
 
 use crate::Outcome;
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{self, Arguments, Command};
 use crate::config::Config;
 use crate::demo;
 use crate::terminal;
@@ -76,6 +77,10 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
     let config = Config::load(&arguments.global)?;
     terminal::settle(config.colour);
     terminal::settle_pager(config.pager.clone());
+    if let Command::Archive(arguments::Archive { command: Some(command), .. }) = &arguments.command {
+        let arguments::ArchiveCommand::Verify { url } = command;
+        return archive::verify(&config, url).await;
+    }
     if let Command::User { command } = arguments.command {
         return user::run(&config, command);
     }
@@ -109,6 +114,7 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
         Command::Redact(request) => retention::redact(&audit, &config, request).await,
         Command::Hold(request) => retention::hold(&audit, &config, request).await,
         Command::Report(request) => report::run(&audit, &config, request).await,
+        Command::Archive(request) => archive::run(&audit, &config, request).await,
         Command::Partition(request) => retention::partition(&audit, &config, &request).await,
         Command::Removals => retention::removals(&audit, &config).await,
         Command::Resync { table, who } => restore::resync(&audit, &config, &table, &who).await,

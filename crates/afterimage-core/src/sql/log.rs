@@ -60,6 +60,16 @@ pub(super) trait Spelling {
     /// A member of its context, as text.
     fn context(&self, member: &str) -> String;
 
+    /// The columns of the header of alias `h` but for the mask.
+    fn head(&self) -> [String; 8];
+
+    /// When the transaction of alias `h` had begun at the latest, in microseconds, and the number of its context, where contexts
+    /// stand beside records.
+    fn transaction(&self) -> [String; 2];
+
+    /// The value of a field in a record of an alias, as the text from which it is shown.
+    fn shown(&self, field: &Field, alias: &str) -> String;
+
     /// The records as alias `h`, with their contexts where those stand elsewhere; `previous` joins the record before
     /// each as alias `p`, and the one from which it departed as `d`.
     fn from(&self, source: &Source<'_>, previous: bool) -> String;

@@ -13,6 +13,7 @@ use crate::time::Moment;
 use crate::value::Value;
 use crate::{Context, Database, Error, ErrorKind, Result};
 
+pub mod archive;
 pub mod catalog;
 mod expression;
 pub mod live;

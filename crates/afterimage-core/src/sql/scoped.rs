@@ -112,6 +112,12 @@ pub(super) fn head(alias: &str, text: &str) -> [String; 8] {
     ]
 }
 
+/// When the transaction of alias `h` began, whose first context has its number, and the number of its context.
+pub(super) fn transaction() -> [String; 2] {
+    let began = "(SELECT w.began FROM afterimage_scope AS w WHERE w.id = c.tx)";
+    [began.to_owned(), "h.history_scope".to_owned()]
+}
+
 /// The same with the words of the mask.
 pub(super) fn header(alias: &str, layout: &Layout, text: &str) -> String {
     let words: Vec<String> = layout.word_columns().map(|word| format!("{alias}.{word}")).collect();

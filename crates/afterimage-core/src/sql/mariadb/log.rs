@@ -38,6 +38,18 @@ impl Spelling for MariaDb {
         format!("JSON_UNQUOTE(NULLIF(JSON_EXTRACT(c.context, {path}), 'null'))")
     }
 
+    fn head(&self) -> [String; 8] {
+        head("h")
+    }
+
+    fn transaction(&self) -> [String; 2] {
+        scoped::transaction()
+    }
+
+    fn shown(&self, field: &Field, alias: &str) -> String {
+        as_text(field, &col(alias, &field.history))
+    }
+
     fn from(&self, source: &Source<'_>, previous: bool) -> String {
         let history = source.layout.history.quoted();
         let joins = if previous { joined(source) } else { String::new() };

@@ -32,6 +32,20 @@ impl Spelling for Postgres {
         format!("(h.history_context ->> {})", literal(member))
     }
 
+    fn head(&self) -> [String; 8] {
+        head()
+    }
+
+    fn transaction(&self) -> [String; 2] {
+        // Where it is not said, a second before the record at the earliest.
+        let began = "coalesce(h.history_tx_start, h.history_date - interval '1 second')";
+        [super::Postgres.micros(began), "NULL".to_owned()]
+    }
+
+    fn shown(&self, field: &Field, alias: &str) -> String {
+        as_text(field, alias, &field.history)
+    }
+
     fn from(&self, source: &Source<'_>, previous: bool) -> String {
         let history = source.layout.history.quoted();
         let joins = if previous { joined(source) } else { String::new() };

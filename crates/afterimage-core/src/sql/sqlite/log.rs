@@ -32,6 +32,18 @@ impl Spelling for Sqlite {
         format!("json_extract(c.context, {})", literal(&format!("$.{member}")))
     }
 
+    fn head(&self) -> [String; 8] {
+        head("h")
+    }
+
+    fn transaction(&self) -> [String; 2] {
+        scoped::transaction()
+    }
+
+    fn shown(&self, field: &Field, alias: &str) -> String {
+        col(alias, &field.history)
+    }
+
     fn from(&self, source: &Source<'_>, previous: bool) -> String {
         let history = source.layout.history.quoted();
         let joins = if previous { joined(source) } else { String::new() };

@@ -1,0 +1,221 @@
+//! Archives: old records in Parquet files, in a folder or a bucket.
+
+mod files;
+mod fold;
+mod manifest;
+mod store;
+mod verify;
+
+use afterimage_core::record::all_fields;
+use afterimage_core::sql::Bound;
+use afterimage_core::sql::archive::row_by_row;
+use afterimage_core::sql::log::Source;
+use afterimage_core::{Context, Moment, Retention, TableName};
+use serde::Serialize;
+
+use crate::catalog::{self, Entry};
+use crate::database::Afterimage;
+use crate::error::{Error, ErrorKind, Result};
+use crate::hold::said;
+use crate::serialized::as_text;
+use crate::{introspect, migrate};
+use files::Files;
+use fold::Rows;
+use manifest::Manifest;
+use store::Store;
+pub use verify::ArchiveFault;
+
+/// Which records are to be archived, and where.
+///
+/// ```
+/// # use afterimage::{Afterimage, Archive, Context, Retention, Tracking};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
+/// # sqlx::query("CREATE TABLE orders (id INTEGER PRIMARY KEY, total NUMERIC)").execute(&pool).await?;
+/// # let audit = Afterimage::from_sqlite(pool.clone());
+/// # audit.track("orders", Tracking::new()).await?;
+/// # let folder = tempfile::tempdir()?;
+/// # let url = format!("file://{}", folder.path().display());
+/// let older = Retention::days(365);
+/// let done = audit.archive(&Archive::new(&url, older).tables(["orders"]), &Context::actor("keeper")).await?;
+/// assert_eq!(done[0].records, 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct Archive {
+    url: String,
+    older_than: Retention,
+    tables: Vec<String>,
+}
+
+impl Archive {
+    /// What is older than is kept by a rule that speaks of time only, of all tables, to a place: `file:///folder` or
+    /// `s3://bucket/folder`.
+    pub fn new(url: impl Into<String>, older_than: Retention) -> Self {
+        Self { url: url.into(), older_than, tables: Vec::new() }
+    }
+
+    /// Of these tables only.
+    #[must_use]
+    pub fn tables<S: Into<String>>(mut self, tables: impl IntoIterator<Item = S>) -> Self {
+        self.tables = tables.into_iter().map(Into::into).collect();
+        self
+    }
+}
+
+/// What was archived of one table.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct Archived {
+    /// The table.
+    #[serde(serialize_with = "as_text")]
+    pub table: TableName,
+    /// The name of the run, with which its files begin.
+    pub run: String,
+    /// How many records it wrote.
+    pub records: u64,
+    /// In how many files.
+    pub files: usize,
+    /// Of how many bytes.
+    pub bytes: u64,
+    /// The time of before which it is.
+    #[serde(serialize_with = "as_text")]
+    pub cut: Moment,
+}
+
+/// How far [`archive_with`](Afterimage::archive_with) has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Archiving {
+    /// The table.
+    pub table: TableName,
+    /// Records that were read by now.
+    pub read: u64,
+    /// How many there are to read.
+    pub total: u64,
+}
+
+impl Afterimage {
+    /// Copies old records to Parquet files that other programs read as they are, in folders by table and month; each file is read
+    /// back and compared with what the database said. The records stay in the database.
+    ///
+    /// What is copied is what [`prune`](Self::prune) would remove by the same rule: every record that another of its row followed by the
+    /// cut. Each holds the whole row, what its changed fields were before, and when the next one followed. It is of one moment, which
+    /// is held open meanwhile; memory does not grow with the records, and a temporary folder takes the files until they are sent.
+    ///
+    /// Killed at any point it leaves files that no manifest names, which [`verify_archive`](Self::verify_archive) tells: a run is
+    /// whole once its manifest is there.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidInput`] for an address that is none, or a rule that does not speak of time; [`ErrorKind::Connection`]
+    /// where the place does not answer or has no room; [`ErrorKind::Conflict`] where what was read back is not what was written.
+    pub async fn archive(&self, request: &Archive, context: &Context) -> Result<Vec<Archived>> {
+        self.archive_with(request, context, &mut |_| {}).await
+    }
+
+    /// The same, and tells `progress` how it gets on.
+    pub async fn archive_with(
+        &self,
+        request: &Archive,
+        context: &Context,
+        progress: &mut (dyn FnMut(Archiving) + Send),
+    ) -> Result<Vec<Archived>> {
+        self.sees_all()?;
+        let store = Store::open(&request.url)?;
+        let cut = request.older_than.cut(Moment::now())?;
+        let cut = cut.filter(|cut| cut.versions.is_none()).and_then(|cut| cut.moment).ok_or_else(|| {
+            let message = format!("{} does not say from when on records stay", request.older_than);
+            Error::new(ErrorKind::InvalidInput, message)
+        })?;
+        let chosen = self.reading(async |session| match request.tables.is_empty() {
+            true => catalog::entries(session).await,
+            false => migrate::chosen(session, &request.tables).await,
+        });
+        let mut done = Vec::new();
+        for entry in chosen.await? {
+            let one = self.archived(&entry, &store, cut, context, progress).await;
+            match one.map_err(|error| error.on(&entry.table)) {
+                Ok(one) => done.push(one),
+                Err(error) => {
+                    return Err(done.iter().fold(error, |error, done: &Archived| {
+                        error.after(format!("archived {} records of {}", done.records, done.table))
+                    }));
+                }
+            }
+        }
+        Ok(done)
+    }
+
+    async fn archived(
+        &self,
+        entry: &Entry,
+        store: &Store,
+        cut: Moment,
+        context: &Context,
+        progress: &mut (dyn FnMut(Archiving) + Send),
+    ) -> Result<Archived> {
+        let fields = all_fields(&entry.epochs);
+        let run = uuid::Uuid::now_v7().simple().to_string();
+        let folder = folder_of(entry);
+        let mut files = Files::new(&fields)?;
+        let table = self
+            .reading(async |session| {
+                let table = introspect::seen(session, &entry.table).await?;
+                let all = catalog::entries(session).await?;
+                let dialect = session.dialect();
+                let bound = Bound::Time(cut);
+                let rows = session.ask(&dialect.unfinished(&catalog::histories(&all), bound)).await?;
+                let unfinished: Vec<String> =
+                    rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect();
+                let source = Source { layout: entry.layout()?, fields: &fields, sparse: entry.sparse() };
+                let mut rows = Rows::new(entry, &fields, &unfinished)?;
+                let (mut read, total) = (0, dialect.count(&source.layout.history));
+                let total = session.int(&total, &[]).await?.unwrap_or_default().unsigned_abs();
+                let sql = row_by_row(dialect, &source, bound);
+                let take = |row| {
+                    for archived in rows.next(row)? {
+                        files.push(&archived)?;
+                    }
+                    read += 1;
+                    if read.is_multiple_of(10_000_u64) {
+                        progress(Archiving { table: table.clone(), read, total });
+                    }
+                    Ok(true)
+                };
+                session.ask_each(&sql, take).await?;
+                progress(Archiving { table: table.clone(), read: total, total });
+                Ok(table)
+            })
+            .await?;
+        let mut manifest =
+            Manifest::new(&run, &entry.table.to_string(), &self.database().to_string(), cut, &entry.epochs);
+        manifest.actor = said(context, "actor");
+        manifest.reason = said(context, "reason");
+        files.send(store, &folder, &mut manifest).await?;
+        if manifest.records > 0 {
+            store.put(&manifest_of(&folder, &run), manifest.to_json()?).await?;
+        }
+        Ok(Archived {
+            table,
+            run,
+            records: manifest.records,
+            files: manifest.parts.len(),
+            bytes: manifest.parts.iter().map(|part| part.bytes).sum(),
+            cut,
+        })
+    }
+}
+
+/// The folder of a table in an archive.
+fn folder_of(entry: &Entry) -> String {
+    entry.table.to_string().replace('/', "_")
+}
+
+/// What of a table's folder other programs pass over.
+const MANIFESTS: &str = "_manifests";
+
+fn manifest_of(folder: &str, run: &str) -> String {
+    format!("{folder}/{MANIFESTS}/{run}.json")
+}

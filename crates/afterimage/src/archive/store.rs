@@ -1,0 +1,144 @@
+//! Where an archive is kept: a folder, or a bucket.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _, WriteMultipart};
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// So much of a file is sent at once.
+const PIECE: usize = 8 << 20;
+
+/// Settings of the environment that a bucket may need.
+const SETTINGS: &str = "aws_";
+
+#[derive(Debug, Clone)]
+pub(super) struct Store {
+    inner: Arc<dyn ObjectStore>,
+    base: Path,
+    /// Its address, without anything secret.
+    pub(super) url: String,
+}
+
+/// What can be said of what went wrong with a store: its own words, which name no secrets.
+fn failed(url: &str, what: &str, error: &object_store::Error) -> Error {
+    let kind = match error {
+        object_store::Error::NotFound { .. } => ErrorKind::NotFound,
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
+            ErrorKind::Forbidden
+        }
+        _ => ErrorKind::Connection,
+    };
+    Error::new(kind, format!("the archive {url} cannot be {what}: {error}"))
+}
+
+impl Store {
+    /// Opens `file:///…` or `s3://…`, with what the environment says (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …).
+    pub(super) fn open(url: &str) -> Result<Self> {
+        let wrong = |why: &str| {
+            Error::new(
+                ErrorKind::InvalidInput,
+                format!("{:?} is no address of an archive: {why}", crate::redacted(url)),
+            )
+        };
+        let parsed = url::Url::parse(url).map_err(|_| wrong("write file:///folder or s3://bucket/folder"))?;
+        if !parsed.username().is_empty() || parsed.password().is_some() || parsed.query().is_some() {
+            return Err(wrong(
+                "it holds more than a place; keys belong in the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+            ));
+        }
+        if !["file", "s3", "s3a"].contains(&parsed.scheme()) {
+            return Err(wrong("write file:///folder or s3://bucket/folder"));
+        }
+        if let ("file", Ok(folder)) = (parsed.scheme(), parsed.to_file_path()) {
+            std::fs::create_dir_all(&folder).map_err(|error| wrong(&error.to_string()))?;
+        }
+        // Whoever else chose one is heard.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let settings = std::env::vars()
+            .map(|(name, value)| (name.to_lowercase(), value))
+            .filter(|(name, _)| name.starts_with(SETTINGS));
+        let (inner, base) =
+            object_store::parse_url_opts(&parsed, settings).map_err(|error| wrong(&error.to_string()))?;
+        Ok(Self { inner: Arc::from(inner), base, url: url.trim_end_matches('/').to_owned() })
+    }
+
+    fn path(&self, path: &str) -> Path {
+        path.split('/').fold(self.base.clone(), |base, part| base.join(part))
+    }
+
+    pub(super) async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<()> {
+        let done = self.inner.put(&self.path(path), bytes.into()).await;
+        done.map(drop).map_err(|error| failed(&self.url, "written", &error))
+    }
+
+    /// Sends a file; gives how many bytes it has and their SHA-256.
+    pub(super) async fn send(&self, path: &str, file: &mut File) -> Result<(u64, String)> {
+        file.seek(SeekFrom::Start(0))?;
+        let upload = self.inner.put_multipart(&self.path(path)).await;
+        let upload = upload.map_err(|error| failed(&self.url, "written", &error))?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PIECE);
+        let mut hash = Sha256::new();
+        let mut bytes = 0;
+        let mut piece = vec![0; 1 << 20];
+        loop {
+            let read = file.read(&mut piece)?;
+            if read == 0 {
+                break;
+            }
+            hash.update(&piece[..read]);
+            bytes += read as u64;
+            if let Err(error) = upload.wait_for_capacity(4).await {
+                let _ = upload.abort().await;
+                return Err(failed(&self.url, "written", &error));
+            }
+            upload.put(Bytes::copy_from_slice(&piece[..read]));
+        }
+        upload.finish().await.map_err(|error| failed(&self.url, "written", &error))?;
+        Ok((bytes, hex(&hash.finalize())))
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Vec<u8>> {
+        let get = async { self.inner.get(&self.path(path)).await?.bytes().await };
+        get.await.map(|bytes| bytes.to_vec()).map_err(|error| failed(&self.url, "read", &error))
+    }
+
+    /// Fetches a file into a temporary one; gives that, how many bytes it has, and their SHA-256.
+    pub(super) async fn fetch(&self, path: &str) -> Result<(File, u64, String)> {
+        let mut file = tempfile::tempfile()?;
+        let failed = |error| failed(&self.url, "read", &error);
+        let mut stream = self.inner.get(&self.path(path)).await.map_err(failed)?.into_stream();
+        let mut hash = Sha256::new();
+        let mut bytes = 0;
+        while let Some(piece) = stream.try_next().await.map_err(failed)? {
+            hash.update(&piece);
+            bytes += piece.len() as u64;
+            file.write_all(&piece)?;
+        }
+        file.seek(SeekFrom::Start(0))?;
+        Ok((file, bytes, hex(&hash.finalize())))
+    }
+
+    /// The paths, from the archive's own on, of everything in a folder.
+    pub(super) async fn list(&self, folder: &str) -> Result<Vec<String>> {
+        let folder = if folder.is_empty() { self.base.clone() } else { self.path(folder) };
+        let found: Result<Vec<_>, _> = self.inner.list(Some(&folder)).try_collect().await;
+        let found = found.map_err(|error| failed(&self.url, "read", &error))?;
+        let inside = |object: object_store::ObjectMeta| {
+            let parts: Vec<String> =
+                object.location.prefix_match(&self.base)?.map(|part| part.as_ref().to_owned()).collect();
+            Some(parts.join("/"))
+        };
+        Ok(found.into_iter().filter_map(inside).collect())
+    }
+}
+
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

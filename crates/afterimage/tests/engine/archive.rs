@@ -1,0 +1,190 @@
+//! Old records as Parquet files.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use crate::retention::{aged, keeper};
+use crate::support::*;
+use afterimage::{
+    Action, Afterimage, Archive, ErrorKind, LogQuery, Moment, Prune, Redact, Retention, Tracking, Value,
+};
+use afterimage_archive::{Archived, Reader};
+
+fn address(folder: &Path) -> String {
+    format!("file://{}", folder.display())
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|ending| ending == "parquet") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn read(folder: &Path) -> BTreeMap<i64, (Reader, Archived)> {
+    let mut records = BTreeMap::new();
+    for path in files(folder) {
+        let open = || Reader::open(std::fs::File::open(&path).unwrap()).unwrap();
+        for archived in open() {
+            let archived = archived.unwrap();
+            records.insert(archived.record.header.id, (open(), archived));
+        }
+    }
+    records
+}
+
+/// What the log says of each archived record, it says itself: who, why, and of each field what it was and became.
+async fn say_what_the_log_says(db: &TestDb, folder: &Path) -> usize {
+    let log = db.audit.log(&LogQuery::parse("").unwrap()).await.unwrap();
+    let archived = read(folder);
+    let mut compared = 0;
+    for entry in log.entries {
+        let Some((reader, Archived { record, before, .. })) = archived.get(&entry.header.id) else {
+            continue;
+        };
+        assert_eq!(record.header, entry.header);
+        let fields = reader.columns().fields();
+        let said: BTreeMap<String, [&Value; 2]> =
+            entry.changes.iter().map(|change| (change.field.clone(), [&change.old, &change.new])).collect();
+        let mut told = BTreeMap::new();
+        for (n, field) in fields.iter().enumerate() {
+            let arrived = record.header.old_key.is_some();
+            let [old, new] = match record.header.action {
+                Action::Delete => [&record.values[n], &Value::Null],
+                Action::Create if !arrived => [&Value::Null, &record.values[n]],
+                _ => [&before[n], &record.values[n]],
+            };
+            let names = afterimage_core::layout::names(&record.mask, field);
+            if names && !(old == new && (arrived || old.is_null())) {
+                told.insert(field.name.clone(), [old, new]);
+            }
+        }
+        assert_eq!(told, said, "{:?}", record.header);
+        compared += 1;
+    }
+    compared
+}
+
+on_every_database! {
+    async fn what_is_archived_is_what_the_log_says(db: &mut TestDb) {
+        for storage in STORAGES {
+            let folder = tempfile::tempdir().unwrap();
+            aged(db, Tracking::new().storage(storage).mask(["note"])).await;
+            db.run("UPDATE item SET note = 'secret' WHERE id = 1; UPDATE item SET id = 7 WHERE id = 1; UPDATE item SET n = 9 WHERE id = 7").await;
+            db.run("INSERT INTO item VALUES (1, 5, NULL); DELETE FROM item WHERE id = 7; UPDATE item SET n = 6").await;
+            let archive = Archive::new(address(folder.path()), Retention::days(250)).tables(["item"]);
+            let done = db.audit.archive(&archive, &keeper()).await.unwrap().remove(0);
+            assert_eq!((done.records, done.files), (3, 2));
+            assert_eq!(say_what_the_log_says(db, folder.path()).await, 3);
+            // What pruning by the same rule would remove.
+            let would = Prune::new().tables(["item"]).keep(Retention::days(250)).dry_run(true);
+            assert_eq!(db.audit.prune(&would, &keeper()).await.unwrap()[0].records, 3);
+            // Each says until when it was current.
+            for (_, archived) in read(folder.path()).into_values() {
+                assert!(archived.until.0 > archived.record.header.date && archived.until.0 <= done.cut);
+            }
+            let (faults, sound) = Afterimage::verify_archive(&address(folder.path())).await.unwrap();
+            assert_eq!((faults, sound), (vec![], 3));
+            // All of it, key changes and deletions too, beside what another run wrote.
+            let all = tempfile::tempdir().unwrap();
+            let now = db.moment().await;
+            let afterimage::PointInTime::At(cut) = now else { unreachable!() };
+            let archive = Archive::new(address(all.path()), Retention::until(cut)).tables(["item"]);
+            let done = db.audit.archive(&archive, &keeper()).await.unwrap().remove(0);
+            assert!(say_what_the_log_says(db, all.path()).await + 1 == done.records as usize, "a departure is not told");
+            db.audit.untrack("item", true).await.unwrap();
+            db.run("DROP TABLE item").await;
+        }
+    }
+}
+
+on_every_database! {
+    async fn what_is_redacted_or_masked_is_in_no_archive(db: &mut TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, mail VARCHAR(40), pin VARCHAR(40)); INSERT INTO item VALUES (1, 'ann@example.org', '1234')").await;
+        db.track("item", Tracking::new().mask(["pin"])).await;
+        db.run("UPDATE item SET mail = 'bob@example.org', pin = '5678'; UPDATE item SET mail = ''; UPDATE item SET pin = '9999'").await;
+        db.audit.redact(&Redact::new("item", "1").fields(["mail"]), &keeper()).await.unwrap();
+        let afterimage::PointInTime::At(cut) = db.moment().await else { unreachable!() };
+        let archive = Archive::new(address(folder.path()), Retention::until(cut));
+        let done = db.audit.archive(&archive, &keeper()).await.unwrap().remove(0);
+        assert_eq!(done.records, 3);
+        assert_eq!(say_what_the_log_says(db, folder.path()).await, 3);
+        let (_, first) = read(folder.path()).into_values().next().unwrap();
+        assert_eq!(first.record.values[1..], [Value::Redacted, Value::Masked]);
+        for file in files(folder.path()) {
+            let bytes = std::fs::read(file).unwrap();
+            for secret in ["example.org", "1234", "5678"] {
+                assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn whatever_is_wrong_with_an_archive_is_found() {
+    let mut db = TestDb::sqlite().await;
+    aged(&mut db, Tracking::new()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let url = address(folder.path());
+    let archive = Archive::new(&url, Retention::days(250));
+    db.audit.archive(&archive, &keeper()).await.unwrap();
+    let found = async || Afterimage::verify_archive(&url).await.unwrap();
+    assert_eq!(found().await, (vec![], 3));
+    let some = files(folder.path());
+    // A byte that is another.
+    let sound = std::fs::read(&some[0]).unwrap();
+    let mut changed = sound.clone();
+    changed[sound.len() / 2] ^= 1;
+    std::fs::write(&some[0], &changed).unwrap();
+    let (faults, _) = found().await;
+    assert!(faults.len() == 1 && faults[0].fault.contains("not what was written"), "{faults:?}");
+    // A file that is gone, and one that nobody wrote.
+    std::fs::rename(&some[0], some[0].with_file_name("stray.parquet")).unwrap();
+    let (faults, _) = found().await;
+    assert!(faults.iter().any(|fault| fault.fault == "it is missing"), "{faults:?}");
+    assert!(faults.iter().any(|fault| fault.fault.starts_with("no manifest names it")), "{faults:?}");
+    std::fs::remove_file(some[0].with_file_name("stray.parquet")).unwrap();
+    std::fs::write(&some[0], &sound).unwrap();
+    assert_eq!(found().await, (vec![], 3));
+    // A manifest that is none.
+    let manifests = folder.path().join("item/_manifests");
+    let manifest = std::fs::read_dir(manifests).unwrap().next().unwrap().unwrap().path();
+    std::fs::write(manifest, "{").unwrap();
+    let (faults, _) = found().await;
+    assert!(faults[0].fault.contains("cannot be read"), "{faults:?}");
+}
+
+#[tokio::test]
+async fn an_address_that_is_none_is_refused_before_anything_is_read() {
+    let mut db = TestDb::sqlite().await;
+    aged(&mut db, Tracking::new()).await;
+    for (url, why) in [
+        ("somewhere", "write file:///folder or s3://bucket/folder"),
+        ("ftp://host/folder", "write file:///folder or s3://bucket/folder"),
+        ("s3://key:secret@bucket/folder", "keys belong in the environment"),
+        ("s3://bucket/folder?secret=1", "keys belong in the environment"),
+        ("file:///proc/nowhere", "no address"),
+    ] {
+        let refused = db.audit.archive(&Archive::new(url, Retention::days(1)), &keeper()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{url}: {refused}");
+        let said = refused.to_string();
+        assert!(said.contains(why) && !said.contains("secret@"), "{said}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let refused = Archive::new(address(folder.path()), Retention::versions(3));
+    assert!(message(db.audit.archive(&refused, &keeper()).await).contains("from when on"));
+    let nothing = Archive::new(address(folder.path()), Retention::days(1000));
+    let done = db.audit.archive(&nothing, &keeper()).await.unwrap().remove(0);
+    assert_eq!((done.records, done.files), (0, 0));
+    assert!(done.cut < Moment::now() && files(folder.path()).is_empty());
+}
