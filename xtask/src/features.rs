@@ -8,8 +8,12 @@ use crate::{Outcome, metadata};
 
 /// The published crates, with the features of which at least one is needed.
 const DATABASES: &[&str] = &["sqlite", "postgres", "mysql"];
-const PUBLISHED: [(&str, &[&str]); 3] =
-    [("afterimage-core", &[]), ("afterimage", DATABASES), ("afterimage-web", DATABASES)];
+const PUBLISHED: [(&str, &[&str]); 4] = [
+    ("afterimage-core", &[]),
+    ("afterimage-archive", &[]),
+    ("afterimage", DATABASES),
+    ("afterimage-web", DATABASES),
+];
 
 pub(crate) fn check() -> Outcome {
     let metadata = metadata(&["--no-deps"])?;

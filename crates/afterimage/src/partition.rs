@@ -25,6 +25,7 @@ const MANY: usize = 200;
 
 /// So far ahead, at least, ends the partition that what was recorded so far becomes: until then writers go on as they did, if
 /// the way there is interrupted.
+#[cfg(feature = "postgres")]
 const MARGIN_MICROS: i64 = 31 * 24 * 3600 * 1_000_000;
 
 /// Which histories are to be in partitions.

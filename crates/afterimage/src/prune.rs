@@ -253,7 +253,9 @@ impl Run<'_> {
         if pruned.kept_by.is_none() && cut.is_none() {
             pruned.kept_by = Some(format!("it is kept {keep}"));
         }
-        let (None, Some(mut cut)) = (&pruned.kept_by, cut) else { return Ok((pruned, None)) };
+        let (None, Some(cut)) = (&pruned.kept_by, cut) else { return Ok((pruned, None)) };
+        #[cfg(feature = "postgres")]
+        let mut cut = cut;
         #[cfg(feature = "postgres")]
         let mut old = None;
         #[cfg(feature = "postgres")]

@@ -171,7 +171,7 @@ impl Afterimage {
                     rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect();
                 let source = Source { layout: entry.layout()?, fields: &fields, sparse: entry.sparse() };
                 let mut rows = Rows::new(entry, &fields, &unfinished)?;
-                let (mut read, total) = (0, dialect.count(&source.layout.history));
+                let (mut read, total) = (0_u64, dialect.count(&source.layout.history));
                 let total = session.int(&total, &[]).await?.unwrap_or_default().unsigned_abs();
                 let sql = row_by_row(dialect, &source, bound);
                 let take = |row| {
@@ -179,7 +179,7 @@ impl Afterimage {
                         files.push(&archived)?;
                     }
                     read += 1;
-                    if read.is_multiple_of(10_000_u64) {
+                    if read.is_multiple_of(10_000) {
                         progress(Archiving { table: table.clone(), read, total });
                     }
                     Ok(true)

@@ -39,7 +39,7 @@ pub async fn pruned(world: &mut World) -> Outcome {
         world.commits.iter().flat_map(|commit| &commit.added).map(|record| record.date).collect();
     dates.sort_unstable();
     let Some(mut cut) = dates.get(dates.len() / 2).copied() else { return Ok(()) };
-    let in_parts = world.db.is_postgres() && dates.len() % 2 == 0;
+    let in_parts = world.db.is_postgres() && dates.len().is_multiple_of(2);
     if in_parts {
         let borders = [dates[dates.len() / 4], cut].map(Moment::from_micros);
         let borders = if borders[0] < borders[1] { &borders[..] } else { &borders[1..] };
