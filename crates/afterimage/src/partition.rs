@@ -197,17 +197,15 @@ impl Afterimage {
 }
 
 /// The partitions that a history is in.
+#[cfg(feature = "postgres")]
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Parts {
     /// Each with its stretch, oldest first.
-    #[cfg(feature = "postgres")]
-    pub(crate) stretches: Vec<(TableName, Stretch)>,
+    stretches: Vec<(TableName, Stretch)>,
     /// That of everything else.
-    #[cfg(feature = "postgres")]
-    pub(crate) rest: Option<TableName>,
+    rest: Option<TableName>,
     /// Whether there is something in it.
-    #[cfg(feature = "postgres")]
-    pub(crate) crowded: bool,
+    crowded: bool,
 }
 
 #[cfg(feature = "postgres")]

@@ -199,6 +199,7 @@ struct Run<'a> {
     /// By this rule, or else by the table's own, as it is by then.
     keep: Option<Retention>,
     /// Whether a partition is cut through.
+    #[cfg_attr(not(feature = "postgres"), allow(dead_code, reason = "there are none"))]
     exact: bool,
     now: Moment,
     context: &'a Context,
@@ -322,11 +323,11 @@ impl Run<'_> {
                 Ok((pruned, way))
             })
             .await?;
-        let total = match way {
-            Way::Batches(total) => total,
-            #[cfg(feature = "postgres")]
-            Way::Parts => return self.let_parts_go(pruned, progress).await,
-        };
+        #[cfg(feature = "postgres")]
+        if matches!(way, Way::Parts) {
+            return self.let_parts_go(pruned, progress).await;
+        }
+        let Way::Batches(total) = way else { return Ok(pruned) };
         let mut removal = None;
         let mut after = None;
         let mut size = FIRST_BATCH;

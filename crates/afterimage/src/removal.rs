@@ -72,6 +72,7 @@ impl Removal {
     }
 
     /// One that has been said, and has not been done yet.
+    #[cfg(feature = "postgres")]
     pub(crate) fn to_come(table_id: i64, until: Moment) -> Self {
         Self {
             id: TO_COME,
