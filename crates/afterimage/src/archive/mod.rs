@@ -210,7 +210,7 @@ impl Afterimage {
 
 /// The folder of a table in an archive.
 fn folder_of(entry: &Entry) -> String {
-    entry.table.to_string().replace('/', "_")
+    store::part(&entry.table.to_string())
 }
 
 /// What of a table's folder other programs pass over.

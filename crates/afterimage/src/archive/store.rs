@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt as _, WriteMultipart};
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+use object_store::path::{Path, PathPart};
+use object_store::{ObjectStore, ObjectStoreExt as _, RetryConfig, WriteMultipart};
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -15,8 +18,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// So much of a file is sent at once.
 const PIECE: usize = 8 << 20;
 
-/// Settings of the environment that a bucket may need.
-const SETTINGS: &str = "aws_";
+/// How long a bucket that does not answer is asked again.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Clone)]
 pub(super) struct Store {
@@ -42,35 +45,44 @@ impl Store {
     /// Opens `file:///…` or `s3://…`, with what the environment says (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT`, …).
     pub(super) fn open(url: &str) -> Result<Self> {
         let wrong = |why: &str| {
-            Error::new(
-                ErrorKind::InvalidInput,
-                format!("{:?} is no address of an archive: {why}", crate::redacted(url)),
-            )
+            let message = format!("{:?} is no address of an archive: {why}", crate::redacted(url));
+            Error::new(ErrorKind::InvalidInput, message)
         };
-        let parsed = url::Url::parse(url).map_err(|_| wrong("write file:///folder or s3://bucket/folder"))?;
+        let form = "write file:///folder or s3://bucket/folder";
+        let parsed = url::Url::parse(url).map_err(|_| wrong(form))?;
         if !parsed.username().is_empty() || parsed.password().is_some() || parsed.query().is_some() {
             return Err(wrong(
                 "it holds more than a place; keys belong in the environment, as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
             ));
         }
-        if !["file", "s3", "s3a"].contains(&parsed.scheme()) {
-            return Err(wrong("write file:///folder or s3://bucket/folder"));
-        }
-        if let ("file", Ok(folder)) = (parsed.scheme(), parsed.to_file_path()) {
-            std::fs::create_dir_all(&folder).map_err(|error| wrong(&error.to_string()))?;
-        }
-        // Whoever else chose one is heard.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let settings = std::env::vars()
-            .map(|(name, value)| (name.to_lowercase(), value))
-            .filter(|(name, _)| name.starts_with(SETTINGS));
-        let (inner, base) =
-            object_store::parse_url_opts(&parsed, settings).map_err(|error| wrong(&error.to_string()))?;
-        Ok(Self { inner: Arc::from(inner), base, url: url.trim_end_matches('/').to_owned() })
+        let (inner, base): (Arc<dyn ObjectStore>, Path) = match parsed.scheme() {
+            "file" => {
+                let folder = parsed.to_file_path().map_err(|()| wrong(form))?;
+                let base = Path::from_absolute_path(&folder).map_err(|error| wrong(&error.to_string()))?;
+                (Arc::new(LocalFileSystem::new()), base)
+            }
+            "s3" => {
+                // Whoever else chose one is heard.
+                let _ = rustls::crypto::ring::default_provider().install_default();
+                let patience =
+                    RetryConfig { retry_timeout: PATIENCE, max_retries: 6, ..RetryConfig::default() };
+                let bucket = AmazonS3Builder::from_env().with_url(url).with_retry(patience).build();
+                let base = Path::from_url_path(parsed.path()).map_err(|error| wrong(&error.to_string()))?;
+                (Arc::new(bucket.map_err(|error| wrong(&error.to_string()))?), base)
+            }
+            _ => return Err(wrong(form)),
+        };
+        Ok(Self { inner, base, url: url.trim_end_matches('/').to_owned() })
     }
 
+    /// The place of a path, each of whose parts is as a store takes it ([`part`]).
     fn path(&self, path: &str) -> Path {
-        path.split('/').fold(self.base.clone(), |base, part| base.join(part))
+        let whole = match self.base.as_ref() {
+            "" => path.to_owned(),
+            base => format!("{base}/{path}"),
+        };
+        // What comes from a store, or went through `part`, is a path.
+        Path::parse(&whole).unwrap_or_else(|_| Path::from(whole))
     }
 
     pub(super) async fn put(&self, path: &str, bytes: Vec<u8>) -> Result<()> {
@@ -139,6 +151,11 @@ impl Store {
     }
 }
 
-pub(super) fn hex(bytes: &[u8]) -> String {
+/// A name as a part of a path.
+pub(super) fn part(name: &str) -> String {
+    PathPart::from(name).as_ref().to_owned()
+}
+
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -9,7 +9,7 @@ use super::MANIFESTS;
 use super::manifest::Manifest;
 use super::store::Store;
 use crate::database::Afterimage;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 /// What is not as it should be with a file of an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,6 +24,10 @@ pub struct ArchiveFault {
 impl Afterimage {
     /// Reads all of an archive: every file that its manifests name, compared with the SHA-256 that they say, and to its last record.
     /// Gives what is wrong, and how many records are sound. It needs no database.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NotFound`] where there is nothing; [`ErrorKind::Connection`] where the place does not answer.
     pub async fn verify_archive(url: &str) -> Result<(Vec<ArchiveFault>, u64)> {
         let store = Store::open(url)?;
         let mut faults = Vec::new();
@@ -31,6 +35,9 @@ impl Afterimage {
         let there: BTreeSet<String> = store.list("").await?.into_iter().collect();
         let mut named = BTreeSet::new();
         let in_folder = format!("/{MANIFESTS}/");
+        if there.is_empty() {
+            return Err(Error::new(ErrorKind::NotFound, format!("there is no archive at {}", store.url)));
+        }
         for path in there.iter().filter(|path| path.contains(&in_folder)) {
             let mut fault =
                 |file: &str, fault: String| faults.push(ArchiveFault { file: file.to_owned(), fault });

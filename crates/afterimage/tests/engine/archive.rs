@@ -173,7 +173,6 @@ async fn an_address_that_is_none_is_refused_before_anything_is_read() {
         ("ftp://host/folder", "write file:///folder or s3://bucket/folder"),
         ("s3://key:secret@bucket/folder", "keys belong in the environment"),
         ("s3://bucket/folder?secret=1", "keys belong in the environment"),
-        ("file:///proc/nowhere", "no address"),
     ] {
         let refused = db.audit.archive(&Archive::new(url, Retention::days(1)), &keeper()).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{url}: {refused}");
@@ -181,10 +180,31 @@ async fn an_address_that_is_none_is_refused_before_anything_is_read() {
         assert!(said.contains(why) && !said.contains("secret@"), "{said}");
     }
     let folder = tempfile::tempdir().unwrap();
+    let nowhere = Archive::new("file:///proc/nowhere", Retention::days(250));
+    assert_eq!(db.audit.archive(&nowhere, &keeper()).await.unwrap_err().kind(), ErrorKind::Connection);
+    let nothing = Afterimage::verify_archive(&address(&folder.path().join("nowhere"))).await.unwrap_err();
+    assert_eq!(nothing.kind(), ErrorKind::NotFound);
+    assert!(!folder.path().join("nowhere").exists());
     let refused = Archive::new(address(folder.path()), Retention::versions(3));
     assert!(message(db.audit.archive(&refused, &keeper()).await).contains("from when on"));
     let nothing = Archive::new(address(folder.path()), Retention::days(1000));
     let done = db.audit.archive(&nothing, &keeper()).await.unwrap().remove(0);
     assert_eq!((done.records, done.files), (0, 0));
     assert!(done.cut < Moment::now() && files(folder.path()).is_empty());
+}
+
+/// Names that no path takes as they are, and columns that look like parts of a header or like JSON.
+#[tokio::test]
+async fn odd_names_are_found_again() {
+    let mut db = TestDb::sqlite().await;
+    let folder = tempfile::tempdir().unwrap();
+    db.run("CREATE TABLE \"odd/na me %ä#{}\" (\"k.1\" TEXT PRIMARY KEY, \"before\" ANY, \"a\"\"b\" INTEGER)")
+        .await;
+    db.track("odd/na me %ä#{}", Tracking::new()).await;
+    db.run("INSERT INTO \"odd/na me %ä#{}\" VALUES ('x', 1, 2); UPDATE \"odd/na me %ä#{}\" SET \"before\" = 'one'; UPDATE \"odd/na me %ä#{}\" SET \"before\" = x'00', \"a\"\"b\" = 'two'; UPDATE \"odd/na me %ä#{}\" SET \"a\"\"b\" = NULL").await;
+    let afterimage::PointInTime::At(cut) = db.moment().await else { unreachable!() };
+    let archive = Archive::new(address(folder.path()), Retention::until(cut));
+    assert_eq!(db.audit.archive(&archive, &keeper()).await.unwrap()[0].records, 3);
+    assert_eq!(say_what_the_log_says(&db, folder.path()).await, 3);
+    assert_eq!(Afterimage::verify_archive(&address(folder.path())).await.unwrap(), (vec![], 3));
 }
