@@ -3,6 +3,8 @@
 //! The model is the live table: what plain SQL read after a commit is what the history has to show of that moment,
 //! whatever wrote it. `PROPTEST_CASES` asks for more cases: `PROPTEST_CASES=1000 cargo xtask test --test laws` is the long run.
 
+#[path = "support/archived.rs"]
+mod archived;
 mod support;
 
 #[allow(
@@ -13,6 +15,7 @@ mod support;
     clippy::expect_used
 )]
 mod laws {
+    pub mod archive;
     pub mod back;
     pub mod check;
     pub mod kinds;
@@ -27,7 +30,7 @@ mod laws {
 
 use afterimage::Database;
 use laws::run::{Case, Outcome, REFUSED, World};
-use laws::{back, check, prune};
+use laws::{archive, back, check, prune};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 use support::TestDb;
@@ -131,6 +134,8 @@ laws! {
     a_way_back_leads_to_what_was_there: nothing, back::back;
     /// What is pruned is not what is still asked for.
     pruned_history_is_right_from_the_cut_on: nothing, prune::pruned;
+    /// What is archived is what was recorded.
+    an_archive_says_what_the_records_say: nothing, archive::archived;
     /// Law 9.
     what_is_not_known_is_said: nothing, check::honest;
 }

@@ -2,76 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use crate::archived::{address, files, read, says_what_the_log_says};
 use crate::retention::{aged, keeper};
 use crate::support::*;
-use afterimage::{
-    Action, Afterimage, Archive, ErrorKind, LogQuery, Moment, Prune, Redact, Retention, Tracking, Value,
-};
-use afterimage_archive::{Archived, Reader};
+use afterimage::{Afterimage, Archive, ErrorKind, Moment, Prune, Redact, Retention, Tracking, Value};
 
-fn address(folder: &Path) -> String {
-    format!("file://{}", folder.display())
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else if path.extension().is_some_and(|ending| ending == "parquet") {
-            found.push(path);
-        }
-    }
-    found.sort();
-    found
-}
-
-fn read(folder: &Path) -> BTreeMap<i64, (Reader, Archived)> {
-    let mut records = BTreeMap::new();
-    for path in files(folder) {
-        let open = || Reader::open(std::fs::File::open(&path).unwrap()).unwrap();
-        for archived in open() {
-            let archived = archived.unwrap();
-            records.insert(archived.record.header.id, (open(), archived));
-        }
-    }
-    records
-}
-
-/// What the log says of each archived record, it says itself: who, why, and of each field what it was and became.
+/// Gives how many were compared.
 async fn say_what_the_log_says(db: &TestDb, folder: &Path) -> usize {
-    let log = db.audit.log(&LogQuery::parse("").unwrap()).await.unwrap();
-    let archived = read(folder);
-    let mut compared = 0;
-    for entry in log.entries {
-        let Some((reader, Archived { record, before, .. })) = archived.get(&entry.header.id) else {
-            continue;
-        };
-        assert_eq!(record.header, entry.header);
-        let fields = reader.columns().fields();
-        let said: BTreeMap<String, [&Value; 2]> =
-            entry.changes.iter().map(|change| (change.field.clone(), [&change.old, &change.new])).collect();
-        let mut told = BTreeMap::new();
-        for (n, field) in fields.iter().enumerate() {
-            let arrived = record.header.old_key.is_some();
-            let [old, new] = match record.header.action {
-                Action::Delete => [&record.values[n], &Value::Null],
-                Action::Create if !arrived => [&Value::Null, &record.values[n]],
-                _ => [&before[n], &record.values[n]],
-            };
-            let names = afterimage_core::layout::names(&record.mask, field);
-            if names && !(old == new && (arrived || old.is_null())) {
-                told.insert(field.name.clone(), [old, new]);
-            }
-        }
-        assert_eq!(told, said, "{:?}", record.header);
-        compared += 1;
-    }
-    compared
+    says_what_the_log_says(&db.audit, folder).await.unwrap()
 }
 
 on_every_database! {

@@ -5,6 +5,8 @@
 mod support;
 
 mod archive;
+#[path = "../support/archived.rs"]
+mod archived;
 mod capture;
 mod catalogue;
 mod concurrency;

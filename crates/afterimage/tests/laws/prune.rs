@@ -16,7 +16,7 @@ async fn keep(world: &World, retention: Retention) -> Outcome<Vec<Pruned>> {
     world.db.audit.prune(&Prune::new().tables(names(world)).keep(retention), &by).await.map_err(failed)
 }
 
-fn names(world: &World) -> Vec<String> {
+pub fn names(world: &World) -> Vec<String> {
     (0..world.schema.tables.len())
         .flat_map(|table| TRACKED.map(|twin| world.schema.name(table, twin)))
         .collect()
