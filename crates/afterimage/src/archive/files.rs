@@ -6,7 +6,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::BufWriter;
 
 use afterimage_archive::{Archived, Columns, Reader, Writer};
-use afterimage_core::{Field, Moment, Period, Value};
+use afterimage_core::{Field, Moment, Period, Value, layout};
 
 use super::manifest::{Manifest, Part};
 use super::store::Store;
@@ -170,8 +170,12 @@ fn digest(archived: &Archived, into: &mut DefaultHasher) {
     (header.id, header.date, header.action).hash(into);
     (&header.user, &header.reason, &header.context, &header.tx, &header.old_key).hash(into);
     (until, began, scope).hash(into);
-    for word in record.mask.iter().filter(|word| **word != 0) {
-        (*word | 1).hash(into);
+    // That a record holds the whole row is not said of each; what it says changed is, by whichever word.
+    for (n, word) in record.mask.iter().enumerate() {
+        let changed = if n == 0 { *word & !(1 << layout::FULL_BIT) } else { *word };
+        if changed != 0 {
+            (n, changed).hash(into);
+        }
     }
     for value in record.values.iter().chain(before) {
         std::mem::discriminant(value).hash(into);

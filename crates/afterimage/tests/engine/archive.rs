@@ -133,6 +133,29 @@ async fn an_address_that_is_none_is_refused_before_anything_is_read() {
     assert!(done.cut < Moment::now() && files(folder.path()).is_empty());
 }
 
+/// A mask of several words, of which any may say nothing.
+#[tokio::test]
+async fn wide_tables_are_archived_too() {
+    for storage in STORAGES {
+        let mut db = TestDb::sqlite().await;
+        let folder = tempfile::tempdir().unwrap();
+        let columns: Vec<String> = (0..150).map(|n| format!("c{n} INTEGER")).collect();
+        db.run(&format!(
+            "CREATE TABLE item (id INTEGER PRIMARY KEY, {}); INSERT INTO item (id) VALUES (1)",
+            columns.join(", ")
+        ))
+        .await;
+        db.track("item", Tracking::new().storage(storage)).await;
+        for n in [0, 70, 140, 1, 140, 0] {
+            db.run(&format!("UPDATE item SET c{n} = coalesce(c{n}, 0) + 1")).await;
+        }
+        let afterimage::PointInTime::At(cut) = db.moment().await else { unreachable!() };
+        let archive = Archive::new(address(folder.path()), Retention::until(cut));
+        assert_eq!(db.audit.archive(&archive, &keeper()).await.unwrap()[0].records, 6);
+        assert_eq!(say_what_the_log_says(&db, folder.path()).await, 6);
+    }
+}
+
 /// Names that no path takes as they are, and columns that look like parts of a header or like JSON.
 #[tokio::test]
 async fn odd_names_are_found_again() {
