@@ -365,9 +365,18 @@ pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTi
             Bound::Position(Moment::from_micros(date), id)
         }
     };
-    let rows = session.ask(&dialect.unfinished(&histories, bound)).await?;
-    let unfinished = rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect();
+    let unfinished = unfinished(session, &histories, bound).await?;
     Ok(Point { bound, unfinished })
+}
+
+/// The transactions that had begun by a bound, and had not ended.
+pub(crate) async fn unfinished(
+    session: &mut Session,
+    histories: &[&Layout],
+    bound: Bound,
+) -> Result<Vec<String>> {
+    let rows = session.ask(&session.dialect().unfinished(histories, bound)).await?;
+    Ok(rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect())
 }
 
 /// Refuses what the history cannot say of a whole table.

@@ -84,6 +84,8 @@ pub mod testing;
 pub mod tower;
 mod track;
 mod transaction;
+#[cfg(feature = "postgres")]
+mod turn;
 mod untrack;
 mod verify;
 mod versions;

@@ -11,7 +11,7 @@ use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::serialized::{as_optional_text, as_text};
 #[cfg(feature = "postgres")]
-pub(crate) use parts::{Parts, as_owner, claim, in_turn, look};
+pub(crate) use parts::{PATIENCE, Parts, as_owner, claim, fences, in_turn, look};
 
 /// How many partitions are made ahead where nobody says.
 const AHEAD: u16 = 3;

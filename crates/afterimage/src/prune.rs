@@ -17,7 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::removal::{FIRST_BATCH, Held, LARGEST_BATCH, TO_COME, enter, guarded};
 use crate::serialized::{as_optional_text, as_text};
 use crate::session::{Cell, Row, Session};
-use crate::{introspect, migrate};
+use crate::{as_of, introspect, migrate};
 
 /// Which records are to go.
 ///
@@ -273,10 +273,7 @@ impl Run<'_> {
         }
         let unfinished = match cut.moment {
             Some(moment) => {
-                let histories = catalog::histories(&all);
-                let rows =
-                    session.ask(&session.dialect().unfinished(&histories, Bound::Time(moment))).await?;
-                rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect()
+                as_of::unfinished(session, &catalog::histories(&all), Bound::Time(moment)).await?
             }
             None => Vec::new(),
         };

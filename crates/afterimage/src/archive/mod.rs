@@ -18,7 +18,7 @@ use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hold::said;
 use crate::serialized::as_text;
-use crate::{introspect, migrate};
+use crate::{as_of, introspect, migrate};
 use files::Files;
 use fold::Rows;
 use manifest::Manifest;
@@ -166,9 +166,7 @@ impl Afterimage {
                 let all = catalog::entries(session).await?;
                 let dialect = session.dialect();
                 let bound = Bound::Time(cut);
-                let rows = session.ask(&dialect.unfinished(&catalog::histories(&all), bound)).await?;
-                let unfinished: Vec<String> =
-                    rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect();
+                let unfinished = as_of::unfinished(session, &catalog::histories(&all), bound).await?;
                 let source = Source { layout: entry.layout()?, fields: &fields, sparse: entry.sparse() };
                 let mut rows = Rows::new(entry, &fields, &unfinished)?;
                 let (mut read, total) = (0_u64, dialect.count(&source.layout.history));

@@ -1,6 +1,6 @@
 //! PostgreSQL: one connection reads the table as it was at the install, another writes what it gives, in batches.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use afterimage_core::sql::{Dialect as _, catalog as sql, postgres as dialect};
 use afterimage_core::{Layout, Table};
@@ -12,12 +12,14 @@ use crate::catalog::{Entry, Stage};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
+use crate::turn::Turns;
 
-/// How long one attempt at a lock may keep others waiting behind it.
-const TURN: &str = "100ms";
-
-/// How long to go on trying.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How the table is locked against writers.
+const TURNS: Turns = Turns {
+    length: "100ms",
+    patience: Duration::from_secs(30),
+    pauses: [Duration::from_millis(20), Duration::from_millis(500)],
+};
 
 /// Rows, and bytes, of one batch.
 const BATCH_ROWS: u64 = 20_000;
@@ -27,27 +29,16 @@ const BATCH_BYTES: usize = 8 << 20;
 pub(crate) async fn lock(session: &mut Session, table: &Table) -> Result<()> {
     let only = if table.postgres().is_some_and(|shape| shape.partitioned) { "" } else { "ONLY " };
     let attempt = format!("LOCK TABLE {only}{} IN SHARE ROW EXCLUSIVE MODE", table.name.quoted());
-    let begun = Instant::now();
-    let mut pause = Duration::from_millis(20);
-    session.run(&format!("SET LOCAL lock_timeout = '{TURN}'")).await?;
-    loop {
-        session.run("SAVEPOINT afterimage_lock").await?;
-        match session.run(&attempt).await {
-            Ok(_) => return session.run("RELEASE SAVEPOINT afterimage_lock").await.map(drop),
-            Err(error) if error.kind() == ErrorKind::Busy && begun.elapsed() < PATIENCE => {
-                session.run("ROLLBACK TO SAVEPOINT afterimage_lock").await?;
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_millis(500));
-            }
-            Err(error) if error.kind() == ErrorKind::Busy => {
-                let message = format!(
-                    "its lock could not be had within {} s: a transaction that wrote it is still open",
-                    PATIENCE.as_secs()
-                );
-                return Err(Error::new(ErrorKind::Busy, message).on(&table.name));
-            }
-            Err(error) => return Err(error.on(&table.name)),
+    match TURNS.take(session, &attempt).await {
+        Ok(true) => Ok(()),
+        Ok(false) => {
+            let message = format!(
+                "its lock could not be had within {} s: a transaction that wrote it is still open",
+                TURNS.patience.as_secs()
+            );
+            Err(Error::new(ErrorKind::Busy, message).on(&table.name))
         }
+        Err(error) => Err(error.on(&table.name)),
     }
 }
 

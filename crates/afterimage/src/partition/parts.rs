@@ -1,7 +1,7 @@
 //! Moving partitions: a history that becomes the first of them, those that are made ahead, and what has to be alone for it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use afterimage_core::sql::catalog as sql;
 use afterimage_core::sql::postgres::partitions::{self, REST, Stretch};
@@ -14,7 +14,8 @@ use crate::doctor::{Finding, Severity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::introspect;
 use crate::removal::guarded;
-use crate::session::{Cell, Session};
+use crate::session::{Cell, Row, Session};
+use crate::turn::Turns;
 
 /// From so many on, partitions are a burden.
 const MANY: usize = 200;
@@ -87,42 +88,31 @@ pub(crate) async fn claim(audit: &Afterimage, id: i64) -> Result<sqlx::PgConnect
     Err(Error::new(ErrorKind::Busy, "another run of partition or prune is moving its partitions"))
 }
 
-/// How long it goes on trying to get its turn.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long it goes on trying to get its turn, or waits for those who read.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Gets a lock in turns of 40 ms, for which whoever comes behind it waits at most.
+/// Turns of 40 ms, for which whoever comes behind waits at most.
+const TURNS: Turns =
+    Turns { length: "40ms", patience: PATIENCE, pauses: [Duration::from_millis(50), Duration::from_secs(1)] };
+
+/// Runs a statement when its turn comes.
 pub(crate) async fn in_turn(session: &mut Session, statement: &str) -> Result<()> {
-    let begun = Instant::now();
-    session.run("SET LOCAL lock_timeout = '40ms'").await?;
-    let mut pause = Duration::from_millis(50);
-    loop {
-        session.run("SAVEPOINT afterimage_turn").await?;
-        match session.run(statement).await {
-            Ok(_) => return session.run("RELEASE SAVEPOINT afterimage_turn").await.map(drop),
-            Err(error) if error.kind() == ErrorKind::Busy && begun.elapsed() < PATIENCE => {
-                session.run("ROLLBACK TO SAVEPOINT afterimage_turn").await?;
-                tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(Duration::from_secs(1));
-            }
-            Err(error) if error.kind() == ErrorKind::Busy => {
-                let message = format!(
-                    "its history was in use by others for {} s, in a transaction that is still open or by a VACUUM of it: run it again later",
-                    PATIENCE.as_secs()
-                );
-                return Err(Error::new(ErrorKind::Busy, message));
-            }
-            Err(error) => return Err(error),
-        }
+    if TURNS.take(session, statement).await? {
+        return Ok(());
     }
+    let message = format!(
+        "its history was in use by others for {} s, in a transaction that is still open or by a VACUUM of it: run it again later",
+        PATIENCE.as_secs()
+    );
+    Err(Error::new(ErrorKind::Busy, message))
 }
 
 impl Afterimage {
     /// Those of one table, where whoever asks has claimed them already.
-    pub(crate) async fn partitioned_under_claim(&self, request: &Partition, id: i64) -> Result<()> {
+    pub(crate) async fn partitioned_under_claim(&self, id: i64) -> Result<()> {
         let entries = self.reading(async |session| catalog::entries(session).await).await?;
         let Some(entry) = entries.iter().find(|entry| entry.id == id) else { return Ok(()) };
-        let wanted = request.wanted(entry);
-        self.partitioned(entry, wanted).await.map(drop)
+        self.partitioned(entry, Partition::new().wanted(entry)).await.map(drop)
     }
 
     pub(super) async fn partitioned(&self, entry: &Entry, wanted: Partitions) -> Result<Partitioned> {
@@ -346,16 +336,23 @@ async fn remember(session: &mut Session, entry: &Entry, wanted: Partitions) -> R
     session.run(&sql::update_tracked(session.dialect(), entry.id, &entry.table, &tracking)).await.map(drop)
 }
 
+/// Which of a history and its partitions take no records but some, and which these are.
+pub(crate) async fn fences(session: &mut Session, entry: &Entry) -> Result<Vec<(TableName, String)>> {
+    let rows = session.ask(&partitions::fenced(entry.layout()?)).await?;
+    let fence = |row: Row| {
+        let mut texts = row.into_iter().map(|cell| cell.text().unwrap_or_default());
+        let mut next = || texts.next().unwrap_or_default();
+        (TableName::new(next(), next()), next())
+    };
+    Ok(rows.into_iter().map(fence).collect())
+}
+
 /// What is not as it should be with the partitions of a history.
 pub(crate) async fn look(session: &mut Session, entry: &Entry, findings: &mut Vec<Finding>) -> Result<()> {
     if !matches!(session, Session::Postgres(_)) {
         return Ok(());
     }
-    let layout = entry.layout()?;
-    for row in session.ask(&partitions::fenced(layout)).await? {
-        let mut texts = row.into_iter().map(|cell| cell.text().unwrap_or_default());
-        let mut next = || texts.next().unwrap_or_default();
-        let (table, fence) = (TableName::new(next(), next()), next());
+    for (table, fence) in fences(session, entry).await? {
         let (what, command) = match fence.contains("false") {
             true => ("a run of prune", "prune"),
             false => ("putting its history into partitions", "partition"),

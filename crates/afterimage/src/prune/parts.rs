@@ -18,12 +18,12 @@ use afterimage_core::{Period, TableName};
 use super::{Doom, Pruned, Pruning, Run, others};
 use crate::catalog;
 use crate::error::{Error, ErrorKind, Result};
-use crate::partition::{Partition, Parts, as_owner, claim, in_turn};
+use crate::partition::{PATIENCE, Parts, as_owner, claim, fences, in_turn};
 use crate::removal::{TO_COME, enter};
 use crate::session::{Cell, Session};
 
-/// How long to wait for those who read, or use the history.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// What the name of the copy ends with.
+const STAYING: &str = "_staying";
 
 /// What stays is copied where no more than so many times as many records stay as go.
 const WORTH: u64 = 4;
@@ -53,7 +53,7 @@ impl Old {
         Ok(Some(Some(Self {
             to,
             parts: old.iter().map(|(name, _)| name.clone()).collect(),
-            copy: partitions::named(layout, "_staying"),
+            copy: partitions::named(layout, STAYING),
             name: partitions::named(layout, &partitions::until(period, to)?),
         })))
     }
@@ -89,7 +89,8 @@ pub(super) fn last(to: Moment) -> Moment {
 /// What is to take the place of partitions.
 struct Copied {
     doom: Doom,
-    gone: u64,
+    /// What will be gone by it.
+    pruned: Pruned,
     /// The transaction that made it.
     tx: i64,
 }
@@ -107,18 +108,19 @@ impl Run<'_> {
     ) -> Result<Pruned> {
         let _claimed = claim(self.audit, self.id).await?;
         // Records of a time that no partition was made for would be looked through while everybody waits.
-        self.audit.partitioned_under_claim(&Partition::new(), self.id).await?;
-        let done = self.copy_and_swap(progress).await;
-        if done.as_ref().is_ok_and(Option::is_some) {
-            return Ok(done?.unwrap_or(pruned));
-        }
+        self.audit.partitioned_under_claim(self.id).await?;
+        let error = match self.copy_and_swap(progress).await {
+            Ok(Some(done)) => return Ok(done),
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
         let left = self.audit.writing(async |session| self.leave(session).await).await;
-        match (done, left) {
-            (Err(error), Ok(())) => Err(error),
-            (Err(error), Err(_)) => {
+        match (error, left) {
+            (Some(error), Err(_)) => {
                 Err(error.after("what is to go takes no records until it is pruned again"))
             }
-            (Ok(_), left) => left.map(|()| pruned),
+            (Some(error), Ok(())) | (None, Err(error)) => Err(error),
+            (None, Ok(())) => Ok(pruned),
         }
     }
 
@@ -131,7 +133,7 @@ impl Run<'_> {
             Ok(match parts {
                 Some(_) => {
                     entry.removals.iter().any(|removal| removal.id == TO_COME)
-                        || !session.ask(&partitions::fenced(entry.layout()?)).await?.is_empty()
+                        || !fences(session, entry).await?.is_empty()
                 }
                 None => false,
             })
@@ -146,7 +148,7 @@ impl Run<'_> {
     async fn copy_and_swap(&self, progress: &mut (dyn FnMut(Pruning) + Send)) -> Result<Option<Pruned>> {
         self.audit.writing(async |session| self.close(session).await).await?;
         let copied = self.audit.writing(async |session| self.copy(session).await).await?;
-        let Some((mut pruned, copied)) = copied else { return Ok(None) };
+        let Some(copied) = copied else { return Ok(None) };
         let begun = Instant::now();
         self.wait_for_readers(copied.tx, begun).await?;
         let mut pause = Duration::from_millis(50);
@@ -163,9 +165,8 @@ impl Run<'_> {
                 Ok(true) => break,
             }
         }
-        pruned.records = copied.gone;
-        pruned.until = copied.doom.cut.moment;
-        progress(Pruning { table: pruned.table.clone(), done: copied.gone, total: copied.gone });
+        let pruned = copied.pruned;
+        progress(Pruning { table: pruned.table.clone(), done: pruned.records, total: pruned.records });
         Ok(Some(pruned))
     }
 
@@ -202,16 +203,16 @@ impl Run<'_> {
         let (_, doom) = self.doom(session).await?;
         let Some(old) = doom.and_then(|doom| doom.old) else { return Ok(()) };
         for part in &old.parts {
-            in_turn(session, &partitions::close(part)).await?;
+            in_turn(session, &partitions::close(part).join("; ")).await?;
         }
         Ok(())
     }
 
     /// Copies what is to stay, and says what will be gone.
-    async fn copy(&self, session: &mut Session) -> Result<Option<(Pruned, Copied)>> {
+    async fn copy(&self, session: &mut Session) -> Result<Option<Copied>> {
         catalog::ensure(session).await?;
         session.run(partitions::QUICKLY).await?;
-        let (pruned, doom) = self.doom(session).await?;
+        let (mut pruned, doom) = self.doom(session).await?;
         let Some(doom) = doom else { return Ok(None) };
         let Some(old) = doom.old.as_ref() else { return Ok(None) };
         let layout = doom.entry.layout()?;
@@ -241,7 +242,8 @@ impl Run<'_> {
             session.run_all(&partitions::leaving(self.id, until)).await?;
         }
         let tx = session.int(partitions::THIS, &[]).await?.unwrap_or_default();
-        Ok(Some((pruned, Copied { doom, gone, tx })))
+        (pruned.records, pruned.until) = (gone, doom.cut.moment);
+        Ok(Some(Copied { doom, pruned, tx }))
     }
 
     /// What is to stay takes the place of all that was there; not, where something has changed since it was copied.
@@ -262,9 +264,8 @@ impl Run<'_> {
         let dialect = session.dialect();
         let layout = doom.entry.layout()?;
         session.run_all(&dialect.tick()).await?;
-        let rule =
-            self.keep.clone().or_else(|| doom.entry.tracking.retention.clone()).map(|keep| keep.to_string());
-        let removal = enter(session, layout, "prune", rule.as_deref(), self.context, None).await?;
+        let rule = copied.pruned.keep.to_string();
+        let removal = enter(session, layout, "prune", Some(&rule), self.context, None).await?;
         session.run(&sql::open_removal(dialect, removal, doom.cut.moment)).await?;
         in_turn(session, &partitions::lock(layout)).await?;
         for part in &old.parts {
@@ -276,7 +277,7 @@ impl Run<'_> {
         session.run(&partitions::attach(&layout.history, &old.name, stretch)).await?;
         session.run(&partitions::unfence(&old.name)).await?;
         session.run(&partitions::unmark_copy(&old.name)).await?;
-        session.run(&sql::close_removal(dialect, removal, copied.gone)).await?;
+        session.run(&sql::close_removal(dialect, removal, copied.pruned.records)).await?;
         session.run_all(&partitions::not_leaving(self.id)).await?;
         Ok(true)
     }
@@ -287,11 +288,9 @@ impl Run<'_> {
         let entries = catalog::entries(session).await?;
         let Some(entry) = entries.iter().find(|entry| entry.id == self.id) else { return Ok(()) };
         let layout = entry.layout()?;
-        clear(session, &partitions::named(layout, "_staying")).await?;
+        clear(session, &partitions::named(layout, STAYING)).await?;
         session.run_all(&partitions::not_leaving(self.id)).await?;
-        for row in session.ask(&partitions::fenced(layout)).await? {
-            let mut texts = row.into_iter().map(|cell| cell.text().unwrap_or_default());
-            let table = TableName::new(texts.next().unwrap_or_default(), texts.next().unwrap_or_default());
+        for (table, _) in fences(session, entry).await? {
             in_turn(session, &partitions::unfence(&table)).await?;
         }
         Ok(())

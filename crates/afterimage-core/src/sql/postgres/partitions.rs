@@ -159,9 +159,13 @@ pub fn parent(layout: &Layout) -> TableName {
 
 /// Says of a table that all its records, those to come too, are of a stretch. Whoever writes another is refused.
 pub fn fence(table: &TableName, stretch: Stretch) -> Script {
+    fence_by(table, &of(stretch))
+}
+
+fn fence_by(table: &TableName, condition: &str) -> Script {
     vec![
         unfence(table),
-        format!("ALTER TABLE {} ADD CONSTRAINT {FENCE} CHECK ({}) NOT VALID", table.quoted(), of(stretch)),
+        format!("ALTER TABLE {} ADD CONSTRAINT {FENCE} CHECK ({condition}) NOT VALID", table.quoted()),
     ]
 }
 
@@ -309,12 +313,8 @@ pub fn unmark_copy(table: &TableName) -> String {
 }
 
 /// Refuses every record from now on.
-pub fn close(table: &TableName) -> String {
-    format!(
-        "{}; ALTER TABLE {} ADD CONSTRAINT {FENCE} CHECK (false) NOT VALID",
-        unfence(table),
-        table.quoted()
-    )
+pub fn close(table: &TableName) -> Script {
+    fence_by(table, "false")
 }
 
 /// The number of the transaction.
