@@ -6,15 +6,18 @@ use std::sync::Arc;
 
 use afterimage_core::layout::{self, names};
 use afterimage_core::{Action, Header, Moment, Record, Value};
-use arrow_array::builder::{Int64Builder, ListBuilder, StringBuilder, TimestampMicrosecondBuilder};
+use arrow_array::builder::{
+    BooleanBuilder, Int64Builder, ListBuilder, StringBuilder, TimestampMicrosecondBuilder,
+};
 use arrow_array::cast::AsArray as _;
 use arrow_array::types::{Int64Type, TimestampMicrosecondType};
 use arrow_array::{
-    Array, ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, StructArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BooleanArray, Int64Array, ListArray, RecordBatch, StringArray, StructArray,
+    TimestampMicrosecondArray,
 };
 use arrow_schema::{DataType, Field as ArrowField, Fields, Schema, SchemaRef, TimeUnit};
 use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::WriterProperties;
@@ -47,9 +50,11 @@ pub struct Archived {
     pub began: Option<Moment>,
     /// The number of its context.
     pub scope: Option<i64>,
+    /// Whether the row went on under another key, which the record of its arrival there tells.
+    pub departed: bool,
 }
 
-fn moments() -> DataType {
+pub(crate) fn moments() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
@@ -79,6 +84,7 @@ fn schema(columns: &Columns) -> SchemaRef {
         ArrowField::new("history_tx_began", moments(), true),
         ArrowField::new("history_scope", DataType::Int64, true),
         text("history_old_key", true),
+        ArrowField::new("history_departed", DataType::Boolean, false),
         ArrowField::new("history_changed", DataType::List(changed_item()), false),
     ];
     let own = of_fields(columns);
@@ -172,6 +178,7 @@ struct Batch {
     texts: [StringBuilder; 6],
     began: TimestampMicrosecondBuilder,
     scopes: Int64Builder,
+    departed: BooleanBuilder,
     changed: ListBuilder<StringBuilder>,
     now: Vec<Values>,
     before: Vec<Values>,
@@ -197,6 +204,7 @@ impl Batch {
             texts: Default::default(),
             began: moment_builder(),
             scopes: Int64Builder::new(),
+            departed: BooleanBuilder::new(),
             changed: ListBuilder::new(StringBuilder::new()),
             now: values(),
             before: values(),
@@ -205,7 +213,7 @@ impl Batch {
     }
 
     fn push(&mut self, columns: &Columns, archived: &Archived) -> Result<()> {
-        let Archived { record, before, until, began, scope } = archived;
+        let Archived { record, before, until, began, scope, departed } = archived;
         let header = &record.header;
         if record.values.len() != columns.fields.len() || before.len() != columns.fields.len() {
             return Err(Error::new("a record has other fields than its file"));
@@ -228,6 +236,7 @@ impl Batch {
         }
         self.began.append_option(began.map(Moment::as_micros));
         self.scopes.append_option(*scope);
+        self.departed.append_value(*departed);
         for field in columns.fields.iter().filter(|field| names(&record.mask, field)) {
             self.changed.values().append_value(&field.history);
         }
@@ -266,6 +275,7 @@ impl Batch {
             Arc::new(self.began.finish()),
             Arc::new(self.scopes.finish()),
             old_key,
+            Arc::new(self.departed.finish()),
             Arc::new(self.changed.finish()),
         ];
         arrays.extend(self.now.iter_mut().map(Values::finish));
@@ -275,6 +285,8 @@ impl Batch {
         Ok(RecordBatch::try_new(Arc::clone(schema), arrays)?)
     }
 }
+
+type Builder<R> = ParquetRecordBatchReaderBuilder<R>;
 
 /// Reads the records of a file, in the order in which they were written.
 pub struct Reader {
@@ -292,13 +304,30 @@ impl std::fmt::Debug for Reader {
 impl Reader {
     /// Opens a file.
     pub fn open<R: ChunkReader + 'static>(file: R) -> Result<Self> {
-        let builder = sound(|| ParquetRecordBatchReaderBuilder::try_new(file))??;
+        Self::opened(file, |builder| builder)
+    }
+
+    /// Opens a file to read some of its records: those at these places, counted from 0, in ascending order.
+    pub fn of_places<R: ChunkReader + 'static>(file: R, places: &[usize]) -> Result<Self> {
+        let selection = |builder: Builder<R>| {
+            let total = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or_default();
+            let known = places.iter().filter(|place| **place < total).map(|place| *place..place + 1);
+            builder.with_row_selection(RowSelection::from_consecutive_ranges(known, total))
+        };
+        Self::opened(file, selection)
+    }
+
+    fn opened<R: ChunkReader + 'static>(
+        file: R,
+        prepared: impl FnOnce(Builder<R>) -> Builder<R>,
+    ) -> Result<Self> {
+        let builder = sound(|| Builder::try_new(file))??;
         let mut entries = builder.metadata().file_metadata().key_value_metadata().into_iter().flatten();
         let fields = entries.find(|entry| entry.key == FIELDS).and_then(|entry| entry.value.clone());
         let fields = fields
             .ok_or_else(|| Error::new("it is no file of an archive: it does not say what its columns are"))?;
         let columns = Columns::new(serde_json::from_str(&fields)?);
-        let batches = builder.with_batch_size(BATCH).build()?;
+        let batches = prepared(builder.with_batch_size(BATCH)).build()?;
         Ok(Self { columns, batches, loaded: None })
     }
 
@@ -331,7 +360,7 @@ impl Iterator for Reader {
 }
 
 /// The libraries give up where some kinds of damage meet them; a file is somebody's input.
-fn sound<T>(read: impl FnOnce() -> T) -> Result<T> {
+pub(crate) fn sound<T>(read: impl FnOnce() -> T) -> Result<T> {
     catch_unwind(AssertUnwindSafe(read))
         .map_err(|_| Error::new("the file is no sound Parquet: it was damaged"))
 }
@@ -350,6 +379,7 @@ struct Loaded {
     transactions: StringArray,
     began: TimestampMicrosecondArray,
     scopes: Int64Array,
+    departed: BooleanArray,
     old_keys: StringArray,
     changed: ListArray,
     now: Vec<ArrayRef>,
@@ -357,7 +387,7 @@ struct Loaded {
     other: StringArray,
 }
 
-fn found<'b>(column: Option<&'b ArrayRef>, name: &str, of: &DataType) -> Result<&'b ArrayRef> {
+pub(crate) fn found<'b>(column: Option<&'b ArrayRef>, name: &str, of: &DataType) -> Result<&'b ArrayRef> {
     let column = column.ok_or_else(|| Error::new(format!("the column {name:?} is missing")))?;
     match column.data_type() {
         found if found == of => Ok(column),
@@ -394,6 +424,7 @@ impl Loaded {
             transactions: texts("history_tx")?,
             began: dates("history_tx_began")?,
             scopes: ints("history_scope")?,
+            departed: column("history_departed", &DataType::Boolean)?.as_boolean().clone(),
             old_keys: texts("history_old_key")?,
             changed: column("history_changed", &DataType::List(changed_item()))?.as_list::<i32>().clone(),
             now: each(&|name| batch.column_by_name(name).cloned())?,
@@ -444,6 +475,7 @@ impl Loaded {
             context: text(&self.contexts),
             tx: text(&self.transactions),
             old_key: text(&self.old_keys),
+            archive: None,
         };
         Ok(Archived {
             record: Record { header, mask, values },
@@ -451,6 +483,7 @@ impl Loaded {
             until: (Moment::from_micros(self.until.value(row)), self.until_ids.value(row)),
             began: (!self.began.is_null(row)).then(|| Moment::from_micros(self.began.value(row))),
             scope: (!self.scopes.is_null(row)).then(|| self.scopes.value(row)),
+            departed: self.departed.value(row),
         })
     }
 }

@@ -16,6 +16,7 @@
 //! | `history_user`, `history_change_reason`, `history_context`, `history_tx`, `history_old_key` | as in the database |
 //! | `history_tx_began` | when its transaction had begun at the latest, where that is known |
 //! | `history_scope` | the number of its context, where contexts stand beside records |
+//! | `history_departed` | whether the row went on under another key, which the record of its arrival there tells |
 //! | `history_changed` | the names of the columns that it says changed |
 //! | `history_before` | what these were before, under their names |
 //! | `history_other` | what a column cannot hold as it is, as JSON |
@@ -26,7 +27,9 @@
 mod columns;
 mod error;
 mod file;
+mod glimpse;
 
 pub use columns::{Columns, Kind};
 pub use error::{Error, Result};
 pub use file::{Archived, Reader, Writer};
+pub use glimpse::{Glimpse, glimpse};

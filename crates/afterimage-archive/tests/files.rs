@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use afterimage_archive::{Archived, Columns, Kind, Reader, Writer};
+use afterimage_archive::{Archived, Columns, Kind, Reader, Writer, glimpse};
 use afterimage_core::value::Shown;
 use afterimage_core::{Action, Field, Header, Keeping, Moment, Record, Value};
 use proptest::prelude::*;
@@ -98,13 +98,14 @@ fn records(fields: usize) -> impl Strategy<Value = Archived> {
                 }
                 let action = [Action::Create, Action::Update, Action::Delete][action];
                 let date = Moment::from_micros(date);
-                let header = Header { id, date, action, user, reason, context, tx, old_key };
+                let header = Header { id, date, action, user, reason, context, tx, old_key, archive: None };
                 Archived {
                     record: Record { header, mask, values },
                     before,
                     until: (Moment::from_micros(until), id.wrapping_add(1)),
                     began: scope.map(Moment::from_micros),
                     scope,
+                    departed: id % 2 == 0,
                 }
             },
         )
@@ -127,12 +128,28 @@ proptest! {
         for record in &records {
             writer.push(record).unwrap();
         }
-        let file = writer.finish().unwrap();
-        let reader = Reader::open(bytes::Bytes::from(file)).unwrap();
+        let file = bytes::Bytes::from(writer.finish().unwrap());
+        let reader = Reader::open(file.clone()).unwrap();
         let columns = columns();
         prop_assert_eq!(reader.columns().fields(), columns.fields());
         let read: Vec<Archived> = reader.map(Result::unwrap).collect();
-        prop_assert_eq!(read, records);
+        prop_assert_eq!(&read, &records);
+        // What is seen of it in passing, and the records at some places.
+        let mut places = Vec::new();
+        glimpse(file.clone(), true, |seen| {
+            let Archived { record, until, began, .. } = &records[seen.place];
+            let header = &record.header;
+            assert_eq!((seen.at, seen.until, seen.began), ((header.date, header.id), *until, *began));
+            assert_eq!((seen.action, seen.departed), (Some(header.action), records[seen.place].departed));
+            let said = [&header.user, &header.reason, &header.context, &header.tx, &header.old_key];
+            assert_eq!([seen.user, seen.reason, seen.context, seen.tx, seen.old_key], said.map(|text| text.as_deref()));
+            if header.id % 3 == 0 {
+                places.push(seen.place);
+            }
+        }).unwrap();
+        let some: Vec<Archived> = Reader::of_places(file, &places).unwrap().map(Result::unwrap).collect();
+        let wanted: Vec<Archived> = records.into_iter().filter(|archived| archived.record.header.id % 3 == 0).collect();
+        prop_assert_eq!(some, wanted);
     }
 }
 

@@ -122,7 +122,7 @@ pub(crate) enum Command {
     #[command(
         args_conflicts_with_subcommands = true,
         subcommand_negates_reqs = true,
-        after_help = "The records stay in the database.\n\n  afterimage archive orders --older-than '365 days' --to file:///srv/archive\n  afterimage archive --older-than '1 year' --to s3://bucket/shop      (keys: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT)\n  afterimage archive verify file:///srv/archive"
+        after_help = "They leave the database once every file was read back and compared; what is asked is answered from both.\n\n  afterimage archive orders --older-than '365 days' --to file:///srv/archive\n  afterimage archive --older-than '1 year' --to s3://bucket/shop      (keys: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT)\n  afterimage archive verify file:///srv/archive"
     )]
     Archive(Archive),
     /// Remove records that changed nothing
@@ -573,6 +573,9 @@ pub(crate) struct Archive {
     /// Where to: file:///folder or s3://bucket/folder
     #[arg(long, value_name = "URL", required = true)]
     pub(crate) to: Option<String>,
+    /// Leave the records in the database: a copy, which nothing here asks
+    #[arg(long)]
+    pub(crate) copy: bool,
     #[command(flatten)]
     pub(crate) who: Who,
 }

@@ -1,6 +1,7 @@
 //! Records, and folding them into versions and changes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::ser::{SerializeMap, Serializer};
 use serde::{Deserialize, Serialize};
@@ -74,6 +75,8 @@ pub struct Header {
     pub tx: Option<String>,
     /// The key the row had before, as JSON, where it arrived here by a change of its key.
     pub old_key: Option<String>,
+    /// The archive that it was read from; nothing where it is in the database.
+    pub archive: Option<Arc<str>>,
 }
 
 /// A record as it is stored: a header, a mask, and one value for each column of the history that was read.
@@ -281,7 +284,7 @@ impl Header {
         if self.old_key.is_some() {
             map.serialize_entry("old_key", &raw(&self.old_key))?;
         }
-        Ok(())
+        self.serialize_origin(map)
     }
 
     fn serialize_members<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
@@ -297,6 +300,13 @@ impl Header {
         if self.old_key.is_some() {
             map.serialize_entry("history_old_key", &raw(&self.old_key))?;
         }
-        Ok(())
+        self.serialize_origin(map)
+    }
+
+    fn serialize_origin<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
+        match &self.archive {
+            Some(archive) => map.serialize_entry("archive", archive),
+            None => Ok(()),
+        }
     }
 }

@@ -193,6 +193,7 @@ pub(crate) async fn as_of(asked: Asked) -> Result<Response, Failure> {
     let at = point(&asked, "at")?;
     let after = asked.parameters.first("after");
     let page = page::as_of::page_of(&asked.audit, tracked, &at, limit, after, None).await?;
+    let archived = page.archived.min(page.rows.len() as u64);
     let named = |row: Vec<Value>| page.columns.iter().cloned().zip(row).collect();
     let rows: Vec<Vec<(String, Value)>> = page.rows.into_iter().map(named).collect();
     let rows: Vec<RowJson<'_>> = rows.iter().map(|row| RowJson(row)).collect();
@@ -200,6 +201,8 @@ pub(crate) async fn as_of(asked: Asked) -> Result<Response, Failure> {
     struct Page<T> {
         at: Option<String>,
         rows: T,
+        /// How many of them came from an archive.
+        archived: u64,
         next: Option<String>,
     }
     // By which the pages after this one are of the same moment.
@@ -208,7 +211,7 @@ pub(crate) async fn as_of(asked: Asked) -> Result<Response, Failure> {
         PointInTime::At(moment) => Some(moment),
         _ => None,
     };
-    answer(&asked, &Page { at: at.map(|at| at.to_string()), rows, next: page.next })
+    answer(&asked, &Page { at: at.map(|at| at.to_string()), rows, archived, next: page.next })
 }
 
 pub(crate) async fn record(asked: Asked) -> Result<Response, Failure> {

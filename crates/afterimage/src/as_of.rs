@@ -8,7 +8,7 @@ use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::{Cell, Row, Session};
 use crate::versions::{PointInTime, value};
-use crate::{health, introspect, key};
+use crate::{across, health, introspect, key, shelf};
 
 /// Which rows of a table, as of when.
 #[derive(Debug, Clone)]
@@ -55,6 +55,18 @@ pub struct TableState {
     pub columns: Vec<String>,
     /// The rows, in key order.
     pub rows: Vec<Vec<Value>>,
+    /// How many of them came from an archive.
+    pub archived: u64,
+}
+
+/// What was read of a table.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct TableRead {
+    /// The columns of that time.
+    pub columns: Vec<String>,
+    /// How many rows came from an archive.
+    pub archived: u64,
 }
 
 /// A point in time, settled.
@@ -81,23 +93,31 @@ impl Afterimage {
     /// A table as of a time, whole. For a large one, see [`as_of_each`](Self::as_of_each).
     pub async fn as_of(&self, query: &AsOfQuery) -> Result<TableState> {
         let mut rows = Vec::new();
-        let columns = self.as_of_each(query, |_, row| {
+        let read = self.as_of_each(query, |_, row| {
             rows.push(row);
             true
         });
-        Ok(TableState { columns: columns.await?, rows })
+        let TableRead { columns, archived } = read.await?;
+        Ok(TableState { columns, rows, archived })
     }
 
     /// A table as of a time, row by row in key order; `take` gets the columns' names and a row, and says whether it
     /// wants more. Gives the columns' names.
+    ///
+    /// Of a time whose records are in an archive, text in a key is ordered by its bytes, whatever its collation, and there can be no
+    /// condition.
     pub async fn as_of_each(
         &self,
         query: &AsOfQuery,
         mut take: impl FnMut(&[String], Vec<Value>) -> bool,
-    ) -> Result<Vec<String>> {
+    ) -> Result<TableRead> {
         self.reading(async |session| {
             let entry = catalog::find(session, &query.table).await?;
             let point = resolve(session, &entry, &query.at).await?;
+            if entry.is_archived_at(point.bound) {
+                answerable_with_archives(&entry, point.bound)?;
+                return across::rows(session, &entry, &point, query, take).await;
+            }
             answerable(&entry, point.bound)?;
             let (sql, fields) = as_of_sql(session, &entry, &point, query).await?;
             let columns: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
@@ -108,7 +128,7 @@ impl Afterimage {
                 None => session.ask_each(&sql, give).await,
             };
             read.map_err(|error| error.on(&entry.table))?;
-            Ok(columns)
+            Ok(TableRead { columns, archived: 0 })
         })
         .await
     }
@@ -120,15 +140,27 @@ impl Afterimage {
             for table in tables {
                 let entry = catalog::find(session, table).await?;
                 let point = resolve(session, &entry, at).await?;
-                answerable(&entry, point.bound)?;
                 let query = AsOfQuery::new(*table, at.clone());
+                if entry.is_archived_at(point.bound) {
+                    answerable_with_archives(&entry, point.bound)?;
+                    let mut rows = Vec::new();
+                    let take = |_: &[String], row: Vec<Value>| {
+                        rows.push(row);
+                        true
+                    };
+                    let TableRead { columns, archived } =
+                        across::rows(session, &entry, &point, &query, take).await?;
+                    states.push(TableState { columns, rows, archived });
+                    continue;
+                }
+                answerable(&entry, point.bound)?;
                 let (sql, fields) = as_of_sql(session, &entry, &point, &query).await?;
                 let mut rows = Vec::new();
                 for row in session.ask(&sql).await.map_err(|error| error.on(&entry.table))? {
                     rows.push(shown(&entry, &fields, point.bound, row));
                 }
-                states
-                    .push(TableState { columns: fields.into_iter().map(|field| field.name).collect(), rows });
+                let columns = fields.into_iter().map(|field| field.name).collect();
+                states.push(TableState { columns, rows, archived: 0 });
             }
             Ok(states)
         })
@@ -140,6 +172,10 @@ impl Afterimage {
         self.reading(async |session| {
             let entry = catalog::find(session, table).await?;
             let point = resolve(session, &entry, at).await?;
+            if entry.is_archived_at(point.bound) {
+                answerable_with_archives(&entry, point.bound)?;
+                return across::count(session, &entry, &point, most).await;
+            }
             answerable(&entry, point.bound)?;
             let as_of = AsOf {
                 layout: layout_at(&entry, point.bound)?,
@@ -163,6 +199,11 @@ impl Afterimage {
         self.reading(async |session| {
             let entry = catalog::find(session, table).await?;
             let point = resolve(session, &entry, at).await?;
+            if entry.is_archived_at(point.bound) {
+                answerable_with_archives(&entry, point.bound)?;
+                let count = across::count(session, &entry, &point, u64::MAX).await?;
+                return Ok(i64::try_from(count).unwrap_or(i64::MAX));
+            }
             answerable(&entry, point.bound)?;
             let layout = layout_at(&entry, point.bound)?;
             let (bound, unfinished) = (point.bound, point.unfinished.as_slice());
@@ -357,15 +398,25 @@ pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTi
         PointInTime::After(tx) => {
             let sql = dialect.position_of_tx(&histories, tx)?;
             let row = session.ask_row(&sql).await?;
-            let position = row.and_then(|row| Some((row[0].int()?, row[1].int()?)));
-            let (date, id) = position.ok_or_else(|| {
+            let here = row.and_then(|row| Some((Moment::from_micros(row[0].int()?), row[1].int()?)));
+            let until = all.iter().filter_map(|entry| entry.archived_until()).max();
+            let there = match here {
+                Some((date, _)) if until.is_none_or(|until| date >= until) => None,
+                _ => shelf::last_of(session, tx, here.map(|(date, _)| date)).await?,
+            };
+            let (date, id) = here.max(there).ok_or_else(|| {
                 Error::new(ErrorKind::NotFound, format!("there is no record of a transaction {tx}"))
                     .on(&entry.table)
             })?;
-            Bound::Position(Moment::from_micros(date), id)
+            Bound::Position(date, id)
         }
     };
-    let unfinished = unfinished(session, &histories, bound).await?;
+    let mut unfinished = unfinished(session, &histories, bound).await?;
+    if all.iter().any(|entry| entry.is_archived_at(bound)) {
+        unfinished.extend(shelf::unfinished(session, bound).await?);
+        unfinished.sort_unstable();
+        unfinished.dedup();
+    }
     Ok(Point { bound, unfinished })
 }
 
@@ -379,8 +430,14 @@ pub(crate) async fn unfinished(
     Ok(rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect())
 }
 
-/// Refuses what the history cannot say of a whole table.
+/// Refuses what the history in the database alone cannot say of a whole table.
 pub(crate) fn answerable(entry: &Entry, bound: Bound) -> Result<()> {
+    answerable_with_archives(entry, bound)?;
+    entry.refuse_archived(bound)
+}
+
+/// Refuses what the history cannot say of a whole table, whatever archives have of it.
+fn answerable_with_archives(entry: &Entry, bound: Bound) -> Result<()> {
     answerable_of_row(entry, bound, None)?;
     match removed(entry, bound) {
         Some(error) => Err(error),

@@ -12,9 +12,10 @@ use crate::hold::Hold;
 use crate::redact::{self, Redaction, Redactions};
 use crate::remembered::Entries;
 pub(crate) use crate::remembered::{entries, with_seen};
-use crate::removal::Removal;
+use crate::removal::{ARCHIVE, Removal};
 use crate::serialized::{as_optional_text, as_text};
 use crate::session::{Cell, Row, Session};
+use crate::shelf::Moved;
 use crate::{introspect, key};
 
 /// How far tracking of a table has come.
@@ -59,6 +60,8 @@ pub(crate) struct Entry {
     pub(crate) removals: Vec<Removal>,
     pub(crate) holds: Vec<Hold>,
     pub(crate) redactions: Redactions,
+    /// Where records are that were moved out of the database, oldest first.
+    pub(crate) archives: Vec<Moved>,
     /// The whole of it, where this is what somebody sees who may not see all.
     pub(crate) whole: Option<Arc<Entry>>,
 }
@@ -134,14 +137,15 @@ impl Entry {
         }
     }
 
-    /// Up to where records were removed: what was before it is not known any more.
+    /// Up to where records were removed: what was before it is not known any more, or an archive tells it.
     pub(crate) fn horizon(&self) -> Option<Moment> {
         self.removals.iter().filter_map(|removal| removal.until).max()
     }
 
-    /// The removal that says so.
+    /// The removal up to which what was is not known any more.
     pub(crate) fn last_removal(&self) -> Option<&Removal> {
-        self.removals.iter().filter(|removal| removal.until.is_some()).max_by_key(|removal| removal.until)
+        let lost = |removal: &&Removal| removal.until.is_some() && removal.what != ARCHIVE;
+        self.removals.iter().filter(lost).max_by_key(|removal| removal.until)
     }
 
     /// The stretch of which records were removed, as a gap.
@@ -184,17 +188,24 @@ pub(crate) async fn exists(session: &mut Session) -> Result<bool> {
 
 /// Whether the catalogue is new enough to know what was removed.
 pub(crate) async fn keeps_removals(session: &mut Session) -> Result<bool> {
+    keeps(session, "redaction").await
+}
+
+/// Whether it has a table of this name.
+async fn keeps(session: &mut Session, table: &str) -> Result<bool> {
     let sql = match session {
         #[cfg(feature = "postgres")]
-        Session::Postgres(_) => "SELECT (pg_catalog.to_regclass('afterimage.redaction') IS NOT NULL)::int",
-        #[cfg(feature = "sqlite")]
-        Session::Sqlite(_) => "SELECT count(*) FROM sqlite_schema WHERE name = 'afterimage_redaction'",
-        #[cfg(feature = "mysql")]
-        Session::MariaDb(_) => {
-            "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'afterimage_redaction'"
+        Session::Postgres(_) => {
+            format!("SELECT (pg_catalog.to_regclass('afterimage.{table}') IS NOT NULL)::int")
         }
+        #[cfg(feature = "sqlite")]
+        Session::Sqlite(_) => format!("SELECT count(*) FROM sqlite_schema WHERE name = 'afterimage_{table}'"),
+        #[cfg(feature = "mysql")]
+        Session::MariaDb(_) => format!(
+            "SELECT count(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'afterimage_{table}'"
+        ),
     };
-    Ok(session.int(sql, &[]).await?.unwrap_or_default() > 0)
+    Ok(session.int(&sql, &[]).await?.unwrap_or_default() > 0)
 }
 
 /// Waits for whoever is tracking, untracking or migrating, and keeps others waiting until the transaction is over. SQLite's
@@ -222,7 +233,7 @@ pub(crate) async fn alone(session: &mut Session) -> Result<()> {
 /// Creates the catalogue where it is missing, alone.
 pub(crate) async fn ensure(session: &mut Session) -> Result<()> {
     alone(session).await?;
-    if exists(session).await? && keeps_removals(session).await? {
+    if exists(session).await? && keeps(session, "archive").await? {
         return Ok(());
     }
     let script = session.dialect().catalog();
@@ -279,6 +290,14 @@ pub(crate) async fn read(session: &mut Session) -> Result<Entries> {
             let hold = Hold::read(&row);
             if let Some(entry) = entries.iter_mut().find(|entry| entry.id == hold.table_id) {
                 entry.holds.push(hold);
+            }
+        }
+        if keeps(session, "archive").await? {
+            for row in session.rows(&sql::archives(dialect), &[]).await? {
+                let (table, moved) = Moved::read(&row);
+                if let Some(entry) = entries.iter_mut().find(|entry| entry.id == table) {
+                    entry.archives.push(moved);
+                }
             }
         }
         for row in session.rows(&sql::redactions(dialect), &[]).await? {
@@ -382,6 +401,7 @@ fn entry(row: Row) -> Result<Entry> {
         removals: Vec::new(),
         holds: Vec::new(),
         redactions: Redactions::new(),
+        archives: Vec::new(),
         whole: None,
         table,
     })

@@ -35,6 +35,7 @@
 #[cfg(not(any(feature = "sqlite", feature = "postgres", feature = "mysql")))]
 compile_error!("which database? Choose one feature at least of sqlite, postgres and mysql");
 
+mod across;
 #[cfg(feature = "archive")]
 mod archive;
 mod as_of;
@@ -73,6 +74,7 @@ mod resync;
 mod scope;
 mod serialized;
 mod session;
+mod shelf;
 mod sight;
 #[cfg(feature = "sqlite")]
 mod sqlite_text;
@@ -101,7 +103,7 @@ pub use afterimage_core::{
 };
 #[cfg(feature = "archive")]
 pub use archive::{Archive, ArchiveFault, Archived, Archiving};
-pub use as_of::{AsOfQuery, Start, TableState};
+pub use as_of::{AsOfQuery, Start, TableRead, TableState};
 pub use baseline::Progress;
 pub use catalog::Gap;
 pub use database::{Afterimage, redacted};

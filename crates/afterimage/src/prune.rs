@@ -14,7 +14,7 @@ use serde::Serialize;
 use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
-use crate::removal::{FIRST_BATCH, Held, LARGEST_BATCH, TO_COME, enter, guarded};
+use crate::removal::{FIRST_BATCH, Held, LARGEST_BATCH, enter, guarded, others};
 use crate::serialized::{as_optional_text, as_text};
 use crate::session::{Cell, Row, Session};
 use crate::{as_of, introspect, migrate};
@@ -468,12 +468,6 @@ enum Way {
     /// With the partitions that they are in.
     #[cfg(feature = "postgres")]
     Parts,
-}
-
-/// What was removed of a history, but for one removal: whether others did since.
-fn others(entry: &Entry, removal: Option<i64>) -> Vec<(i64, u64)> {
-    let others = entry.removals.iter().filter(|other| Some(other.id) != removal && other.id != TO_COME);
-    others.map(|other| (other.id, other.records)).collect()
 }
 
 impl Doom {

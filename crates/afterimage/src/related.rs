@@ -8,14 +8,14 @@ use std::sync::Arc;
 use afterimage_core::name::literal;
 use afterimage_core::{Action, Quoted, TableName, Value, Version};
 
-use crate::as_of::{self, TableState, Wanted};
+use crate::as_of::{self, AsOfQuery, TableState, Wanted};
 use crate::catalog::{self, Entry, Stage};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::log::{self, LogPage, LogQuery, LogSource};
 use crate::session::Session;
 use crate::versions::{self, PointInTime, Selector};
-use crate::{introspect, key, migrate};
+use crate::{across, introspect, key, migrate};
 
 /// The rows of one table that belong to a row.
 #[derive(Debug, Clone, PartialEq)]
@@ -206,11 +206,17 @@ async fn related(
     let mut related = Vec::new();
     for child in children(session, entry).await? {
         let seen = introspect::seen(session, &child.entry.table).await?;
-        let mut rows = TableState { columns: Vec::new(), rows: Vec::new() };
+        let mut rows = TableState { columns: Vec::new(), rows: Vec::new(), archived: 0 };
         if let Some(referred) = child.referred(version)
             && version.header.action != Action::Delete
         {
             let point = as_of::resolve(session, &child.entry, at).await?;
+            if child.entry.is_archived_at(point.bound) {
+                rows = referring(session, &child.entry, &point, &referred).await?;
+                let key = child.entry.layout()?.key.clone();
+                related.push(Related { table: seen, by: child.columns, key, rows });
+                continue;
+            }
             as_of::answerable(&child.entry, point.bound)?;
             let condition: Vec<String> = referred
                 .iter()
@@ -232,9 +238,32 @@ async fn related(
     Ok(related)
 }
 
+/// The rows that referred so, of a time whose records are in an archive.
+async fn referring(
+    session: &mut Session,
+    entry: &Entry,
+    point: &as_of::Point,
+    referred: &[(String, Value)],
+) -> Result<TableState> {
+    let mut rows = Vec::new();
+    let query = AsOfQuery::new(String::new(), PointInTime::Now);
+    let take = |columns: &[String], row: Vec<Value>| {
+        let is = |(column, value): &(String, Value)| {
+            let place = columns.iter().position(|name| name == column);
+            place.is_some_and(|place| row[place].to_string() == value.to_string())
+        };
+        if referred.iter().all(is) {
+            rows.push(row);
+        }
+        true
+    };
+    let read = across::rows(session, entry, point, &query, take).await?;
+    Ok(TableState { columns: read.columns, rows, archived: read.archived })
+}
+
 fn compare(old: Related, new: Related) -> Option<RelatedChange> {
     let named = |state: TableState| -> Vec<Vec<(String, Value)>> {
-        let TableState { columns, rows } = state;
+        let TableState { columns, rows, .. } = state;
         rows.into_iter().map(|row| columns.iter().cloned().zip(row).collect()).collect()
     };
     let (older, newer) = (named(old.rows), named(new.rows));

@@ -10,6 +10,7 @@ use afterimage_core::sql::catalog as sql;
 use crate::catalog::{self, Entry};
 use crate::error::Result;
 use crate::session::{Cell, Session};
+use crate::shelf::Shelves;
 use crate::sight::Eyes;
 
 /// All tracked tables, in the order in which they were tracked.
@@ -33,6 +34,8 @@ pub(crate) struct Remembered {
     pub(crate) eyes: Eyes,
     /// Where it sees one moment, it need not ask twice.
     of_this_moment: Option<Entries>,
+    /// What was fetched of archives.
+    pub(crate) shelves: Shelves,
     /// Nor where tables are that are named without a schema.
     default_schema: Option<String>,
 }

@@ -17,6 +17,9 @@ pub(crate) const FIRST_BATCH: i64 = 500;
 /// At most so many.
 pub(crate) const LARGEST_BATCH: i64 = 5_000;
 
+/// What records are removed by that an archive has.
+pub(crate) const ARCHIVE: &str = "archive";
+
 /// The number of a removal that is to come.
 pub(crate) const TO_COME: i64 = i64::MAX;
 
@@ -30,7 +33,7 @@ pub struct Removal {
     pub(crate) table_id: i64,
     /// The table.
     pub table: String,
-    /// What removed: `prune`, `dedupe`, `untrack`.
+    /// What removed: `prune`, `dedupe`, `redact`, `archive`, `untrack`.
     pub what: String,
     /// Up to where the history is not whole any more; `None` where every state can still be told.
     #[serde(serialize_with = "as_optional_text")]
@@ -117,6 +120,14 @@ pub(crate) async fn enter(
     let removing = Removing { id, what, rule, by: by.as_deref(), reason: reason.as_deref() };
     session.run(&sql::insert_removal(dialect, layout, &removing)).await?;
     Ok(id)
+}
+
+/// What was removed of a history, but for one removal, in few words: another text where others have removed since.
+pub(crate) fn others(entry: &Entry, but_for: Option<i64>) -> String {
+    let others = entry.removals.iter().filter(|other| Some(other.id) != but_for && other.id != TO_COME);
+    let (last, records) =
+        others.fold((0, 0_u64), |(last, records), other| (other.id.max(last), records + other.records));
+    format!("{last}:{records}")
 }
 
 /// What holds of a table keep.

@@ -8,7 +8,9 @@ use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key;
+use crate::redact::texts;
 use crate::session::{Cell, Row, Session};
+use crate::shelf::Shelf;
 
 /// A point in time, as people mean it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,7 +157,10 @@ impl Afterimage {
             let cells = key::parse(entry.layout()?, key)?;
             let point = crate::as_of::resolve(session, &entry, at).await?;
             crate::as_of::answerable_of_row(&entry, point.bound, Some(key))?;
-            let records = read(session, &entry, &cells, point.bound).await?;
+            let records = match entry.is_archived_at(point.bound) {
+                true => read(session, &entry, &cells, point.bound).await?,
+                false => kept(session, &entry, &cells, point.bound).await?,
+            };
             let known = !records.is_empty();
             let finished: Vec<Record> = records
                 .into_iter()
@@ -196,8 +201,31 @@ fn fold(epochs: &[Epoch], records: Vec<Record>) -> Result<Vec<Version>> {
     records.into_iter().map(|record| fold.next(record).map_err(Error::from)).collect()
 }
 
-/// The records of one key, oldest first.
+/// The records of one key, oldest first, wherever they are.
 async fn read(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) -> Result<Vec<Record>> {
+    let Some(until) = entry.archived_until() else { return kept(session, entry, key, bound).await };
+    // A row's last record is always here: from the oldest one that is, archived ones lead back.
+    let here = kept(session, entry, key, Bound::Now).await?;
+    let mut records = Vec::new();
+    if let Some(first) = here.first().map(|record| &record.header).filter(|first| first.date < until)
+        && let Some(shelf) = Shelf::of(session, entry).await?
+    {
+        let before = shelf.before(&[(first.date, first.id)], true).await?;
+        records.extend(before.into_iter().map(|shelved| shelved.record));
+        records.sort_by_key(|record| (record.header.date, record.header.id));
+    }
+    records.extend(here);
+    let within = |record: &Record| match bound {
+        Bound::Now => true,
+        Bound::Time(at) => record.header.date <= at,
+        Bound::Position(date, id) => (record.header.date, record.header.id) <= (date, id),
+    };
+    records.retain(within);
+    Ok(records)
+}
+
+/// The records of one key that are in the database, oldest first.
+async fn kept(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) -> Result<Vec<Record>> {
     let layout = entry.layout()?;
     let fields = all_fields(&entry.epochs);
     let dialect = session.dialect();
@@ -228,13 +256,25 @@ async fn read(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) 
 pub(crate) async fn key_of_row(session: &mut Session, entry: &Entry, key: &str) -> Result<Vec<Value>> {
     let layout = entry.layout()?;
     let fields = all_fields(&entry.epochs);
-    let records = read(session, entry, &key::parse(layout, key)?, Bound::Now).await?;
+    let records = kept(session, entry, &key::parse(layout, key)?, Bound::Now).await?;
     let record = records.last().ok_or_else(|| no_record(entry, key))?;
-    let value = |key: &Field| {
-        let place = fields.iter().position(|field| field.bit == key.bit);
-        place.and_then(|place| record.values.get(place)).cloned().unwrap_or(Value::Null)
+    Ok(key_of(layout, &fields, &record.values))
+}
+
+/// A key as the records of its row have it, however it was written; nothing where there is no such row.
+pub(crate) async fn recorded_key(
+    session: &mut Session,
+    entry: &Entry,
+    key: &[Value],
+) -> Result<Option<Vec<Value>>> {
+    let layout = entry.layout()?;
+    let cell = |value: &Value| match value {
+        Value::Bytes(bytes) => Cell::Blob(bytes.clone()),
+        other => Cell::Text(other.to_string()),
     };
-    Ok(layout.key_fields().map(value).collect())
+    let cells: Vec<Cell> = key.iter().map(cell).collect();
+    let records = kept(session, entry, &cells, Bound::Now).await?;
+    Ok(records.last().map(|record| key_of(layout, &all_fields(&entry.epochs), &record.values)))
 }
 
 /// The lives of the rows that ever had a key, the newest last: each from how it came to be, or from its first record that is
@@ -298,11 +338,7 @@ async fn through_changes_of_key(
         let Some(last) = records.last().filter(|record| record.header.action == Action::Delete) else {
             break;
         };
-        let sql = session.dialect().arrival_of(layout);
-        let parameters = [Cell::Int(last.header.id), Cell::Int(last.header.date.as_micros())];
-        let Some(mut arrival) = session.row(&sql, &parameters).await? else { break };
-        let cells = arrival.split_off(1);
-        let id = arrival[0].int().unwrap_or_default();
+        let Some((id, cells)) = arrival_of(session, entry, last).await? else { break };
         let there = read(session, entry, &cells, Bound::Now).await?;
         let Some(begin) = there.iter().position(|record| record.header.id == id) else { break };
         // What the new key was after this row departed from it again is another row's life.
@@ -312,6 +348,50 @@ async fn through_changes_of_key(
         records.extend_from_slice(&there[begin..end]);
     }
     Ok(records)
+}
+
+/// The record by which a row arrived elsewhere that departed, and the key that it has there.
+async fn arrival_of(
+    session: &mut Session,
+    entry: &Entry,
+    departure: &Record,
+) -> Result<Option<(i64, Vec<Cell>)>> {
+    let layout = entry.layout()?;
+    let (id, date) = (departure.header.id, departure.header.date);
+    let sql = session.dialect().arrival_of(layout);
+    if let Some(mut arrival) = session.row(&sql, &[Cell::Int(id), Cell::Int(date.as_micros())]).await? {
+        let cells = arrival.split_off(1);
+        return Ok(Some((arrival[0].int().unwrap_or_default(), cells)));
+    }
+    if entry.archived_until().is_none_or(|until| date >= until) {
+        return Ok(None);
+    }
+    let Some(shelf) = Shelf::of(session, entry).await? else { return Ok(None) };
+    let fields = all_fields(&entry.epochs);
+    let from = texts(&key_of(layout, &fields, &departure.values));
+    for arrived in shelf.of_moment(date).await?.into_iter().map(|shelved| shelved.record) {
+        let Some(old_key) = arrived.header.old_key.as_ref().filter(|_| arrived.header.id > id) else {
+            continue;
+        };
+        if texts(&key::values(layout, old_key)?) == from {
+            let key = key_of(layout, &fields, &arrived.values).into_iter();
+            let cell = |value: Value| match value {
+                Value::Bytes(bytes) => Cell::Blob(bytes),
+                other => Cell::Text(other.to_string()),
+            };
+            return Ok(Some((arrived.header.id, key.map(cell).collect())));
+        }
+    }
+    Ok(None)
+}
+
+/// The values of a record's key, in the key's order.
+pub(crate) fn key_of(layout: &Layout, fields: &[Field], values: &[Value]) -> Vec<Value> {
+    let value = |key: &Field| {
+        let place = fields.iter().position(|field| field.bit == key.bit);
+        place.and_then(|place| values.get(place)).cloned().unwrap_or(Value::Null)
+    };
+    layout.key_fields().map(value).collect()
 }
 
 /// A row of `records_of_key`.
@@ -332,6 +412,7 @@ pub(crate) fn record(row: Row, layout: &Layout, fields: &[Field]) -> Result<Reco
         context: text(),
         tx: text(),
         old_key: text(),
+        archive: None,
     };
     let mask: Vec<i64> =
         cells.by_ref().take(layout.words()).map(|cell| cell.int().unwrap_or_default()).collect();

@@ -136,6 +136,8 @@ laws! {
     pruned_history_is_right_from_the_cut_on: nothing, prune::pruned;
     /// What is archived is what was recorded.
     an_archive_says_what_the_records_say: nothing, archive::archived;
+    /// Wherever the records are, the answers are the same.
+    what_is_moved_to_an_archive_is_answered_as_before: nothing, archive::moved;
     /// Law 9.
     what_is_not_known_is_said: nothing, check::honest;
 }

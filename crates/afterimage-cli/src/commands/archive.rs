@@ -15,10 +15,11 @@ pub(super) async fn run(audit: &Afterimage, config: &Config, request: arguments:
         return Err(Failure::Usage("say --older-than and --to".to_owned()));
     };
     let context = context(config, &request.who, true)?;
-    let archive = Archive::new(to, older_than).tables(&request.tables);
+    let archive = Archive::new(to, older_than).tables(&request.tables).copy(request.copy);
     let bar = Bar::default();
     let mut show = |progress: Archiving| {
-        bar.show(&progress.table.to_string(), progress.read, Some(progress.total), "records");
+        let what = if progress.removes { "records moved" } else { "records read" };
+        bar.show(&progress.table.to_string(), progress.done, Some(progress.total), what);
     };
     let done = audit.archive_with(&archive, &context, &mut show).await?;
     drop(bar);
@@ -29,9 +30,13 @@ pub(super) async fn run(audit: &Afterimage, config: &Config, request: arguments:
     if done.is_empty() {
         println!("nothing is tracked");
     }
-    for Archived { table, records, files, bytes, cut, .. } in &done {
+    for Archived { table, records, files, bytes, cut, moved, kept_by, .. } in &done {
         let table = harmless(&table.to_string());
         let cut = cut.in_zone(&config.tz);
+        if let Some(why) = kept_by {
+            println!("{table}: nothing moved: {}", harmless(why));
+            continue;
+        }
         match records {
             0 => println!("{table}: nothing that is older than {cut} and was followed by then"),
             records => println!(
@@ -40,6 +45,9 @@ pub(super) async fn run(audit: &Afterimage, config: &Config, request: arguments:
                 count(*files as u64, "file"),
                 afterimage::Bytes(i64::try_from(*bytes).unwrap_or(i64::MAX))
             ),
+        }
+        if *moved > 0 {
+            println!("{table}: {} left the database", count(*moved, "record"));
         }
     }
     Ok(Outcome::Done)

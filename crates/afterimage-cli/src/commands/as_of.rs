@@ -43,9 +43,17 @@ pub(super) async fn run(
             } else {
                 println!("{shown} rows");
             }
+            said_of_archive(state.archived);
         }
     }
     Ok(Outcome::Done)
+}
+
+/// Says, beside the answer, which part of it came from elsewhere.
+fn said_of_archive(rows: u64) {
+    if rows > 0 {
+        eprintln!("{rows} of these rows came from an archive");
+    }
 }
 
 /// Rows leave as they come: a table of any size takes no memory.
@@ -53,7 +61,7 @@ async fn stream_json(audit: &Afterimage, query: &AsOfQuery) -> Result<(), Failur
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut written = Ok(());
     let mut separator = "[\n  ";
-    audit
+    let read = audit
         .as_of_each(query, |columns, row| {
             let named: Vec<(String, Value)> = columns.iter().cloned().zip(row).collect();
             written = out
@@ -65,14 +73,16 @@ async fn stream_json(audit: &Afterimage, query: &AsOfQuery) -> Result<(), Failur
     written?;
     let end = if separator.starts_with('[') { "[]\n" } else { "\n]\n" };
     out.write_all(end.as_bytes())?;
-    Ok(out.flush()?)
+    out.flush()?;
+    said_of_archive(read.archived);
+    Ok(())
 }
 
 async fn stream_csv(audit: &Afterimage, query: &AsOfQuery) -> Result<(), Failure> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut written = Ok(());
     let mut first = true;
-    let columns = audit
+    let read = audit
         .as_of_each(query, |columns, row| {
             if std::mem::take(&mut first) {
                 written = output::csv_line(&mut out, columns);
@@ -85,7 +95,9 @@ async fn stream_csv(audit: &Afterimage, query: &AsOfQuery) -> Result<(), Failure
         .await?;
     written?;
     if first {
-        output::csv_line(&mut out, columns)?;
+        output::csv_line(&mut out, read.columns)?;
     }
-    Ok(out.flush()?)
+    out.flush()?;
+    said_of_archive(read.archived);
+    Ok(())
 }

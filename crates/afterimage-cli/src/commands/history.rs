@@ -42,7 +42,7 @@ fn line(version: &Version, tz: &str) -> Vec<String> {
         version.number.to_string(),
         header.date.in_zone(tz),
         output::harmless(header.user.as_deref().unwrap_or("")),
-        what(version).to_owned(),
+        format!("{}{}", what(version), if header.archive.is_some() { " (archived)" } else { "" }),
         changes(version),
         output::harmless(header.reason.as_deref().unwrap_or("")),
     ]

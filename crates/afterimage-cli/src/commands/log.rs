@@ -148,8 +148,9 @@ pub(crate) fn block(entry: &LogEntry, tz: &str) -> String {
     };
     let by = if who.is_empty() { String::new() } else { format!("  by {}", harmless(&who)) };
     let tx = header.tx.as_deref().map(|tx| paint(Meaning::Dim, &format!("  tx {tx}"))).unwrap_or_default();
+    let archived = header.archive.as_ref().map(|_| paint(Meaning::Dim, "  archived")).unwrap_or_default();
     let mut block = format!(
-        "{}  {}  {} {}{by}{tx}\n",
+        "{}  {}  {} {}{by}{tx}{archived}\n",
         paint(Meaning::Dim, &format!("{} {tz}", header.date.in_zone(tz))),
         paint(meaning, sign),
         harmless(&entry.table.to_string()),

@@ -1,36 +1,108 @@
 //! Reading the records of a history for an archive: row by row, each row's in order.
 
+use std::cmp::Ordering;
+
 use super::log::{self, Source};
 use super::{Bound, Dialect};
+use crate::layout::{Field, Layout};
 use crate::sql::expression::col;
 use crate::sql::scoped::key_columns;
+use crate::value::Value;
 
-/// All records up to a bound, of one row after the other, oldest first within it. Of each, after its header, its mask and its fields
-/// as [`records_of_key`](Dialect::records_of_key) has them: a number that is the same for all of a row, when its transaction had begun
-/// at the latest, in microseconds, the number of its context, where contexts stand beside records, and the fields of the departure that
-/// it arrived from.
+/// All records up to a bound, of one row after the other, oldest first within it; in [byte order](Dialect::byte_order) of their keys,
+/// unless these equal one another by other rules than their bytes. Of each, after its header, its mask and its fields as
+/// [`records_of_key`](Dialect::records_of_key) has them: a number that is the same for all of a row, when its transaction had begun at
+/// the latest, in microseconds, the number of its context, where contexts stand beside records, whether it is a departure that its
+/// arrival tells, and the fields of the departure that it arrived from.
 pub fn row_by_row(dialect: &dyn Dialect, source: &Source<'_>, bound: Bound) -> String {
     let spelling = log::spelling(dialect.database());
     let layout = source.layout;
-    let key = key_columns(layout, "h");
     let mut columns: Vec<String> = spelling.head().to_vec();
     columns.extend(layout.word_columns().map(|word| format!("h.{word}")));
     columns.extend(source.fields.iter().map(|field| spelling.shown(field, "h")));
-    columns.push(match layout.key_fields().all(|field| field.plain_equality) {
+    let (number, order) = match is_in_byte_order(layout) {
         // Whoever reads them sees by the key itself where a row ends.
-        true => "NULL".to_owned(),
-        false => format!("dense_rank() OVER (ORDER BY {key})"),
-    });
+        true => ("NULL".to_owned(), byte_order(dialect, layout, |field| col("h", &field.history))),
+        false => {
+            let key = key_columns(layout, "h");
+            (format!("dense_rank() OVER (ORDER BY {key})"), key)
+        }
+    };
+    columns.push(number);
     let [began, scope] = spelling.transaction();
     columns.extend([began, scope]);
+    columns.push(format!("CASE WHEN {} THEN 1 ELSE 0 END", spelling.departs(layout)));
     columns.extend(source.fields.iter().map(|field| spelling.shown(field, "d")));
     // What was before follows from the records themselves.
     let source = Source { sparse: true, ..*source };
     format!(
-        "SELECT {}\nFROM {}\nWHERE {}\nORDER BY {key}, {}, h.history_id",
+        "SELECT {}\nFROM {}\nWHERE {}\nORDER BY {order}, {}, h.history_id",
         columns.join(", "),
         spelling.from(&source, true),
         dialect.within("h", bound),
         col("h", "history_date"),
     )
+}
+
+/// Whether what [`row_by_row`] gives is in byte order.
+pub fn is_in_byte_order(layout: &Layout) -> bool {
+    layout.key_fields().all(|field| field.plain_equality)
+}
+
+fn byte_order(dialect: &dyn Dialect, layout: &Layout, value: impl Fn(&Field) -> String) -> String {
+    let each = layout.key_fields().map(|field| dialect.byte_order(field, &value(field)));
+    each.collect::<Vec<_>>().join(", ")
+}
+
+/// Rows of a state, in byte order of their keys, each value as the text from which it is shown.
+pub fn rows_in_byte_order(dialect: &dyn Dialect, layout: &Layout, rows: &str) -> String {
+    let spelling = log::spelling(dialect.database());
+    let value = |field: &Field| {
+        let then = Field { history: field.name.clone(), ..field.clone() };
+        spelling.shown(&then, "q")
+    };
+    let columns: Vec<String> = layout.fields.iter().map(value).collect();
+    let order = byte_order(dialect, layout, |field| col("q", &field.name));
+    format!("SELECT {}\nFROM (\n{rows}\n) AS q\nORDER BY {order}", columns.join(", "))
+}
+
+/// Where the records of some transactions stand, up to a bound: of each its date in microseconds and its number.
+pub fn of_transactions(dialect: &dyn Dialect, layout: &Layout, ids: &[String], bound: Bound) -> String {
+    let spelling = log::spelling(dialect.database());
+    let ids: Vec<&str> = ids.iter().map(String::as_str).filter(|id| super::check_tx(id).is_ok()).collect();
+    let source = Source { layout, fields: &[], sparse: false };
+    format!(
+        "SELECT {}, h.history_id FROM {} WHERE {} AND {}",
+        dialect.micros("h.history_date"),
+        spelling.from(&source, false),
+        dialect.within("h", bound),
+        spelling.of_transaction(&ids),
+    )
+}
+
+/// Compares two keys, value by value, as byte order has them.
+pub fn compare_keys(a: &[Value], b: &[Value]) -> Ordering {
+    a.iter().zip(b).fold(Ordering::Equal, |order, (a, b)| order.then_with(|| compare(a, b)))
+}
+
+fn compare(a: &Value, b: &Value) -> Ordering {
+    let rank = |value: &Value| match value {
+        Value::Null | Value::Masked | Value::Redacted | Value::Unknown => 0,
+        Value::Bool(_) | Value::Number(_) => 1,
+        Value::Text(_) | Value::Json(_) => 2,
+        Value::Bytes(_) => 3,
+    };
+    match (a, b) {
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (Value::Number(a), Value::Number(b)) => match (a.parse::<i128>(), b.parse::<i128>()) {
+            (Ok(a), Ok(b)) => a.cmp(&b),
+            _ => {
+                let float = |text: &str| text.parse::<f64>().unwrap_or(f64::NAN);
+                float(a).total_cmp(&float(b))
+            }
+        },
+        (Value::Text(a) | Value::Json(a), Value::Text(b) | Value::Json(b)) => a.cmp(b),
+        (Value::Bytes(a), Value::Bytes(b)) => a.cmp(b),
+        _ => rank(a).cmp(&rank(b)),
+    }
 }

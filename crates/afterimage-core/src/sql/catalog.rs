@@ -22,10 +22,10 @@ pub fn revision(dialect: &dyn Dialect) -> String {
 pub const DEFAULT_SCHEMA: &str = "pg_catalog.current_schema()::text";
 
 /// The tables whose changes give the catalogue another revision.
-pub(super) const REVISED: [&str; 6] = ["tracked", "epoch", "gap", "removal", "hold", "redaction"];
+pub(super) const REVISED: [&str; 7] = ["tracked", "epoch", "gap", "removal", "hold", "redaction", "archive"];
 
 /// Those in which what is written stays.
-pub(super) const STAYING: [&str; 3] = ["removal", "hold", "redaction"];
+pub(super) const STAYING: [&str; 4] = ["removal", "hold", "redaction", "archive"];
 
 /// Reads every tracked table.
 pub fn tracked(dialect: &dyn Dialect) -> String {
@@ -85,6 +85,67 @@ pub fn redactions(dialect: &dyn Dialect) -> String {
         dialect.micros("from_date"),
         dialect.micros("before_date"),
         dialect.catalog_table("redaction"),
+    )
+}
+
+/// Reads the archives of all tables that records were moved to and that are in force, oldest first.
+pub fn archives(dialect: &dyn Dialect) -> String {
+    format!(
+        "SELECT id, table_id, removal_id, manifest, url, sha256, {}, others, complete FROM {} WHERE ended IS NULL ORDER BY id",
+        dialect.micros("cut"),
+        dialect.catalog_table("archive"),
+    )
+}
+
+/// What is to be written of an archive before any record is moved to it.
+#[derive(Debug, Clone, Copy)]
+pub struct Archiving<'a> {
+    /// The table.
+    pub table: i64,
+    /// The removal by which records are moved.
+    pub removal: i64,
+    /// Its manifest, from the archive's own folder on.
+    pub manifest: &'a str,
+    /// Where it is.
+    pub url: &'a str,
+    /// The SHA-256 of its manifest.
+    pub sha256: &'a str,
+    /// Everything of before this that was followed by then is in it.
+    pub cut: Moment,
+    /// What had been removed of the table before, which others must not have added to.
+    pub others: &'a str,
+    /// Whether nothing is left to be moved to it.
+    pub complete: bool,
+}
+
+/// Enters an archive.
+pub fn insert_archive(dialect: &dyn Dialect, archiving: &Archiving<'_>) -> String {
+    let archive = dialect.catalog_table("archive");
+    format!(
+        "INSERT INTO {archive} (id, table_id, removal_id, manifest, url, sha256, cut, others, complete)\nSELECT coalesce(max(id), 0) + 1, {}, {}, {}, {}, {}, {}, {}, {} FROM {archive}",
+        archiving.table,
+        archiving.removal,
+        literal(archiving.manifest),
+        literal(archiving.url),
+        literal(archiving.sha256),
+        dialect.moment(archiving.cut),
+        literal(archiving.others),
+        i32::from(archiving.complete),
+    )
+}
+
+/// Says that nothing is left to be moved to an archive.
+pub fn complete_archive(dialect: &dyn Dialect, id: i64) -> String {
+    format!("UPDATE {} SET complete = 1 WHERE id = {id}", dialect.catalog_table("archive"))
+}
+
+/// Says that an archive is not read any more, and why.
+pub fn end_archive(dialect: &dyn Dialect, id: i64, why: &str) -> String {
+    format!(
+        "UPDATE {} SET ended = {}, ended_by = {} WHERE id = {id} AND ended IS NULL",
+        dialect.catalog_table("archive"),
+        dialect.clock(),
+        literal(why)
     )
 }
 

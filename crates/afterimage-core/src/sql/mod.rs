@@ -322,6 +322,10 @@ pub trait Dialect: Debug + Send + Sync {
         layout.key.iter().map(|name| expression::col(row, name)).collect::<Vec<_>>().join(", ")
     }
 
+    /// What puts values of a field of a key, given as SQL, into an order that is the same everywhere: numbers as such, text by the
+    /// bytes of its UTF-8.
+    fn byte_order(&self, field: &Field, value: &str) -> String;
+
     /// Wraps a query of a table's rows in the order of its key, whose columns are `fields`, so that it gives the text that
     /// is shown of each.
     fn shown(&self, layout: &Layout, query: &str, fields: &[&Field]) -> String;

@@ -218,10 +218,11 @@ fn at(dialect: &dyn Dialect, alias: &str, positions: &[Position]) -> String {
     }
 }
 
-/// Makes records hold the whole row, which those before them will not tell any more.
+/// Makes records hold the whole row that do not, which those before them will not tell any more.
 pub fn fill(dialect: &dyn Dialect, source: &Source<'_>, positions: &[Position]) -> String {
     let fields: Vec<&Field> = source.fields.iter().filter(|field| !source.layout.is_key(field)).collect();
-    take_over(dialect, source, &fields, &[1 << FULL_BIT], positions)
+    let filled = take_over(dialect, source, &fields, &[1 << FULL_BIT], positions);
+    format!("{filled} AND (h.{} & {}) = 0", word_column(0), 1_i64 << FULL_BIT)
 }
 
 /// Makes records name fields that those before them named, with the values these gave them; `words` is what their masks say

@@ -127,6 +127,8 @@ type Named = Vec<(String, Value)>;
 pub(crate) struct Rows {
     pub(crate) columns: Vec<String>,
     pub(crate) rows: Vec<Vec<Value>>,
+    /// How many of them came from an archive.
+    pub(crate) archived: u64,
     /// The key after which the next page begins.
     pub(crate) next: Option<String>,
 }
@@ -145,7 +147,7 @@ pub(crate) async fn page_of(
     query.limit = sought.is_none().then_some(limit + 1);
     query.after = after.map(ToOwned::to_owned);
     let mut rows: Vec<Vec<Value>> = Vec::new();
-    let columns = audit
+    let read = audit
         .as_of_each(&query, |_, row| {
             if sought.is_none_or(|needle| row.iter().any(|value| needle.is_in(value))) {
                 rows.push(row);
@@ -155,15 +157,16 @@ pub(crate) async fn page_of(
         .await?;
     let more = rows.len() as u64 > limit;
     rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    let columns = read.columns;
     let next = rows.last().filter(|_| more).map(|row| key_of(tracked, at, &columns, row).0);
-    Ok(Rows { columns, rows, next })
+    Ok(Rows { columns, rows, archived: read.archived, next })
 }
 
 async fn one_time(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut Page) -> Result<(), Failure> {
     let at = point(asked, &page.at)?;
     let after = asked.parameters.first("after");
     let needle = (!page.has.is_empty()).then(|| Needle::new(&page.has));
-    let Rows { columns, rows, next } =
+    let Rows { columns, rows, archived, next } =
         page_of(&asked.audit, tracked, &at, PAGE as u64, after, needle.as_ref()).await?;
     let count = if page.has.is_empty() {
         match asked.audit.count_as_of_up_to(&page.table, &at, COUNTED + 1).await? {
@@ -180,9 +183,13 @@ async fn one_time(asked: &Asked, tracked: &TrackedTable, path: &str, page: &mut 
         PointInTime::Now if next.is_some() => Some(asked.present().await?),
         _ => settled(&at, asked.now),
     };
+    let origin = match archived.min(rows.len() as u64) {
+        0 => String::new(),
+        archived => format!(" Of those shown, {} came from an archive.", grouped(archived)),
+    };
     page.said = Some(match moment {
-        Some(moment) => format!("{count}, as of {} ({}).", asked.time(moment), asked.zone),
-        None => format!("{count}, as of {}.", page.at),
+        Some(moment) => format!("{count}, as of {} ({}).{origin}", asked.time(moment), asked.zone),
+        None => format!("{count}, as of {}.{origin}", page.at),
     });
     let parameters = asked.parameters.only(&["at", "has"]);
     let on = |parameters: &Parameters| asked.address(path, parameters);

@@ -46,6 +46,8 @@ pub(crate) struct By {
     pub(crate) transaction: Option<Link>,
     /// What an older state was written back from.
     pub(crate) restored: Option<Html>,
+    /// Whether it came from an archive.
+    pub(crate) archived: bool,
 }
 
 /// A record in a list.
@@ -240,6 +242,7 @@ pub(crate) fn by(asked: &Asked, header: &Header) -> By {
             .as_deref()
             .map(|id| Link { text: markup::text(id), to: asked.links.transaction(id) }),
         restored: header.context_member("restored_from").map(|from| markup::text(&restored_from(&from))),
+        archived: header.archive.is_some(),
     }
 }
 

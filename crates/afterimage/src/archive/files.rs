@@ -29,6 +29,7 @@ struct Piece {
     records: u64,
     from: Moment,
     to: Moment,
+    until: Moment,
     digest: DefaultHasher,
 }
 
@@ -102,6 +103,17 @@ impl Files {
             let path = format!("month={month}/{}-{n}.parquet", manifest.run);
             let whole = format!("{folder}/{path}");
             let (bytes, sha256) = store.send(&whole, file).await?;
+            // From here on it is there, whatever comes of it.
+            manifest.records += piece.records;
+            manifest.parts.push(Part {
+                path,
+                records: piece.records,
+                bytes,
+                sha256: sha256.clone(),
+                from: piece.from,
+                to: piece.to,
+                until: piece.until,
+            });
             let (fetched, fetched_bytes, fetched_sha256) = store.fetch(&whole).await?;
             if (fetched_bytes, &fetched_sha256) != (bytes, &sha256)
                 || digest_of(fetched)? != piece.digest.finish()
@@ -111,15 +123,6 @@ impl Files {
             }
             // Nothing is kept of what was sent.
             piece.file = None;
-            manifest.records += piece.records;
-            manifest.parts.push(Part {
-                path,
-                records: piece.records,
-                bytes,
-                sha256,
-                from: piece.from,
-                to: piece.to,
-            });
         }
         Ok(())
     }
@@ -129,12 +132,22 @@ impl Piece {
     fn begin(columns: &Columns, month: Moment, date: Moment) -> Result<Self> {
         let writer = Writer::new(columns.clone(), BufWriter::new(tempfile::tempfile()?))?;
         let digest = DefaultHasher::new();
-        Ok(Self { writer: Some(writer), file: None, month, records: 0, from: date, to: date, digest })
+        Ok(Self {
+            writer: Some(writer),
+            file: None,
+            month,
+            records: 0,
+            from: date,
+            to: date,
+            until: date,
+            digest,
+        })
     }
 
     fn push(&mut self, archived: &Archived) -> Result<()> {
         let date = archived.record.header.date;
         (self.from, self.to) = (self.from.min(date), self.to.max(date));
+        self.until = self.until.max(archived.until.0);
         self.records += 1;
         digest(archived, &mut self.digest);
         match &mut self.writer {
@@ -165,11 +178,11 @@ impl Piece {
 
 /// Takes everything in of what an archive keeps of a record: two of the same digest are the same.
 fn digest(archived: &Archived, into: &mut DefaultHasher) {
-    let Archived { record, before, until, began, scope } = archived;
+    let Archived { record, before, until, began, scope, departed } = archived;
     let header = &record.header;
     (header.id, header.date, header.action).hash(into);
     (&header.user, &header.reason, &header.context, &header.tx, &header.old_key).hash(into);
-    (until, began, scope).hash(into);
+    (until, began, scope, departed).hash(into);
     // That a record holds the whole row is not said of each; what it says changed is, by whichever word.
     for (n, word) in record.mask.iter().enumerate() {
         let changed = if n == 0 { *word & !(1 << layout::FULL_BIT) } else { *word };

@@ -45,10 +45,11 @@ impl<'e> Rows<'e> {
 
     /// Takes the next of [`row_by_row`](afterimage_core::sql::archive::row_by_row); gives what it shows to have been followed.
     pub(super) fn next(&mut self, mut row: Row) -> Result<Vec<Archived>> {
-        let departed = row.split_off(row.len() - self.fields.len());
-        let rest = row.split_off(row.len() - 3);
+        let arrived_from = row.split_off(row.len() - self.fields.len());
+        let rest = row.split_off(row.len() - 4);
         let number = rest[0].int();
         let (began, scope) = (rest[1].int().map(Moment::from_micros), rest[2].int());
+        let departed = rest[3].int() == Some(1);
         let record = versions::record(row, self.entry.layout()?, self.fields)?;
         let key: Vec<Value> = self.key.iter().map(|place| record.values[*place].clone()).collect();
         let same = self.row.as_ref().is_some_and(|(known, known_key)| match number {
@@ -67,14 +68,14 @@ impl<'e> Rows<'e> {
         }
         let finished = !record.header.tx.as_ref().is_some_and(|tx| self.unfinished.contains(tx));
         let followed = if finished { self.waiting.drain(..).collect() } else { Vec::new() };
-        let whole = self.whole(record, same, departed);
+        let whole = self.whole(record, same, arrived_from);
         let (record, before) = whole;
-        self.waiting.push_back(Archived { record, before, until: at, began, scope });
+        self.waiting.push_back(Archived { record, before, until: at, began, scope, departed });
         Ok(followed)
     }
 
     /// The record with the whole row, and what its changed fields were before.
-    fn whole(&mut self, mut record: Record, same: bool, departed: Row) -> (Record, Vec<Value>) {
+    fn whole(&mut self, mut record: Record, same: bool, arrived_from: Row) -> (Record, Vec<Value>) {
         let full = layout::is_full(&record.mask);
         let old = std::mem::take(&mut self.state);
         let header = &record.header;
@@ -89,7 +90,7 @@ impl<'e> Rows<'e> {
         let arrived = header.action == Action::Create && header.old_key.is_some();
         let mut olds: Vec<Value> = match (header.action, arrived) {
             (Action::Create, true) => {
-                let cells = self.fields.iter().zip(departed);
+                let cells = self.fields.iter().zip(arrived_from);
                 cells.map(|(field, cell): (_, Cell)| versions::value(field, cell)).collect()
             }
             (Action::Update, _) => old,

@@ -20,6 +20,8 @@ pub(super) struct Part {
     /// The dates of its first and its last record.
     pub(super) from: Moment,
     pub(super) to: Moment,
+    /// When the last of its records was followed.
+    pub(super) until: Moment,
 }
 
 /// A layout, and from when on it held.

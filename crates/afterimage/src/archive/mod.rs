@@ -3,6 +3,8 @@
 mod files;
 mod fold;
 mod manifest;
+mod moving;
+pub(crate) mod shelf;
 mod store;
 mod verify;
 
@@ -17,11 +19,13 @@ use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hold::said;
+use crate::removal::{Held, guarded, others};
 use crate::serialized::as_text;
 use crate::{as_of, introspect, migrate};
 use files::Files;
 use fold::Rows;
 use manifest::Manifest;
+use moving::Moving;
 use store::Store;
 pub use verify::ArchiveFault;
 
@@ -48,19 +52,27 @@ pub struct Archive {
     url: String,
     older_than: Retention,
     tables: Vec<String>,
+    copy: bool,
 }
 
 impl Archive {
     /// What is older than is kept by a rule that speaks of time only, of all tables, to a place: `file:///folder` or
     /// `s3://bucket/folder`.
     pub fn new(url: impl Into<String>, older_than: Retention) -> Self {
-        Self { url: url.into(), older_than, tables: Vec::new() }
+        Self { url: url.into(), older_than, tables: Vec::new(), copy: false }
     }
 
     /// Of these tables only.
     #[must_use]
     pub fn tables<S: Into<String>>(mut self, tables: impl IntoIterator<Item = S>) -> Self {
         self.tables = tables.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Leaves the records in the database, which goes on to answer by itself: the archive is a copy that nothing here asks.
+    #[must_use]
+    pub fn copy(mut self, yes: bool) -> Self {
+        self.copy = yes;
         self
     }
 }
@@ -83,6 +95,10 @@ pub struct Archived {
     /// The time of before which it is.
     #[serde(serialize_with = "as_text")]
     pub cut: Moment,
+    /// How many records left the database, those too that an interrupted run had left to be moved.
+    pub moved: u64,
+    /// Why nothing was moved: the table is under a hold.
+    pub kept_by: Option<String>,
 }
 
 /// How far [`archive_with`](Afterimage::archive_with) has come.
@@ -90,27 +106,33 @@ pub struct Archived {
 pub struct Archiving {
     /// The table.
     pub table: TableName,
-    /// Records that were read by now.
-    pub read: u64,
-    /// How many there are to read.
+    /// Whether records are read by now, or removed.
+    pub removes: bool,
+    /// Records that were by now.
+    pub done: u64,
+    /// How many there are to be.
     pub total: u64,
 }
 
 impl Afterimage {
-    /// Copies old records to Parquet files that other programs read as they are, in folders by table and month; each file is read
-    /// back and compared with what the database said. The records stay in the database.
+    /// Moves old records to Parquet files that other programs read as they are, in folders by table and month. They leave the database
+    /// once every file is read back and was compared with what the database said, in batches that each take a moment; from then on
+    /// what is asked here is answered from both.
     ///
-    /// What is copied is what [`prune`](Self::prune) would remove by the same rule: every record that another of its row followed by the
-    /// cut. Each holds the whole row, what its changed fields were before, and when the next one followed. It is of one moment, which
-    /// is held open meanwhile; memory does not grow with the records, and a temporary folder takes the files until they are sent.
+    /// What is moved is what [`prune`](Self::prune) would remove by the same rule: every record that another of its row followed by the
+    /// cut, but for rows that are under a [hold](Self::hold). Each holds the whole row, what its changed fields were before, and when
+    /// the next one followed. It is of one moment, which is held open while it is read; memory does not grow with the records, and a
+    /// temporary folder takes the files until they are sent.
     ///
-    /// Killed at any point it leaves files that no manifest names, which [`verify_archive`](Self::verify_archive) tells: a run is
-    /// whole once its manifest is there.
+    /// Killed at any point nothing is lost, and the next run goes on. A run whose manifest is not there yet leaves files that no
+    /// manifest names, which [`verify_archive`](Self::verify_archive) tells.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] for an address that is none, or a rule that does not speak of time; [`ErrorKind::Connection`]
-    /// where the place does not answer or has no room; [`ErrorKind::Conflict`] where what was read back is not what was written.
+    /// where the place does not answer or has no room; [`ErrorKind::Conflict`] where what was read back is not what was written, or
+    /// records of the table were removed meanwhile; [`ErrorKind::Drifted`] where the guards of a history are not those of this
+    /// version: migrate first.
     pub async fn archive(&self, request: &Archive, context: &Context) -> Result<Vec<Archived>> {
         self.archive_with(request, context, &mut |_| {}).await
     }
@@ -135,7 +157,7 @@ impl Afterimage {
         });
         let mut done = Vec::new();
         for entry in chosen.await? {
-            let one = self.archived(&entry, &store, cut, context, progress).await;
+            let one = self.archived(&entry, &store, cut, request, context, progress).await;
             match one.map_err(|error| error.on(&entry.table)) {
                 Ok(one) => done.push(one),
                 Err(error) => {
@@ -153,17 +175,89 @@ impl Afterimage {
         entry: &Entry,
         store: &Store,
         cut: Moment,
+        request: &Archive,
         context: &Context,
         progress: &mut (dyn FnMut(Archiving) + Send),
     ) -> Result<Archived> {
-        let fields = all_fields(&entry.epochs);
         let run = uuid::Uuid::now_v7().simple().to_string();
-        let folder = folder_of(entry);
+        let mut archived = Archived {
+            table: entry.table.clone(),
+            run: run.clone(),
+            records: 0,
+            files: 0,
+            bytes: 0,
+            cut,
+            moved: 0,
+            kept_by: None,
+        };
+        if !request.copy {
+            archived.kept_by = Held::of(entry)?.table;
+            if archived.kept_by.is_some() {
+                return Ok(archived);
+            }
+            self.reading(async |session| guarded(session, entry).await).await?;
+            // What an interrupted run has left.
+            for moved in entry.archives.iter().filter(|moved| !moved.complete) {
+                archived.moved += self.move_to(entry.id, moved.id, progress).await?;
+            }
+        }
+        let folder = store::part(&entry.table.to_string());
+        let mut manifest =
+            Manifest::new(&run, &entry.table.to_string(), &self.database().to_string(), cut, &entry.epochs);
+        manifest.actor = said(context, "actor");
+        manifest.reason = said(context, "reason");
+        let (table, seen, files) = self.written(entry, cut, progress).await?;
+        archived.table = table;
+        let whole = manifest_of(&folder, &run);
+        let sent = async || {
+            files.send(store, &folder, &mut manifest).await?;
+            let json = manifest.to_json()?;
+            if manifest.records > 0 {
+                store.put(&whole, json.clone()).await?;
+            }
+            Ok(store::sha256_of(&json))
+        };
+        let sha256: Result<String> = sent().await;
+        archived.records = manifest.records;
+        archived.files = manifest.parts.len();
+        archived.bytes = manifest.parts.iter().map(|part| part.bytes).sum();
+        let entered = match sha256 {
+            Ok(_) if request.copy || manifest.records == 0 => return Ok(archived),
+            Ok(sha256) => {
+                let moved =
+                    Moving { entry, seen: &seen, manifest: &whole, url: &store.url, sha256: &sha256, cut };
+                self.enter_archive(&moved, &request.older_than, context).await
+            }
+            Err(error) => Err(error),
+        };
+        let id = match entered {
+            Ok(id) => id,
+            Err(error) => {
+                // What nothing knows of is nothing but twice the same to whoever reads the folder.
+                let path = |part: &manifest::Part| format!("{folder}/{}", part.path);
+                store.forget(std::iter::once(whole).chain(manifest.parts.iter().map(path))).await;
+                return Err(error);
+            }
+        };
+        archived.moved += self.move_to(entry.id, id, progress).await?;
+        Ok(archived)
+    }
+
+    /// Writes what is to be archived into files beside; with them, the table as it is named here, and what had been removed of it.
+    async fn written(
+        &self,
+        entry: &Entry,
+        cut: Moment,
+        progress: &mut (dyn FnMut(Archiving) + Send),
+    ) -> Result<(TableName, String, Files)> {
+        let fields = all_fields(&entry.epochs);
         let mut files = Files::new(&fields)?;
-        let table = self
+        let (table, seen) = self
             .reading(async |session| {
                 let table = introspect::seen(session, &entry.table).await?;
                 let all = catalog::entries(session).await?;
+                let now = all.iter().find(|now| now.id == entry.id);
+                let seen = now.map(|now| others(now, None)).unwrap_or_default();
                 let dialect = session.dialect();
                 let bound = Bound::Time(cut);
                 let unfinished = as_of::unfinished(session, &catalog::histories(&all), bound).await?;
@@ -178,37 +272,22 @@ impl Afterimage {
                     }
                     read += 1;
                     if read.is_multiple_of(10_000) {
-                        progress(Archiving { table: table.clone(), read, total });
+                        progress(Archiving { table: table.clone(), removes: false, done: read, total });
                     }
                     Ok(true)
                 };
                 session.ask_each(&sql, take).await?;
-                progress(Archiving { table: table.clone(), read: total, total });
-                Ok(table)
+                progress(Archiving { table: table.clone(), removes: false, done: total, total });
+                Ok((table, seen))
             })
             .await?;
-        let mut manifest =
-            Manifest::new(&run, &entry.table.to_string(), &self.database().to_string(), cut, &entry.epochs);
-        manifest.actor = said(context, "actor");
-        manifest.reason = said(context, "reason");
-        files.send(store, &folder, &mut manifest).await?;
-        if manifest.records > 0 {
-            store.put(&manifest_of(&folder, &run), manifest.to_json()?).await?;
-        }
-        Ok(Archived {
-            table,
-            run,
-            records: manifest.records,
-            files: manifest.parts.len(),
-            bytes: manifest.parts.iter().map(|part| part.bytes).sum(),
-            cut,
-        })
+        Ok((table, seen, files))
     }
 }
 
-/// The folder of a table in an archive.
-fn folder_of(entry: &Entry) -> String {
-    store::part(&entry.table.to_string())
+/// The folder of the table that a manifest is of.
+fn folder_of(manifest: &str) -> &str {
+    manifest.split(&format!("/{MANIFESTS}/")).next().unwrap_or_default()
 }
 
 /// What of a table's folder other programs pass over.

@@ -124,6 +124,12 @@ impl Store {
     /// Fetches a file into a temporary one; gives that, how many bytes it has, and their SHA-256.
     pub(super) async fn fetch(&self, path: &str) -> Result<(File, u64, String)> {
         let mut file = tempfile::tempfile()?;
+        let (bytes, sha256) = self.fetch_into(path, &mut file).await?;
+        Ok((file, bytes, sha256))
+    }
+
+    /// Fetches a file into another; gives how many bytes it has, and their SHA-256.
+    pub(super) async fn fetch_into(&self, path: &str, file: &mut File) -> Result<(u64, String)> {
         let failed = |error| failed(&self.url, "read", &error);
         let mut stream = self.inner.get(&self.path(path)).await.map_err(failed)?.into_stream();
         let mut hash = Sha256::new();
@@ -134,7 +140,18 @@ impl Store {
             file.write_all(&piece)?;
         }
         file.seek(SeekFrom::Start(0))?;
-        Ok((file, bytes, hex(&hash.finalize())))
+        Ok((bytes, hex(&hash.finalize())))
+    }
+
+    /// Removes files, as far as that can be done.
+    pub(super) async fn forget(&self, paths: impl Iterator<Item = String>) {
+        for path in paths {
+            if let Err(error) = self.inner.delete(&self.path(&path)).await
+                && !matches!(error, object_store::Error::NotFound { .. })
+            {
+                tracing::warn!(%path, %error, "a file of an archive that came to nothing stays there");
+            }
+        }
     }
 
     /// The paths, from the archive's own on, of everything in a folder.
@@ -154,6 +171,10 @@ impl Store {
 /// A name as a part of a path.
 pub(super) fn part(name: &str) -> String {
     PathPart::from(name).as_ref().to_owned()
+}
+
+pub(super) fn sha256_of(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -3,15 +3,18 @@
 use std::collections::{HashMap, HashSet};
 
 use afterimage_core::matching::{Changed, Matcher, Seen};
-use afterimage_core::record::{Epoch, epoch_at};
+use afterimage_core::record::{Epoch, Record, epoch_at};
 use afterimage_core::sql::log::Position;
 use afterimage_core::sql::{First, retention};
-use afterimage_core::{Action, Field, FieldChange, Value, layout};
+use afterimage_core::{Action, Field, FieldChange, Header, Value, layout};
 
 use super::LogEntry;
 use super::source::LogSource;
 use crate::error::{Error, ErrorKind, Result};
+use crate::key;
+use crate::redact::texts;
 use crate::session::{Cell, Row, Session};
+use crate::shelf::{Shelf, Shelved};
 use crate::versions;
 
 /// An entry, with its values by field.
@@ -74,9 +77,22 @@ pub(super) async fn entries(
         }
         let begins = first_of_their_row(session, source, &positions).await?;
         let sql = session.dialect().records_at(&source.source()?, &positions);
-        for row in session.ask(&sql).await.map_err(|error| error.on(&source.entry.table))? {
-            let seen = entry(row, source, &begins)?;
-            entries.insert((part, seen.entry.header.id), seen);
+        let rows = session.ask(&sql).await.map_err(|error| error.on(&source.entry.table))?;
+        let records: Vec<(Record, Vec<Value>)> =
+            rows.into_iter().map(|row| record_and_before(row, source)).collect::<Result<_>>()?;
+        let unknown = |(record, olds): &&(Record, Vec<Value>)| is_unknown(record, olds, &begins);
+        let unknown: Vec<&Record> = records.iter().filter(unknown).map(|(record, _)| record).collect();
+        let mut before = archived_before(session, source, &unknown).await?;
+        for (record, olds) in records {
+            let id = record.header.id;
+            let seen = match before.remove(&id) {
+                Some(before) => seen(source, record, before, false)?,
+                None => {
+                    let unknown = is_unknown(&record, &olds, &begins);
+                    seen(source, record, olds, unknown)?
+                }
+            };
+            entries.insert((part, id), seen);
         }
     }
     Ok(entries)
@@ -101,24 +117,79 @@ async fn first_of_their_row(
     Ok(rows.iter().filter_map(|row| row.first().and_then(Cell::int)).collect())
 }
 
-fn entry(mut row: Row, source: &LogSource, begins: &HashSet<i64>) -> Result<SeenEntry> {
-    let layout = source.layout()?;
+/// A record, and what its row was before it.
+fn record_and_before(mut row: Row, source: &LogSource) -> Result<(Record, Vec<Value>)> {
     let olds = row.split_off(row.len() - source.fields.len());
-    let mut record = versions::record(row, layout, &source.fields)?;
+    let record = versions::record(row, source.layout()?, &source.fields)?;
+    let olds = source.fields.iter().zip(olds).map(|(field, cell)| versions::value(field, cell)).collect();
+    Ok((record, olds))
+}
+
+fn arrived(header: &Header) -> bool {
+    header.action == Action::Create && header.old_key.is_some()
+}
+
+/// Whether no record in the database tells what was before one.
+fn is_unknown(record: &Record, olds: &[Value], begins: &HashSet<i64>) -> bool {
+    match record.header.action {
+        Action::Update => begins.contains(&record.header.id),
+        // Of a departure that is left, at least the key would be there.
+        _ => arrived(&record.header) && olds.iter().all(Value::is_null),
+    }
+}
+
+/// What an archive tells of what was before some records, which no other tells: by their numbers.
+async fn archived_before(
+    session: &mut Session,
+    source: &LogSource,
+    unknown: &[&Record],
+) -> Result<HashMap<i64, Vec<Value>>> {
+    let mut before = HashMap::new();
+    let Some(until) = source.entry.archived_until().filter(|_| !unknown.is_empty()) else {
+        return Ok(before);
+    };
+    if unknown.iter().all(|record| record.header.date >= until) {
+        return Ok(before);
+    }
+    let Some(shelf) = Shelf::of(session, &source.entry).await? else { return Ok(before) };
+    let at = |record: &Record| (record.header.date, record.header.id);
+    let changed: Vec<Position> =
+        unknown.iter().filter(|record| !arrived(&record.header)).map(|record| at(record)).collect();
+    for shelved in shelf.before(&changed, false).await? {
+        before.insert(shelved.until.1, shelved.record.values);
+    }
+    let layout = source.layout()?;
+    for record in unknown.iter().filter(|record| arrived(&record.header)) {
+        let Some(old_key) = &record.header.old_key else { continue };
+        let old_key = texts(&key::values(layout, old_key)?);
+        let departed = |shelved: &Shelved| {
+            shelved.record.header.action == Action::Delete
+                && texts(&versions::key_of(layout, &source.fields, &shelved.record.values)) == old_key
+        };
+        if let Some(from) = shelf.of_moment(record.header.date).await?.into_iter().find(departed) {
+            before.insert(record.header.id, from.record.values);
+        }
+    }
+    Ok(before)
+}
+
+/// An entry for a record of an archive.
+pub(super) fn archived(source: &LogSource, shelved: Shelved) -> Result<SeenEntry> {
+    // Of each field that it changed it is known what it was, or that it is not.
+    seen(source, shelved.record, shelved.before, false)
+}
+
+fn seen(source: &LogSource, mut record: Record, mut olds: Vec<Value>, unknown: bool) -> Result<SeenEntry> {
+    let layout = source.layout()?;
     let header = record.header;
     let epoch: &Epoch = epoch_at(&source.entry.epochs, header.date).ok_or_else(|| {
         Error::new(ErrorKind::Unknowable, "the catalogue has no epoch of it").on(&source.entry.table)
     })?;
-    let mut olds: Vec<Value> =
-        source.fields.iter().zip(olds).map(|(field, cell)| versions::value(field, cell)).collect();
-    let moved = header.action == Action::Create && header.old_key.is_some();
-    // What was before it, no record tells.
-    let unknown = match header.action {
-        Action::Update => begins.contains(&header.id),
-        // Of a departure that is left, at least the key would be there.
-        _ => moved && olds.iter().all(Value::is_null),
-    };
-    source.entry.redact_record(&source.fields, (header.date, header.id), &mut record.values, Some(&mut olds));
+    let moved = arrived(&header);
+    if header.archive.is_none() {
+        let at = (header.date, header.id);
+        source.entry.redact_record(&source.fields, at, &mut record.values, Some(&mut olds));
+    }
     let mut changes = Vec::new();
     let mut places = Vec::new();
     for field in &epoch.layout.fields {

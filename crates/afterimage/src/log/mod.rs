@@ -1,6 +1,7 @@
 //! The log: changes of all tracked tables, newest first, by every filter.
 
 mod entry;
+mod older;
 mod source;
 mod summary;
 
@@ -14,6 +15,7 @@ use afterimage_core::{Action, FieldChange, Header, Moment, TableName, Value};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use entry::entries;
+use older::Older;
 pub(crate) use source::{LogSource, entries_asked, gaps_of};
 use source::{gaps, sources};
 pub(crate) use summary::summary_of;
@@ -272,7 +274,9 @@ pub(crate) async fn each_of(
     query: &LogQuery,
     mut take: impl FnMut(LogEntry) -> bool,
 ) -> Result<(Option<Cursor>, Vec<(TableName, Gap)>)> {
-    let LogQuery { query, limit, after, latest: _ } = query;
+    let LogQuery { query, limit, after, latest } = query;
+    // The newest record of a row is never in an archive.
+    let mut older = if *latest { Older::default() } else { Older::of(sources) };
     let gaps = gaps(sources, query);
     let matcher = Matcher::new(query);
     let mut left = limit.unwrap_or(u64::MAX);
@@ -281,9 +285,19 @@ pub(crate) async fn each_of(
     loop {
         // One more than asked for tells whether there is a next page.
         let chunk = if matcher.accepts_all() { left.saturating_add(1).min(CHUNK) } else { CHUNK };
-        let found = positions(session, sources, query, after, chunk).await?;
-        let exhausted = (found.len() as u64) < chunk;
+        let mut found = positions(session, sources, query, after, chunk).await?;
+        let here_exhausted = (found.len() as u64) < chunk;
         let mut entries = entries(session, sources, &found).await?;
+        let down_to = if here_exhausted { None } else { found.last().map(|(_, position)| *position) };
+        let archived = older.take(session, sources, query, after, down_to, chunk, &mut entries).await?;
+        let exhausted = here_exhausted && (archived.len() as u64) < chunk;
+        if !archived.is_empty() {
+            found.extend(archived);
+            found.sort_by_key(|(_, position)| std::cmp::Reverse(*position));
+            if !exhausted {
+                found.truncate(usize::try_from(chunk).unwrap_or(usize::MAX));
+            }
+        }
         for (part, position) in found {
             let Some(seen) = entries.remove(&(part, position.1)) else { continue };
             if seen.answers(&sources[part], &matcher) {

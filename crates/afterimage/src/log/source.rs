@@ -22,7 +22,7 @@ pub(crate) struct LogSource {
     /// Everything that each field was ever called.
     pub(super) names: Vec<Vec<String>>,
     pub(crate) keys: Vec<Vec<Value>>,
-    not_keys: Vec<Vec<Value>>,
+    pub(super) not_keys: Vec<Vec<Value>>,
     /// Foreign keys, by columns and values, of which one must be the row's.
     pub(crate) refers: Vec<Vec<(String, Value)>>,
     /// Only the newest record of each row.

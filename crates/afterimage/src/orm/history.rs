@@ -401,6 +401,7 @@ impl<E: EntityTrait> Known<E> {
             context: text("history_context")?,
             tx: text("history_tx")?,
             old_key: text("history_old_key")?,
+            archive: None,
         };
         let mask = self
             .layout

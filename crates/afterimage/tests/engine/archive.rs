@@ -21,7 +21,7 @@ on_every_database! {
             aged(db, Tracking::new().storage(storage).mask(["note"])).await;
             db.run("UPDATE item SET note = 'secret' WHERE id = 1; UPDATE item SET id = 7 WHERE id = 1; UPDATE item SET n = 9 WHERE id = 7").await;
             db.run("INSERT INTO item VALUES (1, 5, NULL); DELETE FROM item WHERE id = 7; UPDATE item SET n = 6").await;
-            let archive = Archive::new(address(folder.path()), Retention::days(250)).tables(["item"]);
+            let archive = Archive::new(address(folder.path()), Retention::days(250)).copy(true).tables(["item"]);
             let done = db.audit.archive(&archive, &keeper()).await.unwrap().remove(0);
             assert_eq!((done.records, done.files), (3, 2));
             assert_eq!(say_what_the_log_says(db, folder.path()).await, 3);
@@ -38,7 +38,7 @@ on_every_database! {
             let all = tempfile::tempdir().unwrap();
             let now = db.moment().await;
             let afterimage::PointInTime::At(cut) = now else { unreachable!() };
-            let archive = Archive::new(address(all.path()), Retention::until(cut)).tables(["item"]);
+            let archive = Archive::new(address(all.path()), Retention::until(cut)).copy(true).tables(["item"]);
             let done = db.audit.archive(&archive, &keeper()).await.unwrap().remove(0);
             assert!(say_what_the_log_says(db, all.path()).await + 1 == done.records as usize, "a departure is not told");
             db.audit.untrack("item", true).await.unwrap();
@@ -55,7 +55,7 @@ on_every_database! {
         db.run("UPDATE item SET mail = 'bob@example.org', pin = '5678'; UPDATE item SET mail = ''; UPDATE item SET pin = '9999'").await;
         db.audit.redact(&Redact::new("item", "1").fields(["mail"]), &keeper()).await.unwrap();
         let afterimage::PointInTime::At(cut) = db.moment().await else { unreachable!() };
-        let archive = Archive::new(address(folder.path()), Retention::until(cut));
+        let archive = Archive::new(address(folder.path()), Retention::until(cut)).copy(true);
         let done = db.audit.archive(&archive, &keeper()).await.unwrap().remove(0);
         assert_eq!(done.records, 3);
         assert_eq!(say_what_the_log_says(db, folder.path()).await, 3);
@@ -125,9 +125,9 @@ async fn an_address_that_is_none_is_refused_before_anything_is_read() {
     let nothing = Afterimage::verify_archive(&address(&folder.path().join("nowhere"))).await.unwrap_err();
     assert_eq!(nothing.kind(), ErrorKind::NotFound);
     assert!(!folder.path().join("nowhere").exists());
-    let refused = Archive::new(address(folder.path()), Retention::versions(3));
+    let refused = Archive::new(address(folder.path()), Retention::versions(3)).copy(true);
     assert!(message(db.audit.archive(&refused, &keeper()).await).contains("from when on"));
-    let nothing = Archive::new(address(folder.path()), Retention::days(1000));
+    let nothing = Archive::new(address(folder.path()), Retention::days(1000)).copy(true);
     let done = db.audit.archive(&nothing, &keeper()).await.unwrap().remove(0);
     assert_eq!((done.records, done.files), (0, 0));
     assert!(done.cut < Moment::now() && files(folder.path()).is_empty());
@@ -150,7 +150,7 @@ async fn wide_tables_are_archived_too() {
             db.run(&format!("UPDATE item SET c{n} = coalesce(c{n}, 0) + 1")).await;
         }
         let afterimage::PointInTime::At(cut) = db.moment().await else { unreachable!() };
-        let archive = Archive::new(address(folder.path()), Retention::until(cut));
+        let archive = Archive::new(address(folder.path()), Retention::until(cut)).copy(true);
         assert_eq!(db.audit.archive(&archive, &keeper()).await.unwrap()[0].records, 6);
         assert_eq!(say_what_the_log_says(&db, folder.path()).await, 6);
     }
@@ -166,7 +166,7 @@ async fn odd_names_are_found_again() {
     db.track("odd/na me %ä#{}", Tracking::new()).await;
     db.run("INSERT INTO \"odd/na me %ä#{}\" VALUES ('x', 1, 2); UPDATE \"odd/na me %ä#{}\" SET \"before\" = 'one'; UPDATE \"odd/na me %ä#{}\" SET \"before\" = x'00', \"a\"\"b\" = 'two'; UPDATE \"odd/na me %ä#{}\" SET \"a\"\"b\" = NULL").await;
     let afterimage::PointInTime::At(cut) = db.moment().await else { unreachable!() };
-    let archive = Archive::new(address(folder.path()), Retention::until(cut));
+    let archive = Archive::new(address(folder.path()), Retention::until(cut)).copy(true);
     assert_eq!(db.audit.archive(&archive, &keeper()).await.unwrap()[0].records, 3);
     assert_eq!(say_what_the_log_says(&db, folder.path()).await, 3);
     assert_eq!(Afterimage::verify_archive(&address(folder.path())).await.unwrap(), (vec![], 3));

@@ -2,10 +2,15 @@
 
 use std::path::Path;
 
-use afterimage::{Action, Archive, AsOfQuery, Context, Moment, PointInTime, Retention, Value};
+use afterimage::{
+    Action, Archive, AsOfQuery, Context, ErrorKind, LogEntry, LogQuery, Moment, PointInTime, Retention,
+    Value, Version,
+};
 
+use super::check;
 use super::prune::names;
 use super::run::{Outcome, World};
+use super::schema::TRACKED;
 use crate::archived::{address, read, says_what_the_log_says};
 
 /// Whatever was written, over either storage: each record that another of its row followed is in the archive, and says what the log
@@ -13,7 +18,7 @@ use crate::archived::{address, read, says_what_the_log_says};
 pub async fn archived(world: &mut World) -> Outcome {
     let PointInTime::At(cut) = world.db.moment().await else { return Ok(()) };
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
-    let archive = Archive::new(address(folder.path()), Retention::until(cut)).tables(names(world));
+    let archive = Archive::new(address(folder.path()), Retention::until(cut)).copy(true).tables(names(world));
     let done = world
         .db
         .audit
@@ -83,4 +88,104 @@ async fn holds(world: &World, table: &str, at: Moment, archive: &Path) -> Outcom
         }
     }
     Ok(())
+}
+
+/// What is asked of a history, whatever of it is where.
+#[derive(Debug, PartialEq)]
+struct Answers {
+    log: Vec<LogEntry>,
+    /// Of each table, by key.
+    histories: Vec<(String, String, Vec<Version>)>,
+    /// Of each table, as of the end of each transaction.
+    after: Vec<(String, String, Vec<Vec<Value>>)>,
+}
+
+/// Of so many transactions it is asked what there was after them.
+const TRANSACTIONS: usize = 6;
+
+async fn answers(world: &mut World) -> Outcome<Answers> {
+    let failed = |error: afterimage::Error| error.to_string();
+    let mut log = world.db.audit.log(&LogQuery::parse("").map_err(failed)?).await.map_err(failed)?.entries;
+    for entry in &mut log {
+        entry.header.archive = None;
+    }
+    let mut histories = Vec::new();
+    for table in 0..world.schema.tables.len() {
+        for twin in TRACKED {
+            let name = world.schema.name(table, twin);
+            for key in check::lives(world, table, twin).await?.into_keys() {
+                let mut versions = world.db.audit.history(&name, &key).await.map_err(failed)?;
+                for version in &mut versions {
+                    version.header.archive = None;
+                }
+                histories.push((name.clone(), key, versions));
+            }
+        }
+    }
+    let mut transactions: Vec<&String> = log.iter().filter_map(|entry| entry.header.tx.as_ref()).collect();
+    transactions.dedup();
+    let every = transactions.len().div_ceil(TRANSACTIONS).max(1);
+    let mut after = Vec::new();
+    for tx in transactions.into_iter().step_by(every) {
+        for name in names(world) {
+            let query = AsOfQuery::new(&name, PointInTime::After(tx.clone()));
+            let rows = match world.db.audit.as_of(&query).await {
+                Ok(state) => state.rows,
+                Err(error) if error.kind() == ErrorKind::Unknowable => Vec::new(),
+                Err(error) => return Err(error.to_string()),
+            };
+            after.push((name, tx.clone(), rows));
+        }
+    }
+    Ok(Answers { log, histories, after })
+}
+
+/// Wherever records are: whatever was moved to archives, by however many runs, every question has the answer that it had.
+pub async fn moved(world: &mut World) -> Outcome {
+    let mut dates: Vec<i64> =
+        world.commits.iter().flat_map(|commit| &commit.added).map(|record| record.date).collect();
+    dates.sort_unstable();
+    let PointInTime::At(end) = world.db.moment().await else { return Ok(()) };
+    let mut cuts: Vec<Moment> = [dates.len() / 3, dates.len() * 2 / 3]
+        .iter()
+        .filter_map(|n| dates.get(*n))
+        .map(|at| Moment::from_micros(*at))
+        .collect();
+    cuts.push(end);
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let before = answers(world).await?;
+    let rows = before.histories.len() as u64;
+    for cut in cuts {
+        let archive = Archive::new(address(folder.path()), Retention::until(cut)).tables(names(world));
+        let done = world.db.audit.archive(&archive, &Context::actor("keeper")).await;
+        for one in done.map_err(|error| error.to_string())? {
+            if one.moved != one.records {
+                return Err(format!("not all that was archived left the database: {one:?}"));
+            }
+        }
+        let now = answers(world).await?;
+        differ("the log", &before.log, &now.log)?;
+        differ("a history", &before.histories, &now.histories)?;
+        differ("what was after a transaction", &before.after, &now.after)?;
+        check::whole(world).await?;
+        for (at, expected) in world.moments() {
+            check::shows(world, at, expected, &format!("after what was before {cut} was moved")).await?;
+        }
+        check::undivided(world).await?;
+    }
+    let left = super::model::records(&mut world.db, &world.schema).await.len() as u64;
+    if left > rows {
+        return Err(format!("of {rows} rows {left} records are left"));
+    }
+    Ok(())
+}
+
+fn differ<T: PartialEq + std::fmt::Debug>(what: &str, before: &[T], now: &[T]) -> Outcome {
+    if before.len() != now.len() {
+        return Err(format!("{what}: there were {}, and are {}", before.len(), now.len()));
+    }
+    match before.iter().zip(now).find(|(before, now)| before != now) {
+        Some((before, now)) => Err(format!("{what} was\n{before:#?}\nand is\n{now:#?}")),
+        None => Ok(()),
+    }
 }

@@ -50,7 +50,7 @@ fn tables() -> Script {
     let tables = vec![
         table("setting", &[format!("name {NAME} PRIMARY KEY"), format!("value {TEXT}")]),
         "INSERT IGNORE INTO afterimage_setting (name, value)
-VALUES ('version', '2'), ('incarnation', REPLACE(UUID(), '-', '')), ('revision', UUID()), ('explicit_time', 'refused'), ('skip', 'refused')"
+VALUES ('version', '3'), ('incarnation', REPLACE(UUID(), '-', '')), ('revision', UUID()), ('explicit_time', 'refused'), ('skip', 'refused')"
             .to_owned(),
         table(
             "tracked",
@@ -153,7 +153,23 @@ VALUES ('version', '2'), ('incarnation', REPLACE(UUID(), '-', '')), ('revision',
                 "removal_id BIGINT NOT NULL".to_owned(),
             ],
         ),
-        "UPDATE afterimage_setting SET value = '2' WHERE name = 'version' AND value = '1'".to_owned(),
+        table(
+            "archive",
+            &[
+                "id BIGINT PRIMARY KEY".to_owned(),
+                "table_id BIGINT NOT NULL".to_owned(),
+                "removal_id BIGINT NOT NULL".to_owned(),
+                format!("manifest {TEXT} NOT NULL"),
+                format!("url {TEXT} NOT NULL"),
+                format!("sha256 {TEXT} NOT NULL"),
+                "cut BIGINT NOT NULL".to_owned(),
+                format!("others {TEXT} NOT NULL"),
+                "complete INT NOT NULL".to_owned(),
+                "ended BIGINT".to_owned(),
+                format!("ended_by {TEXT}"),
+            ],
+        ),
+        "UPDATE afterimage_setting SET value = '3' WHERE name = 'version' AND value IN ('1', '2')".to_owned(),
         table("writer", &[format!("name {NAME} PRIMARY KEY"), "scope BIGINT NOT NULL".to_owned()]),
         table(
             "session",
@@ -389,9 +405,10 @@ END IF"
     ]
 }
 
-/// What is written down of removals, holds and redactions stays; a removal only goes on, a hold is only lifted.
+/// What is written down of removals, holds, redactions and archives stays; a removal only goes on, a hold is only lifted, an archive
+/// only completed and ended.
 fn staying() -> Script {
-    let refuse = "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'afterimage: what is written down of removals, holds and redactions stays'";
+    let refuse = "SIGNAL SQLSTATE '45000' SET MESSAGE_TEXT = 'afterimage: what is written down of removals, holds, redactions and archives stays'";
     let same = |columns: &[&str]| {
         columns
             .iter()
@@ -407,7 +424,11 @@ fn staying() -> Script {
         "OLD.lifted IS NULL AND NEW.lifted IS NOT NULL AND {}",
         same(&["id", "table_id", "\"key\"", "reason", "placed_by", "placed"])
     );
-    let may_change = [removal.as_str(), &hold, "FALSE"];
+    let archive = format!(
+        "OLD.ended IS NULL AND NEW.complete >= OLD.complete AND {}",
+        same(&["id", "table_id", "removal_id", "manifest", "url", "sha256", "cut", "others"])
+    );
+    let may_change = [removal.as_str(), &hold, "FALSE", &archive];
     let trigger = |table: &str, what: &str, event: &str, body: String| {
         format!(
             "CREATE OR REPLACE TRIGGER afterimage_{table}_{what} BEFORE {event} ON afterimage_{table} FOR EACH ROW\n{body}"

@@ -26,6 +26,7 @@ use crate::sql::expression::col;
 use crate::sql::log::{Part, Position, Source};
 use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx, scoped};
 use crate::time::Moment;
+use crate::value::Shown;
 use crate::value::Value;
 use crate::{Context, Database, Result};
 
@@ -281,6 +282,15 @@ impl Dialect for MariaDb {
             format!("{}{}", col(row, &field.name), collate.unwrap_or_default())
         });
         order.collect::<Vec<_>>().join(", ")
+    }
+
+    fn byte_order(&self, field: &Field, value: &str) -> String {
+        match field.shown {
+            Shown::Text | Shown::Json => {
+                format!("CAST({value} AS CHAR CHARACTER SET utf8mb4) COLLATE utf8mb4_nopad_bin")
+            }
+            _ => value.to_owned(),
+        }
     }
 
     fn shown(&self, layout: &Layout, query: &str, fields: &[&Field]) -> String {

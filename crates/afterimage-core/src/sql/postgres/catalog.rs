@@ -20,7 +20,7 @@ FOR EACH STATEMENT EXECUTE FUNCTION afterimage.revised()"
     script
 }
 
-const STATEMENTS: [&str; 22] = [
+const STATEMENTS: [&str; 23] = [
     "CREATE SCHEMA IF NOT EXISTS afterimage",
     "CREATE SEQUENCE IF NOT EXISTS afterimage.history_id",
     "CREATE TABLE IF NOT EXISTS afterimage.setting (
@@ -28,7 +28,7 @@ const STATEMENTS: [&str; 22] = [
   value text
 )",
     "INSERT INTO afterimage.setting (name, value)
-VALUES ('version', '2'), ('incarnation', gen_random_uuid()::text), ('revision', gen_random_uuid()::text)
+VALUES ('version', '3'), ('incarnation', gen_random_uuid()::text), ('revision', gen_random_uuid()::text)
 ON CONFLICT DO NOTHING",
     "CREATE TABLE IF NOT EXISTS afterimage.tracked (
   id bigint PRIMARY KEY,
@@ -91,7 +91,21 @@ ON CONFLICT DO NOTHING",
   before_date timestamptz NOT NULL,
   removal_id bigint NOT NULL
 )",
-    "UPDATE afterimage.setting SET value = '2' WHERE name = 'version' AND value = '1'",
+    // Where records are that were moved out of the database.
+    "CREATE TABLE IF NOT EXISTS afterimage.archive (
+  id bigint PRIMARY KEY,
+  table_id bigint NOT NULL,
+  removal_id bigint NOT NULL,
+  manifest text NOT NULL,
+  url text NOT NULL,
+  sha256 text NOT NULL,
+  cut timestamptz NOT NULL,
+  others text NOT NULL,
+  complete int NOT NULL,
+  ended timestamptz,
+  ended_by text
+)",
+    "UPDATE afterimage.setting SET value = '3' WHERE name = 'version' AND value IN ('1', '2')",
     // Who may execute this may date records by hand. Nothing calls it: it is the right.
     "CREATE OR REPLACE FUNCTION afterimage.explicit_time() RETURNS void
 LANGUAGE sql AS ''",
@@ -152,7 +166,8 @@ BEGIN
   END IF;
   RAISE insufficient_privilege USING MESSAGE = 'afterimage: records of ' OPERATOR(pg_catalog.||) TG_RELID::pg_catalog.regclass::pg_catalog.text OPERATOR(pg_catalog.||) ' cannot be changed or deleted';
 END $$",
-    // What is written down of removals, holds and redactions stays; a removal only goes on, a hold is only lifted.
+    // What is written down of removals, holds, redactions and archives stays; a removal only goes on, a hold is only lifted, an
+    // archive only completed and ended.
     "CREATE OR REPLACE FUNCTION afterimage.stays() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -165,8 +180,12 @@ BEGIN
     IF OLD.lifted IS NULL AND NEW.lifted IS NOT NULL AND ROW(NEW.id, NEW.table_id, NEW.key, NEW.reason, NEW.placed_by, NEW.placed)::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(OLD.id, OLD.table_id, OLD.key, OLD.reason, OLD.placed_by, OLD.placed)::pg_catalog.record THEN
       RETURN NEW;
     END IF;
+  ELSIF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND TG_TABLE_NAME OPERATOR(pg_catalog.=) 'archive' THEN
+    IF OLD.ended IS NULL AND NEW.complete OPERATOR(pg_catalog.>=) OLD.complete AND ROW(NEW.id, NEW.table_id, NEW.removal_id, NEW.manifest, NEW.url, NEW.sha256, NEW.cut, NEW.others)::pg_catalog.record OPERATOR(pg_catalog.*=) ROW(OLD.id, OLD.table_id, OLD.removal_id, OLD.manifest, OLD.url, OLD.sha256, OLD.cut, OLD.others)::pg_catalog.record THEN
+      RETURN NEW;
+    END IF;
   END IF;
-  RAISE insufficient_privilege USING MESSAGE = 'afterimage: what is written down of removals, holds and redactions stays';
+  RAISE insufficient_privilege USING MESSAGE = 'afterimage: what is written down of removals, holds, redactions and archives stays';
 END $$",
     // Whoever remembers what the catalogue said sees that it says something else now.
     "CREATE OR REPLACE FUNCTION afterimage.revised() RETURNS trigger

@@ -23,6 +23,7 @@ use crate::schema::{Column, Table};
 use crate::sql::log::{Part, Position, Source};
 use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx};
 use crate::time::Moment;
+use crate::value::Shown;
 use crate::value::Value;
 use crate::{Context, Database, Result};
 
@@ -264,6 +265,13 @@ impl Dialect for Postgres {
 
     fn count_as_of(&self, as_of: &AsOf<'_>) -> String {
         read::count_as_of(as_of)
+    }
+
+    fn byte_order(&self, field: &Field, value: &str) -> String {
+        match field.shown {
+            Shown::Text | Shown::Json => format!("({value})::text COLLATE \"C\""),
+            _ => value.to_owned(),
+        }
     }
 
     fn shown(&self, _layout: &Layout, query: &str, fields: &[&Field]) -> String {

@@ -27,13 +27,13 @@ pub(super) fn create() -> Script {
     script
 }
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "CREATE TABLE IF NOT EXISTS afterimage_setting (
   name TEXT PRIMARY KEY NOT NULL,
   value TEXT
 )",
     "INSERT OR IGNORE INTO afterimage_setting (name, value)
-VALUES ('version', '2'), ('incarnation', lower(hex(randomblob(16)))), ('revision', lower(hex(randomblob(16)))), ('explicit_time', 'refused'), ('skip', 'refused')",
+VALUES ('version', '3'), ('incarnation', lower(hex(randomblob(16)))), ('revision', lower(hex(randomblob(16)))), ('explicit_time', 'refused'), ('skip', 'refused')",
     "CREATE TABLE IF NOT EXISTS afterimage_tracked (
   id INTEGER PRIMARY KEY,
   schema_name TEXT,
@@ -111,7 +111,21 @@ VALUES ('version', '2'), ('incarnation', lower(hex(randomblob(16)))), ('revision
   before_date INTEGER NOT NULL,
   removal_id INTEGER NOT NULL
 )",
-    "UPDATE afterimage_setting SET value = '2' WHERE name = 'version' AND value = '1'",
+    // Where records are that were moved out of the database.
+    "CREATE TABLE IF NOT EXISTS afterimage_archive (
+  id INTEGER PRIMARY KEY,
+  table_id INTEGER NOT NULL,
+  removal_id INTEGER NOT NULL,
+  manifest TEXT NOT NULL,
+  url TEXT NOT NULL,
+  sha256 TEXT NOT NULL,
+  cut INTEGER NOT NULL,
+  others TEXT NOT NULL,
+  complete INTEGER NOT NULL,
+  ended INTEGER,
+  ended_by TEXT
+)",
+    "UPDATE afterimage_setting SET value = '3' WHERE name = 'version' AND value IN ('1', '2')",
     "CREATE TABLE IF NOT EXISTS afterimage_state (
   one INTEGER PRIMARY KEY CHECK (one = 1),
   history_id INTEGER NOT NULL,
@@ -149,10 +163,10 @@ BEGIN
 END",
 ];
 
-/// What is written down of removals, holds and redactions stays; a removal only goes on, a hold is only lifted.
+/// What is written down of removals, holds, redactions and archives stays; a removal only goes on, a hold is only lifted, an archive
+/// only completed and ended.
 fn staying() -> Script {
-    let refuse =
-        "SELECT RAISE(ABORT, 'afterimage: what is written down of removals, holds and redactions stays');";
+    let refuse = "SELECT RAISE(ABORT, 'afterimage: what is written down of removals, holds, redactions and archives stays');";
     let same = |columns: &[&str]| {
         columns.iter().map(|column| format!("NEW.{column} IS OLD.{column}")).collect::<Vec<_>>().join(" AND ")
     };
@@ -164,7 +178,11 @@ fn staying() -> Script {
         "OLD.lifted IS NULL AND NEW.lifted IS NOT NULL AND {}",
         same(&["id", "table_id", "key", "reason", "placed_by", "placed"])
     );
-    let may_change = [removal.as_str(), &hold, "0"];
+    let archive = format!(
+        "OLD.ended IS NULL AND NEW.complete >= OLD.complete AND {}",
+        same(&["id", "table_id", "removal_id", "manifest", "url", "sha256", "cut", "others"])
+    );
+    let may_change = [removal.as_str(), &hold, "0", &archive];
     let mut script = Script::new();
     for (table, allowed) in STAYING.iter().zip(may_change) {
         for (what, event, condition) in [

@@ -280,6 +280,10 @@ impl Dialect for Sqlite {
         read::count_as_of(as_of)
     }
 
+    fn byte_order(&self, _field: &Field, value: &str) -> String {
+        format!("{value} COLLATE BINARY")
+    }
+
     fn shown(&self, _layout: &Layout, query: &str, fields: &[&Field]) -> String {
         let columns: Vec<String> = fields.iter().map(|field| col("q", &field.name)).collect();
         format!("SELECT {} FROM (\n{query}\n) AS q", columns.join(", "))

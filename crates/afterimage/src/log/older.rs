@@ -1,0 +1,184 @@
+//! What of the log is in archives.
+
+use std::collections::{HashMap, VecDeque};
+
+use afterimage_core::layout;
+use afterimage_core::query::Query;
+use afterimage_core::sql::log::Position;
+use afterimage_core::{Moment, Value};
+
+use super::entry::{self, SeenEntry};
+use super::source::LogSource;
+use crate::error::Result;
+use crate::redact::texts;
+use crate::session::Session;
+use crate::shelf::{Shelf, Shelved};
+use crate::versions;
+
+/// So many are read at once at most: a file is gone through for each time.
+const MOST: u64 = 20_000;
+
+/// The archives of some histories, newest records first.
+#[derive(Default)]
+pub(super) struct Older {
+    /// Up to where there are any.
+    until: Option<Moment>,
+    /// Once they are needed: by the place of their history.
+    shelves: Option<Vec<(usize, Shelf)>>,
+    /// What comes next.
+    next: VecDeque<(usize, Shelved)>,
+    /// Where to go on reading.
+    after: Option<Position>,
+    exhausted: bool,
+    /// How many to read the next time.
+    many: u64,
+    /// The keys that a query names, as the records of each history have them.
+    keys: HashMap<usize, [Vec<Vec<String>>; 2]>,
+}
+
+impl Older {
+    pub(super) fn of(sources: &[LogSource]) -> Self {
+        let until = sources.iter().filter_map(|source| source.entry.archived_until()).max();
+        Self { until, ..Self::default() }
+    }
+
+    /// The positions of the next records that may answer: older than one, newer than the other, and so many at most. Their entries are
+    /// put beside those that are there.
+    #[allow(clippy::too_many_arguments, reason = "a page of the log is all of these")]
+    pub(super) async fn take(
+        &mut self,
+        session: &mut Session,
+        sources: &[LogSource],
+        query: &Query,
+        after: Option<Position>,
+        down_to: Option<Position>,
+        limit: u64,
+        entries: &mut HashMap<(usize, i64), SeenEntry>,
+    ) -> Result<Vec<(usize, Position)>> {
+        let Some(until) = self.until else { return Ok(Vec::new()) };
+        if down_to.is_some_and(|(date, _)| date >= until) || query.from.is_some_and(|from| from >= until) {
+            return Ok(Vec::new());
+        }
+        // What was told, or stood here too.
+        while self.next.front().is_some_and(|(_, shelved)| after.is_some_and(|after| shelved.at() >= after)) {
+            self.next.pop_front();
+        }
+        while !self.exhausted && (self.next.len() as u64) < limit {
+            self.read(session, sources, query, after, limit).await?;
+        }
+        let mut taken = Vec::new();
+        for (part, shelved) in self.next.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)) {
+            let at = shelved.at();
+            if down_to.is_some_and(|down_to| at < down_to) {
+                break;
+            }
+            // What is here too is told once.
+            if let std::collections::hash_map::Entry::Vacant(place) = entries.entry((*part, at.1)) {
+                place.insert(entry::archived(&sources[*part], shelved.clone())?);
+                taken.push((*part, at));
+            }
+        }
+        Ok(taken)
+    }
+
+    /// Reads the next ones.
+    async fn read(
+        &mut self,
+        session: &mut Session,
+        sources: &[LogSource],
+        query: &Query,
+        after: Option<Position>,
+        limit: u64,
+    ) -> Result<()> {
+        if self.shelves.is_none() {
+            let mut shelves = Vec::new();
+            for (part, source) in sources.iter().enumerate() {
+                if let Some(shelf) = Shelf::of(session, &source.entry).await? {
+                    self.keys.insert(
+                        part,
+                        [
+                            as_recorded(session, source, &source.keys).await?,
+                            as_recorded(session, source, &source.not_keys).await?,
+                        ],
+                    );
+                    shelves.push((part, shelf));
+                }
+            }
+            self.shelves = Some(shelves);
+        }
+        self.many = (self.many * 8).clamp(limit.min(MOST), MOST);
+        let many = usize::try_from(self.many).unwrap_or(usize::MAX);
+        let from = match (self.after, after) {
+            (Some(own), Some(after)) => Some(own.min(after)),
+            (own, after) => own.or(after),
+        };
+        let mut found: Vec<(usize, Position)> = Vec::new();
+        let shelves = self.shelves.as_deref().unwrap_or_default();
+        for (part, shelf) in shelves {
+            let newest = shelf.newest(query, from, many).await?;
+            found.extend(newest.into_iter().map(|position| (*part, position)));
+        }
+        found.sort_unstable_by_key(|(_, position)| std::cmp::Reverse(*position));
+        self.exhausted = found.len() < many;
+        found.truncate(many);
+        self.after = found.last().map(|(_, position)| *position).or(self.after);
+        let mut read = Vec::new();
+        for (part, shelf) in shelves {
+            let of_it: Vec<Position> =
+                found.iter().filter(|(of, _)| of == part).map(|(_, position)| *position).collect();
+            let source = &sources[*part];
+            let keys = self.keys.get(part);
+            let shelved = shelf.at(&of_it).await?.into_iter();
+            read.extend(
+                shelved.filter(|shelved| is_asked_for(source, keys, shelved)).map(|one| (*part, one)),
+            );
+        }
+        read.sort_by_key(|(_, shelved)| std::cmp::Reverse(shelved.at()));
+        self.next.extend(read);
+        Ok(())
+    }
+}
+
+/// Keys as the records have them, however they were written.
+async fn as_recorded(
+    session: &mut Session,
+    source: &LogSource,
+    keys: &[Vec<Value>],
+) -> Result<Vec<Vec<String>>> {
+    let mut known = Vec::new();
+    for key in keys {
+        known.push(texts(key));
+        if let Some(recorded) = versions::recorded_key(session, &source.entry, key).await? {
+            known.push(texts(&recorded));
+        }
+    }
+    Ok(known)
+}
+
+/// Whether a record is of a row that is asked for, and referred to what is.
+fn is_asked_for(source: &LogSource, keys: Option<&[Vec<Vec<String>>; 2]>, shelved: &Shelved) -> bool {
+    let Ok(now) = source.layout() else { return false };
+    let values = &shelved.record.values;
+    if let Some([wanted, not]) = keys
+        && !(wanted.is_empty() && not.is_empty())
+    {
+        let key = texts(&versions::key_of(now, &source.fields, values));
+        if !wanted.is_empty() && !wanted.contains(&key) || not.contains(&key) {
+            return false;
+        }
+    }
+    let place = |name: &String| source.fields.iter().position(|field| field.name == *name);
+    let referred = |key: &Vec<(String, Value)>| {
+        let side = |old: bool| {
+            key.iter().all(|(name, value)| {
+                place(name).is_some_and(|place| {
+                    let changed = layout::names(&shelved.record.mask, &source.fields[place]);
+                    let then = if old && changed { &shelved.before[place] } else { &values[place] };
+                    then.to_string() == value.to_string()
+                })
+            })
+        };
+        side(false) || side(true)
+    };
+    source.refers.is_empty() || source.refers.iter().any(referred)
+}
