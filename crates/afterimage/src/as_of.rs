@@ -401,7 +401,7 @@ pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTi
             let here = row.and_then(|row| Some((Moment::from_micros(row[0].int()?), row[1].int()?)));
             let until = all.iter().filter_map(|entry| entry.archived_until()).max();
             let there = match here {
-                Some((date, _)) if until.is_none_or(|until| date >= until) => None,
+                Some((date, _)) if until.is_none_or(|until| date > until) => None,
                 _ => shelf::last_of(session, tx, here.map(|(date, _)| date)).await?,
             };
             let (date, id) = here.max(there).ok_or_else(|| {

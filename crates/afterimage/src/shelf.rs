@@ -24,7 +24,7 @@ pub(crate) struct Moved {
     pub(crate) url: String,
     /// The SHA-256 of its manifest.
     pub(crate) sha256: String,
-    /// Everything of before this that was followed by then is in it.
+    /// Everything up to this that was followed by then is in it.
     pub(crate) cut: Moment,
     /// What had been removed of the table when it was written.
     pub(crate) others: String,
@@ -52,7 +52,7 @@ impl Moved {
 }
 
 impl Entry {
-    /// Up to where records may be in an archive, and not here.
+    /// Up to where records may be in an archive, and not here: what was current then is here.
     pub(crate) fn archived_until(&self) -> Option<Moment> {
         self.archives.iter().map(|moved| moved.cut).max()
     }
@@ -60,7 +60,11 @@ impl Entry {
     /// Whether what is asked for as of a bound may be in an archive.
     pub(crate) fn is_archived_at(&self, bound: Bound) -> bool {
         let Some(until) = self.archived_until() else { return false };
-        bound.moment().is_some_and(|moment| moment < until)
+        match bound {
+            Bound::Now => false,
+            Bound::Time(moment) => moment < until,
+            Bound::Position(moment, _) => moment <= until,
+        }
     }
 
     /// Refuses a question that is asked of the database alone, of a time whose records are in an archive.
@@ -126,7 +130,10 @@ mod none {
             match *self {}
         }
 
-        pub(crate) async fn of_moment(&self, _date: Moment) -> Result<Vec<Shelved>> {
+        pub(crate) async fn of_moments(
+            &self,
+            _dates: &std::collections::HashSet<Moment>,
+        ) -> Result<Vec<Shelved>> {
             match *self {}
         }
 

@@ -1,5 +1,7 @@
 //! The versions of a row: all of them, or the one in force at a time.
 
+use std::collections::HashSet;
+
 use afterimage_core::record::{Epoch, Fold, Record, all_fields};
 use afterimage_core::sql::Bound;
 use afterimage_core::{Action, Field, Header, Layout, Moment, Value, Version, layout};
@@ -207,7 +209,7 @@ async fn read(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) 
     // A row's last record is always here: from the oldest one that is, archived ones lead back.
     let here = kept(session, entry, key, Bound::Now).await?;
     let mut records = Vec::new();
-    if let Some(first) = here.first().map(|record| &record.header).filter(|first| first.date < until)
+    if let Some(first) = here.first().map(|record| &record.header).filter(|first| first.date <= until)
         && let Some(shelf) = Shelf::of(session, entry).await?
     {
         let before = shelf.before(&[(first.date, first.id)], true).await?;
@@ -363,13 +365,13 @@ async fn arrival_of(
         let cells = arrival.split_off(1);
         return Ok(Some((arrival[0].int().unwrap_or_default(), cells)));
     }
-    if entry.archived_until().is_none_or(|until| date >= until) {
+    if entry.archived_until().is_none_or(|until| date > until) {
         return Ok(None);
     }
     let Some(shelf) = Shelf::of(session, entry).await? else { return Ok(None) };
     let fields = all_fields(&entry.epochs);
     let from = texts(&key_of(layout, &fields, &departure.values));
-    for arrived in shelf.of_moment(date).await?.into_iter().map(|shelved| shelved.record) {
+    for arrived in shelf.of_moments(&HashSet::from([date])).await?.into_iter().map(|shelved| shelved.record) {
         let Some(old_key) = arrived.header.old_key.as_ref().filter(|_| arrived.header.id > id) else {
             continue;
         };

@@ -7,6 +7,7 @@ use super::{Bound, Dialect};
 use crate::layout::{Field, Layout};
 use crate::sql::expression::col;
 use crate::sql::scoped::key_columns;
+use crate::time::Moment;
 use crate::value::Value;
 
 /// All records up to a bound, of one row after the other, oldest first within it; in [byte order](Dialect::byte_order) of their keys,
@@ -78,6 +79,32 @@ pub fn of_transactions(dialect: &dyn Dialect, layout: &Layout, ids: &[String], b
         dialect.within("h", bound),
         spelling.of_transaction(&ids),
     )
+}
+
+/// Of these histories, the transactions that wrote within so many microseconds after a bound.
+pub fn transactions_after(
+    dialect: &dyn Dialect,
+    histories: &[&Layout],
+    bound: Bound,
+    within: i64,
+) -> Option<String> {
+    let until = Moment::from_micros(bound.moment()?.as_micros().saturating_add(within));
+    let spelling = log::spelling(dialect.database());
+    let [.., tx, _] = spelling.head();
+    let each: Vec<String> = histories
+        .iter()
+        .map(|layout| {
+            let source = Source { layout, fields: &[], sparse: false };
+            format!(
+                "SELECT {tx} AS tx FROM {} WHERE {} AND {}",
+                spelling.from(&source, false),
+                dialect.beyond("h", bound),
+                dialect.within("h", Bound::Time(until)),
+            )
+        })
+        .collect();
+    (!each.is_empty())
+        .then(|| format!("SELECT DISTINCT tx FROM ({}) AS x WHERE tx IS NOT NULL", each.join(" UNION ALL ")))
 }
 
 /// Compares two keys, value by value, as byte order has them.

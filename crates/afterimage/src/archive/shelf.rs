@@ -9,7 +9,7 @@ use afterimage_archive::{Archived, Columns, Glimpse, Reader, glimpse};
 use afterimage_core::query::{Choice, Query, Wanted};
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::Bound;
-use afterimage_core::sql::archive::{compare_keys, is_in_byte_order};
+use afterimage_core::sql::archive::{compare_keys, is_in_byte_order, transactions_after};
 use afterimage_core::sql::log::Position;
 use afterimage_core::{Action, Field, Header, Keeping, Moment, Period, Record, Value, layout};
 use tempfile::NamedTempFile;
@@ -26,6 +26,9 @@ use crate::versions::key_of;
 
 /// So many bytes of files are kept beside, of which it is known that they are what was written.
 const KEPT: u64 = 1 << 30;
+
+/// So many microseconds a transaction may take of whose records none says when it began.
+const SHORTLY: i64 = 1_000_000;
 
 /// What a handle has fetched of archives.
 #[derive(Debug, Clone, Default)]
@@ -196,9 +199,12 @@ impl Shelf {
         Ok(found)
     }
 
-    /// The records of one moment.
-    pub(crate) async fn of_moment(&self, date: Moment) -> Result<Vec<Shelved>> {
-        self.chosen(date, date, |glimpse| glimpse.at.0 == date).await
+    /// The records of some moments.
+    pub(crate) async fn of_moments(&self, dates: &HashSet<Moment>) -> Result<Vec<Shelved>> {
+        let (Some(first), Some(last)) = (dates.iter().min(), dates.iter().max()) else {
+            return Ok(Vec::new());
+        };
+        self.chosen(*first, *last, |glimpse| dates.contains(&glimpse.at.0)).await
     }
 
     /// The records at some positions.
@@ -323,11 +329,8 @@ impl Shelf {
     pub(crate) async fn of_transactions(&self, ids: &[String], bound: Bound) -> Result<Vec<Position>> {
         let mut found = Vec::new();
         let moment = bound.moment().unwrap_or_else(Moment::now);
-        for file in &self.files {
-            let earliest = Moment::from_micros(moment.as_micros().saturating_sub(file.longest));
-            if file.part.from > moment || file.part.to < earliest {
-                continue;
-            }
+        // One that began long before may have records here: how long it took, those that it wrote later tell.
+        for file in self.files.iter().filter(|file| file.part.from <= moment) {
             self.glimpse(file, true, |glimpse| {
                 let within = match bound {
                     Bound::Now => true,
@@ -343,10 +346,25 @@ impl Shelf {
         Ok(found)
     }
 
-    /// The transactions that had begun by a bound and wrote records beyond it.
-    async fn unfinished(&self, bound: Bound, into: &mut HashSet<String>) -> Result<()> {
+    /// The transactions that had begun by a bound and wrote records beyond it. Into the other go those that wrote shortly before.
+    async fn unfinished(
+        &self,
+        bound: Bound,
+        into: &mut HashSet<String>,
+        shortly_before: &mut HashSet<String>,
+    ) -> Result<()> {
         let Some(moment) = bound.moment() else { return Ok(()) };
+        let before = Moment::from_micros(moment.as_micros().saturating_sub(SHORTLY));
         for file in &self.files {
+            if file.part.to >= before && file.part.from <= moment {
+                self.glimpse(file, true, |glimpse| {
+                    if let Some(tx) = glimpse.tx.filter(|_| before <= glimpse.at.0 && glimpse.at.0 <= moment)
+                    {
+                        shortly_before.insert(tx.to_owned());
+                    }
+                })
+                .await?;
+            }
             let latest = Moment::from_micros(moment.as_micros().saturating_add(file.longest));
             if file.part.to < moment || file.part.from > latest {
                 continue;
@@ -372,13 +390,20 @@ impl Shelf {
 
 /// The transactions that had begun by a bound and had not ended, as the archives of all tables tell.
 pub(crate) async fn unfinished(session: &mut Session, bound: Bound) -> Result<Vec<String>> {
-    let mut found = HashSet::new();
-    for entry in catalog::entries(session).await? {
-        if entry.is_archived_at(bound)
-            && let Some(shelf) = Shelf::of(session, &entry).await?
-        {
-            shelf.unfinished(bound, &mut found).await?;
+    let (mut found, mut shortly_before) = (HashSet::new(), HashSet::new());
+    let all = catalog::entries(session).await?;
+    for entry in all.iter().filter(|entry| entry.is_archived_at(bound)) {
+        if let Some(shelf) = Shelf::of(session, entry).await? {
+            shelf.unfinished(bound, &mut found, &mut shortly_before).await?;
         }
+    }
+    // What does not say that it began earlier is told by what it wrote shortly before, and shortly after.
+    let histories = catalog::histories(&all);
+    if let Some(sql) = transactions_after(session.dialect(), &histories, bound, SHORTLY)
+        && !shortly_before.is_empty()
+    {
+        let after = session.ask(&sql).await?.into_iter().filter_map(|mut row| row.pop()?.text());
+        found.extend(after.filter(|tx| shortly_before.contains(tx)));
     }
     Ok(found.into_iter().collect())
 }

@@ -83,7 +83,10 @@ pub(super) async fn entries(
         let unknown = |(record, olds): &&(Record, Vec<Value>)| is_unknown(record, olds, &begins);
         let unknown: Vec<&Record> = records.iter().filter(unknown).map(|(record, _)| record).collect();
         let mut before = archived_before(session, source, &unknown).await?;
-        for (record, olds) in records {
+        let all: Vec<&Record> = records.iter().map(|(record, _)| record).collect();
+        let departed = departed(session, source, &all).await?;
+        for (record, olds) in records.into_iter().filter(|(record, _)| !departed.contains(&record.header.id))
+        {
             let id = record.header.id;
             let seen = match before.remove(&id) {
                 Some(before) => seen(source, record, before, false)?,
@@ -148,7 +151,7 @@ async fn archived_before(
     let Some(until) = source.entry.archived_until().filter(|_| !unknown.is_empty()) else {
         return Ok(before);
     };
-    if unknown.iter().all(|record| record.header.date >= until) {
+    if unknown.iter().all(|record| record.header.date > until) {
         return Ok(before);
     }
     let Some(shelf) = Shelf::of(session, &source.entry).await? else { return Ok(before) };
@@ -159,18 +162,71 @@ async fn archived_before(
         before.insert(shelved.until.1, shelved.record.values);
     }
     let layout = source.layout()?;
-    for record in unknown.iter().filter(|record| arrived(&record.header)) {
+    let arrivals: Vec<&&Record> = unknown.iter().filter(|record| arrived(&record.header)).collect();
+    let dates = arrivals.iter().map(|record| record.header.date).collect();
+    let departures = shelf.of_moments(&dates).await?;
+    for record in arrivals {
         let Some(old_key) = &record.header.old_key else { continue };
         let old_key = texts(&key::values(layout, old_key)?);
-        let departed = |shelved: &Shelved| {
+        let departed = |shelved: &&Shelved| {
             shelved.record.header.action == Action::Delete
+                && shelved.record.header.date == record.header.date
                 && texts(&versions::key_of(layout, &source.fields, &shelved.record.values)) == old_key
         };
-        if let Some(from) = shelf.of_moment(record.header.date).await?.into_iter().find(departed) {
-            before.insert(record.header.id, from.record.values);
+        if let Some(from) = departures.iter().find(departed) {
+            before.insert(record.header.id, from.record.values.clone());
         }
     }
     Ok(before)
+}
+
+/// Of these records, the numbers of departures that arrivals tell which are in an archive.
+pub(super) async fn departed(
+    session: &mut Session,
+    source: &LogSource,
+    records: &[&Record],
+) -> Result<HashSet<i64>> {
+    let Some(until) = source.entry.archived_until() else { return Ok(HashSet::new()) };
+    let may_have = |record: &&Record| record.header.action == Action::Delete && record.header.date <= until;
+    let gone: Vec<&Record> = records.iter().copied().filter(may_have).collect();
+    let dates = gone.iter().map(|record| record.header.date).collect::<HashSet<_>>();
+    let Some(shelf) = Shelf::of(session, &source.entry).await?.filter(|_| !dates.is_empty()) else {
+        return Ok(HashSet::new());
+    };
+    let layout = source.layout()?;
+    let mut told = HashSet::new();
+    for arrival in shelf.of_moments(&dates).await? {
+        let header = arrival.record.header;
+        let Some(old_key) = header.old_key.as_deref() else { continue };
+        let old_key = texts(&key::values(layout, old_key)?);
+        let left = |record: &&&Record| {
+            record.header.date == header.date
+                && record.header.id < header.id
+                && texts(&versions::key_of(layout, &source.fields, &record.values)) == old_key
+        };
+        told.extend(gone.iter().find(left).map(|record| record.header.id));
+    }
+    Ok(told)
+}
+
+/// What records of an archive do not tell of what was before them, because another archive does.
+pub(super) async fn complete(
+    session: &mut Session,
+    source: &LogSource,
+    shelved: &mut [Shelved],
+) -> Result<()> {
+    let unknown = |shelved: &&Shelved| shelved.before.contains(&Value::Unknown);
+    let records: Vec<&Record> = shelved.iter().filter(unknown).map(|shelved| &shelved.record).collect();
+    let before = archived_before(session, source, &records).await?;
+    for one in shelved {
+        let Some(before) = before.get(&one.record.header.id) else { continue };
+        for (old, known) in one.before.iter_mut().zip(before) {
+            if *old == Value::Unknown {
+                old.clone_from(known);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// An entry for a record of an archive.

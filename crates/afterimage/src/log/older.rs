@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use afterimage_core::layout;
 use afterimage_core::query::Query;
 use afterimage_core::sql::log::Position;
-use afterimage_core::{Moment, Value};
+use afterimage_core::{Moment, Record, Value};
 
 use super::entry::{self, SeenEntry};
 use super::source::LogSource;
@@ -56,7 +56,7 @@ impl Older {
         entries: &mut HashMap<(usize, i64), SeenEntry>,
     ) -> Result<Vec<(usize, Position)>> {
         let Some(until) = self.until else { return Ok(Vec::new()) };
-        if down_to.is_some_and(|(date, _)| date >= until) || query.from.is_some_and(|from| from >= until) {
+        if down_to.is_some_and(|(date, _)| date > until) || query.from.is_some_and(|from| from > until) {
             return Ok(Vec::new());
         }
         // What was told, or stood here too.
@@ -128,10 +128,15 @@ impl Older {
                 found.iter().filter(|(of, _)| of == part).map(|(_, position)| *position).collect();
             let source = &sources[*part];
             let keys = self.keys.get(part);
-            let shelved = shelf.at(&of_it).await?.into_iter();
-            read.extend(
-                shelved.filter(|shelved| is_asked_for(source, keys, shelved)).map(|one| (*part, one)),
-            );
+            let mut shelved = shelf.at(&of_it).await?;
+            entry::complete(session, source, &mut shelved).await?;
+            // Whose arrival another run has taken, that run has told.
+            let records: Vec<&Record> = shelved.iter().map(|shelved| &shelved.record).collect();
+            let departed = entry::departed(session, source, &records).await?;
+            let asked_for = shelved.into_iter().filter(|shelved| {
+                !departed.contains(&shelved.record.header.id) && is_asked_for(source, keys, shelved)
+            });
+            read.extend(asked_for.map(|one| (*part, one)));
         }
         read.sort_by_key(|(_, shelved)| std::cmp::Reverse(shelved.at()));
         self.next.extend(read);

@@ -182,10 +182,12 @@ pub async fn moved(world: &mut World) -> Outcome {
 
 fn differ<T: PartialEq + std::fmt::Debug>(what: &str, before: &[T], now: &[T]) -> Outcome {
     if before.len() != now.len() {
-        return Err(format!("{what}: there were {}, and are {}", before.len(), now.len()));
+        let new: Vec<&T> = now.iter().filter(|one| !before.contains(one)).collect();
+        let gone: Vec<&T> = before.iter().filter(|one| !now.contains(one)).collect();
+        return Err(format!("{what}: {new:?} were not there, and {gone:?} are not"));
     }
     match before.iter().zip(now).find(|(before, now)| before != now) {
-        Some((before, now)) => Err(format!("{what} was\n{before:#?}\nand is\n{now:#?}")),
+        Some((before, now)) => Err(format!("{what} was\n{before:?}\nand is\n{now:?}")),
         None => Ok(()),
     }
 }
