@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use afterimage_core::record::{Epoch, Fold, Record, all_fields};
 use afterimage_core::sql::Bound;
+use afterimage_core::sql::archive::arrivals;
 use afterimage_core::{Action, Field, Header, Layout, Moment, Value, Version, layout};
 
 use crate::catalog::{self, Entry};
@@ -270,10 +271,6 @@ pub(crate) async fn recorded_key(
     key: &[Value],
 ) -> Result<Option<Vec<Value>>> {
     let layout = entry.layout()?;
-    let cell = |value: &Value| match value {
-        Value::Bytes(bytes) => Cell::Blob(bytes.clone()),
-        other => Cell::Text(other.to_string()),
-    };
     let cells: Vec<Cell> = key.iter().map(cell).collect();
     let records = kept(session, entry, &cells, Bound::Now).await?;
     Ok(records.last().map(|record| key_of(layout, &all_fields(&entry.epochs), &record.values)))
@@ -368,23 +365,38 @@ async fn arrival_of(
     if entry.archived_until().is_none_or(|until| date > until) {
         return Ok(None);
     }
-    let Some(shelf) = Shelf::of(session, entry).await? else { return Ok(None) };
     let fields = all_fields(&entry.epochs);
     let from = texts(&key_of(layout, &fields, &departure.values));
+    let is = |arrived: i64, old_key: &str| -> Result<bool> {
+        Ok(arrived > id && texts(&key::values(layout, old_key)?) == from)
+    };
+    // The departure may be in an archive, and the arrival here.
+    for mut row in session.ask(&arrivals(session.dialect(), layout, date)).await? {
+        let key = row.split_off(2);
+        let (old_key, arrived) = (row.pop().and_then(Cell::text), row.pop().and_then(|cell| cell.int()));
+        if let (Some(old_key), Some(arrived)) = (old_key, arrived)
+            && is(arrived, &old_key)?
+        {
+            return Ok(Some((arrived, key)));
+        }
+    }
+    let Some(shelf) = Shelf::of(session, entry).await? else { return Ok(None) };
     for arrived in shelf.of_moments(&HashSet::from([date])).await?.into_iter().map(|shelved| shelved.record) {
-        let Some(old_key) = arrived.header.old_key.as_ref().filter(|_| arrived.header.id > id) else {
-            continue;
-        };
-        if texts(&key::values(layout, old_key)?) == from {
-            let key = key_of(layout, &fields, &arrived.values).into_iter();
-            let cell = |value: Value| match value {
-                Value::Bytes(bytes) => Cell::Blob(bytes),
-                other => Cell::Text(other.to_string()),
-            };
-            return Ok(Some((arrived.header.id, key.map(cell).collect())));
+        let Some(old_key) = &arrived.header.old_key else { continue };
+        if is(arrived.header.id, old_key)? {
+            let key = key_of(layout, &fields, &arrived.values);
+            return Ok(Some((arrived.header.id, key.iter().map(cell).collect())));
         }
     }
     Ok(None)
+}
+
+/// A value of a key, to ask for it.
+fn cell(value: &Value) -> Cell {
+    match value {
+        Value::Bytes(bytes) => Cell::Blob(bytes.clone()),
+        other => Cell::Text(other.to_string()),
+    }
 }
 
 /// The values of a record's key, in the key's order.

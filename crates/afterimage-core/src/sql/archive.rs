@@ -81,6 +81,20 @@ pub fn of_transactions(dialect: &dyn Dialect, layout: &Layout, ids: &[String], b
     )
 }
 
+/// The records by which rows arrived under other keys at a moment: of each its number, the key before as JSON, and its key.
+pub fn arrivals(dialect: &dyn Dialect, layout: &Layout, date: Moment) -> String {
+    let spelling = log::spelling(dialect.database());
+    let [.., old_key] = spelling.head();
+    let key: Vec<String> = layout.key_fields().map(|field| spelling.shown(field, "h")).collect();
+    let source = Source { layout, fields: &[], sparse: false };
+    format!(
+        "SELECT h.history_id, {old_key}, {} FROM {} WHERE h.history_date = {} AND h.history_old_key IS NOT NULL ORDER BY h.history_id",
+        key.join(", "),
+        spelling.from(&source, false),
+        dialect.moment(date),
+    )
+}
+
 /// Of these histories, the transactions that wrote within so many microseconds after a bound.
 pub fn transactions_after(
     dialect: &dyn Dialect,
