@@ -122,7 +122,7 @@ pub(crate) enum Command {
     #[command(
         args_conflicts_with_subcommands = true,
         subcommand_negates_reqs = true,
-        after_help = "They leave the database once every file was read back and compared; what is asked is answered from both.\n\n  afterimage archive orders --older-than '365 days' --to file:///srv/archive\n  afterimage archive --older-than '1 year' --to s3://bucket/shop      (keys: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT)\n  afterimage archive verify file:///srv/archive"
+        after_help = "They leave the database once every file was read back and compared; what is asked is answered from both.\n\n  afterimage archive orders --older-than '365 days' --to file:///srv/archive\n  afterimage archive --older-than '1 year' --to s3://bucket/shop      (keys: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT)\n  afterimage archive verify file:///srv/archive\n  afterimage archive restore orders"
     )]
     Archive(Archive),
     /// Remove records that changed nothing
@@ -586,6 +586,13 @@ pub(crate) enum ArchiveCommand {
     Verify {
         /// The archive
         url: String,
+    },
+    /// Bring everything back into the database that was moved to archives; the files stay, as copies
+    Restore {
+        /// The tables; all, where none is named
+        tables: Vec<String>,
+        #[command(flatten)]
+        who: Who,
     },
 }
 

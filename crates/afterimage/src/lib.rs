@@ -102,7 +102,7 @@ pub use afterimage_core::{
     Context, Database, Moment, Partitions, Period, Query, Retention, Storage, TableName, Tracking, Value,
 };
 #[cfg(feature = "archive")]
-pub use archive::{Archive, ArchiveFault, Archived, Archiving};
+pub use archive::{Archive, ArchiveFault, Archived, Archiving, BroughtBack};
 pub use as_of::{AsOfQuery, Start, TableRead, TableState};
 pub use baseline::Progress;
 pub use catalog::Gap;

@@ -81,6 +81,7 @@ impl Entry {
 
 /// A record of an archive, with its values in the order of the table's fields of now.
 #[derive(Debug, Clone)]
+#[cfg_attr(not(feature = "archive"), allow(dead_code, reason = "nothing is put back there"))]
 pub(crate) struct Shelved {
     /// The record, which holds the whole row.
     pub(crate) record: Record,
@@ -88,6 +89,10 @@ pub(crate) struct Shelved {
     pub(crate) before: Vec<Value>,
     /// The record of the row that followed.
     pub(crate) until: Position,
+    /// When its transaction had begun at the latest.
+    pub(crate) began: Option<Moment>,
+    /// The number of its context, where contexts stand beside records.
+    pub(crate) scope: Option<i64>,
 }
 
 impl Shelved {

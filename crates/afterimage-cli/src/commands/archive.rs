@@ -1,16 +1,19 @@
 //! `archive`: old records as Parquet files.
 
-use afterimage::{Afterimage, Archive, Archived, Archiving};
+use afterimage::{Afterimage, Archive, Archived, Archiving, BroughtBack};
 
 use super::restore::{awaited, context, count};
 use super::{Done, Failure};
 use crate::Outcome;
-use crate::arguments;
+use crate::arguments::{self, ArchiveCommand};
 use crate::config::Config;
 use crate::output::{self, Format, harmless};
 use crate::terminal::Bar;
 
 pub(super) async fn run(audit: &Afterimage, config: &Config, request: arguments::Archive) -> Done {
+    if let Some(ArchiveCommand::Restore { tables, who }) = &request.command {
+        return restore(audit, config, tables, who).await;
+    }
     let (Some(older_than), Some(to)) = (request.older_than, request.to) else {
         return Err(Failure::Usage("say --older-than and --to".to_owned()));
     };
@@ -48,6 +51,33 @@ pub(super) async fn run(audit: &Afterimage, config: &Config, request: arguments:
         }
         if *moved > 0 {
             println!("{table}: {} left the database", count(*moved, "record"));
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+async fn restore(audit: &Afterimage, config: &Config, tables: &[String], who: &arguments::Who) -> Done {
+    let context = context(config, who, true)?;
+    let tables: Vec<&str> = tables.iter().map(String::as_str).collect();
+    let bar = Bar::default();
+    let mut show = |progress: Archiving| {
+        bar.show(&progress.table.to_string(), progress.done, Some(progress.total), "records brought back");
+    };
+    let done = audit.bring_back(&tables, &context, &mut show).await?;
+    drop(bar);
+    if config.format == Some(Format::Json) {
+        output::json(&done)?;
+        return Ok(Outcome::Done);
+    }
+    for BroughtBack { table, records, archives, .. } in &done {
+        let table = harmless(&table.to_string());
+        match archives.as_slice() {
+            [] => println!("{table}: nothing of it is in an archive"),
+            archives => println!(
+                "{table}: {} brought back from {}, which is a copy now",
+                count(*records, "record"),
+                harmless(&archives.join(" and "))
+            ),
         }
     }
     Ok(Outcome::Done)

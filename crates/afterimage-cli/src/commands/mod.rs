@@ -25,7 +25,7 @@ use std::io::IsTerminal as _;
 use afterimage::Afterimage;
 
 use crate::Outcome;
-use crate::arguments::{self, Arguments, Command};
+use crate::arguments::{self, ArchiveCommand, Arguments, Command};
 use crate::config::Config;
 use crate::demo;
 use crate::terminal;
@@ -77,8 +77,9 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
     let config = Config::load(&arguments.global)?;
     terminal::settle(config.colour);
     terminal::settle_pager(config.pager.clone());
-    if let Command::Archive(arguments::Archive { command: Some(command), .. }) = &arguments.command {
-        let arguments::ArchiveCommand::Verify { url } = command;
+    if let Command::Archive(arguments::Archive { command: Some(ArchiveCommand::Verify { url }), .. }) =
+        &arguments.command
+    {
         return archive::verify(&config, url).await;
     }
     if let Command::User { command } = arguments.command {

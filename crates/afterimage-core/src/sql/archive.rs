@@ -2,9 +2,12 @@
 
 use std::cmp::Ordering;
 
-use super::log::{self, Source};
-use super::{Bound, Dialect};
+use super::log::{self, Position, Source};
+use super::{Bound, Dialect, mariadb, postgres, sqlite};
+use crate::Database;
 use crate::layout::{Field, Layout};
+use crate::name::{Quoted, literal};
+use crate::record::Record;
 use crate::sql::expression::col;
 use crate::sql::scoped::key_columns;
 use crate::time::Moment;
@@ -119,6 +122,117 @@ pub fn transactions_after(
         .collect();
     (!each.is_empty())
         .then(|| format!("SELECT DISTINCT tx FROM ({}) AS x WHERE tx IS NOT NULL", each.join(" UNION ALL ")))
+}
+
+/// The numbers of the records at these positions that are there.
+pub fn present(dialect: &dyn Dialect, layout: &Layout, positions: &[Position]) -> String {
+    format!(
+        "SELECT h.history_id FROM {} AS h WHERE {}",
+        layout.history.quoted(),
+        super::retention::at(dialect, "h.", positions)
+    )
+}
+
+/// A record that is put back where it was.
+#[derive(Debug, Clone, Copy)]
+pub struct PutBack<'a> {
+    /// The record, which holds the whole row, its values in the order of the fields.
+    pub record: &'a Record,
+    /// When its transaction had begun at the latest.
+    pub began: Option<Moment>,
+    /// The number of its context, where contexts stand beside records.
+    pub scope: Option<i64>,
+}
+
+/// Puts records back into a history, as they were.
+pub fn put_back(dialect: &dyn Dialect, layout: &Layout, fields: &[Field], records: &[PutBack<'_>]) -> String {
+    let history = layout.history.quoted();
+    let words: Vec<String> = layout.word_columns().collect();
+    let word = |record: &Record, n: usize| record.mask.get(n).copied().unwrap_or_default();
+    let own = fields.iter().map(|field| field.history.as_str());
+    match dialect.database() {
+        Database::Postgres => {
+            let head = POSTGRES_HEAD.iter().copied();
+            let columns = Quoted::list(head.clone().chain(words.iter().map(String::as_str)).chain(own));
+            let mut values: Vec<String> =
+                head.chain(words.iter().map(String::as_str)).map(|name| col("r", name)).collect();
+            values.extend(fields.iter().map(postgres::put_value));
+            let all: Vec<String> =
+                records.iter().map(|put| postgres::record_as_json(put, layout, fields)).collect();
+            format!(
+                "INSERT INTO {history} ({columns})\nSELECT {} FROM json_array_elements({}::json) AS o, json_populate_record(NULL::{history}, o.value) AS r",
+                values.join(", "),
+                literal(&format!("[{}]", all.join(",\n")))
+            )
+        }
+        Database::Sqlite | Database::MariaDb => {
+            let recorded = match dialect.database() {
+                Database::MariaDb => mariadb::recorded_literal,
+                _ => sqlite::recorded_literal,
+            };
+            let head = ["history_id", "history_date", "history_type", "history_scope", "history_old_key"];
+            let columns = Quoted::list(head.into_iter().chain(words.iter().map(String::as_str)).chain(own));
+            let rows: Vec<String> = records
+                .iter()
+                .map(|PutBack { record, scope, .. }| {
+                    let header = &record.header;
+                    let mut values = vec![
+                        header.id.to_string(),
+                        header.date.as_micros().to_string(),
+                        literal(header.action.sign()),
+                        scope.map_or_else(|| "NULL".to_owned(), |scope| scope.to_string()),
+                        header.old_key.as_deref().map_or_else(|| "NULL".to_owned(), literal),
+                    ];
+                    values.extend((0..words.len()).map(|n| word(record, n).to_string()));
+                    values.extend(fields.iter().zip(&record.values).map(|(field, value)| match value {
+                        Value::Null | Value::Redacted | Value::Unknown => "NULL".to_owned(),
+                        Value::Masked => "1".to_owned(),
+                        value => recorded(field, value),
+                    }));
+                    format!("({})", values.join(", "))
+                })
+                .collect();
+            format!("INSERT INTO {history} ({columns})\nVALUES {}", rows.join(",\n"))
+        }
+    }
+}
+
+/// The header of a record of PostgreSQL's but for the mask.
+const POSTGRES_HEAD: [&str; 9] = [
+    "history_id",
+    "history_date",
+    "history_type",
+    "history_user",
+    "history_change_reason",
+    "history_context",
+    "history_tx",
+    "history_tx_start",
+    "history_old_key",
+];
+
+/// Where contexts stand beside records: puts that of a record back, where it is gone.
+pub fn put_context_back(dialect: &dyn Dialect, put: &PutBack<'_>) -> Option<String> {
+    let scope = put.scope?;
+    let header = &put.record.header;
+    let text = |text: &Option<String>| text.as_deref().map_or_else(|| "NULL".to_owned(), literal);
+    let (numbers, values) = match dialect.database() {
+        Database::Postgres => return None,
+        Database::Sqlite => (", first_id, last_id", format!(", {0}, {0}", header.id)),
+        Database::MariaDb => ("", String::new()),
+    };
+    let date = header.date.as_micros();
+    // What has no transaction is the context of all that a writer wrote without one.
+    let (tx, ended) = match header.tx.as_deref().filter(|tx| super::check_tx(tx).is_ok()) {
+        Some(tx) => (tx.to_owned(), date.to_string()),
+        None => ("NULL".to_owned(), "NULL".to_owned()),
+    };
+    Some(format!(
+        "INSERT INTO afterimage_scope (id, tx, actor, reason, context, began, last_date{numbers})\nSELECT {scope}, {tx}, {}, {}, {}, {}, {ended}{values} WHERE NOT EXISTS (SELECT 1 FROM afterimage_scope WHERE id = {scope})",
+        text(&header.user),
+        text(&header.reason),
+        text(&header.context),
+        put.began.map_or(date, Moment::as_micros),
+    ))
 }
 
 /// Compares two keys, value by value, as byte order has them.

@@ -204,7 +204,7 @@ pub fn count_doomed(dialect: &dyn Dialect, doomed: &Doomed<'_>) -> String {
 }
 
 /// The records of a history at these positions.
-fn at(dialect: &dyn Dialect, alias: &str, positions: &[Position]) -> String {
+pub(super) fn at(dialect: &dyn Dialect, alias: &str, positions: &[Position]) -> String {
     let list = |each: &dyn Fn(&Position) -> String| positions.iter().map(each).collect::<Vec<_>>().join(", ");
     match dialect.database() {
         Database::Postgres => format!(

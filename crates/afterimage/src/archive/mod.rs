@@ -4,6 +4,7 @@ mod files;
 mod fold;
 mod manifest;
 mod moving;
+mod putting_back;
 pub(crate) mod shelf;
 mod store;
 mod verify;
@@ -26,6 +27,7 @@ use files::Files;
 use fold::Rows;
 use manifest::Manifest;
 use moving::Moving;
+pub use putting_back::BroughtBack;
 use store::Store;
 pub use verify::ArchiveFault;
 

@@ -214,7 +214,7 @@ impl Batch<'_> {
 }
 
 /// The table as it is by now.
-async fn found(session: &mut Session, id: i64) -> Result<std::sync::Arc<Entry>> {
+pub(super) async fn found(session: &mut Session, id: i64) -> Result<std::sync::Arc<Entry>> {
     let all = catalog::entries(session).await?;
     all.iter().find(|entry| entry.id == id).cloned().ok_or_else(|| gone_meanwhile("it"))
 }

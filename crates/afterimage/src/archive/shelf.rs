@@ -11,6 +11,7 @@ use afterimage_core::record::all_fields;
 use afterimage_core::sql::Bound;
 use afterimage_core::sql::archive::{compare_keys, is_in_byte_order, transactions_after};
 use afterimage_core::sql::log::Position;
+use afterimage_core::value::Shown;
 use afterimage_core::{Action, Field, Header, Keeping, Moment, Period, Record, Value, layout};
 use tempfile::NamedTempFile;
 
@@ -148,6 +149,29 @@ impl Shelf {
             entry: entry.clone(),
             shelves,
         }))
+    }
+
+    /// How many records there are.
+    pub(super) fn records(&self) -> u64 {
+        self.files.iter().map(|file| file.part.records).sum()
+    }
+
+    /// Its records, the newest files first and of each the last ones, so many at a time.
+    pub(super) async fn backwards(
+        &self,
+        many: usize,
+        mut take: impl AsyncFnMut(Vec<Shelved>) -> Result<()>,
+    ) -> Result<()> {
+        for file in self.files.iter().rev() {
+            let mut end = usize::try_from(file.part.records).unwrap_or_default();
+            while end > 0 {
+                let begin = end.saturating_sub(many);
+                let some = self.read(file, (begin..end).collect()).await?.collect::<Result<Vec<_>>>()?;
+                take(some).await?;
+                end = begin;
+            }
+        }
+        Ok(())
     }
 
     async fn open(&self, file: &OneFile) -> Result<File> {
@@ -449,11 +473,13 @@ impl Places {
         let each = fields.iter().zip(&self.0).map(|(field, place)| {
             let value = place.and_then(|place| values.get_mut(place));
             let value = value.map_or(Value::Null, |value| std::mem::replace(value, Value::Null));
-            match (value, field.keeping) {
-                (Value::Null, _) => Value::Null,
-                (Value::Unknown, _) => Value::Unknown,
-                (_, Keeping::Masked) => Value::Masked,
-                (value, _) => value,
+            match (value, field.keeping, field.shown) {
+                (value @ (Value::Null | Value::Unknown), ..) => value,
+                (_, Keeping::Masked, _) => Value::Masked,
+                // The column is of another type by now.
+                (Value::Number(digits), _, Shown::Text) => Value::Text(digits),
+                (Value::Text(text), _, Shown::Number) => Value::from_text(Shown::Number, text),
+                (value, ..) => value,
             }
         });
         each.collect()
@@ -476,7 +502,8 @@ impl Iterator for Records<'_> {
             Ok(archived) => archived,
             Err(error) => return Some(Err(Error::from(error).on(&self.shelf.entry.table))),
         };
-        let Archived { record: Record { mut header, mask, values }, before, until, .. } = archived;
+        let Archived { record: Record { mut header, mask, values }, before, until, began, scope, .. } =
+            archived;
         let fields = &self.shelf.fields;
         header.archive = Some(Arc::clone(&self.url));
         let mut values = self.columns.values(fields, values);
@@ -496,7 +523,7 @@ impl Iterator for Records<'_> {
                 before[n] = Value::Null;
             }
         }
-        Some(Ok(Shelved { record: Record { header, mask, values }, before, until }))
+        Some(Ok(Shelved { record: Record { header, mask, values }, before, until, began, scope }))
     }
 }
 

@@ -155,6 +155,7 @@ pub async fn moved(world: &mut World) -> Outcome {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let before = answers(world).await?;
     let rows = before.histories.len() as u64;
+    let there = super::model::records(&mut world.db, &world.schema).await.len() as u64;
     for cut in cuts {
         let archive = Archive::new(address(folder.path()), Retention::until(cut)).tables(names(world));
         let done = world.db.audit.archive(&archive, &Context::actor("keeper")).await;
@@ -177,7 +178,21 @@ pub async fn moved(world: &mut World) -> Outcome {
     if left > rows {
         return Err(format!("of {rows} rows {left} records are left"));
     }
-    Ok(())
+    // And brought back, they are where they were, and the archive is not asked any more.
+    let names = names(world);
+    let tables: Vec<&str> = names.iter().map(String::as_str).collect();
+    let back = world.db.audit.bring_back(&tables, &Context::actor("keeper"), &mut |_| {}).await;
+    back.map_err(|error| error.to_string())?;
+    folder.close().map_err(|error| error.to_string())?;
+    let now = answers(world).await?;
+    differ("the log, brought back,", &before.log, &now.log)?;
+    differ("a history, brought back,", &before.histories, &now.histories)?;
+    differ("what was after a transaction, brought back,", &before.after, &now.after)?;
+    let records = super::model::records(&mut world.db, &world.schema).await.len() as u64;
+    if records != there {
+        return Err(format!("of {there} records {records} are back"));
+    }
+    check::whole(world).await
 }
 
 fn differ<T: PartialEq + std::fmt::Debug>(what: &str, before: &[T], now: &[T]) -> Outcome {

@@ -31,6 +31,7 @@ use crate::value::Value;
 use crate::{Context, Database, Result};
 
 pub(super) use log::SPELLING;
+pub(super) use value::recorded_literal;
 
 /// The SQL of MariaDB.
 #[derive(Debug)]

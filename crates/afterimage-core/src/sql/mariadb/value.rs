@@ -48,6 +48,14 @@ pub(super) fn as_text(field: &Field, value: &str) -> String {
     }
 }
 
+/// A value of a record, as it was shown, as a literal for its column of the history.
+pub(in crate::sql) fn recorded_literal(field: &Field, value: &Value) -> String {
+    match value {
+        Value::Number(digits) => digits.clone(),
+        value => key_literal(&field.sql_type, field.shown, value),
+    }
+}
+
 /// A text given as an expression, as a value to be compared with a column of this type. What is no such value is NULL.
 pub(super) fn given(sql_type: &str, shown: Shown, text: &str) -> String {
     let read = |expression: &str| format!("(SELECT {expression} FROM (SELECT {text} AS v) AS given)");

@@ -12,6 +12,7 @@ mod image;
 mod log;
 mod overtaken;
 pub mod partitions;
+mod put_back;
 mod read;
 mod restore;
 mod trigger;
@@ -30,6 +31,7 @@ use crate::{Context, Database, Result};
 pub use capture::functions;
 pub use history::{baseline_columns, baseline_source, interrupted, late};
 pub(super) use log::SPELLING;
+pub(super) use put_back::{put_value, record_as_json};
 pub use trigger::{Level, Trigger, level, triggers};
 
 /// The SQL of PostgreSQL.

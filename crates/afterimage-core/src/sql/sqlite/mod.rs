@@ -32,6 +32,7 @@ use crate::{Context, Database, Result};
 pub use baseline::{Batch, batch, set_numbers_aside};
 pub use catalog::{CONTEXT_IS_SET, SET_CONTEXT, context};
 pub(super) use log::SPELLING;
+pub(super) use read::recorded_literal;
 
 /// The SQL of SQLite.
 #[derive(Debug)]

@@ -87,6 +87,22 @@ pub(super) fn key_literal(value: &Value) -> String {
     }
 }
 
+/// A value of a record, as it was shown, as a literal for its column of the history.
+pub(in crate::sql) fn recorded_literal(field: &Field, value: &Value) -> String {
+    let of_floats = || {
+        let declared = field.sql_type.to_ascii_uppercase();
+        ["REAL", "FLOA", "DOUB"].iter().any(|part| declared.contains(part))
+    };
+    match value {
+        Value::Number(digits) => digits.clone(),
+        Value::Text(text) if text == "Infinity" && of_floats() => "9e999".to_owned(),
+        Value::Text(text) if text == "-Infinity" && of_floats() => "-9e999".to_owned(),
+        // No literal holds a zero byte.
+        Value::Text(text) if text.contains('\0') => format!("CAST({} AS TEXT)", hex(text.as_bytes())),
+        other => key_literal(other),
+    }
+}
+
 /// The rows of alias `row` are those asked for; their key's columns are called as `name` says.
 pub(super) fn among(
     layout: &Layout,
