@@ -73,6 +73,8 @@ pub struct Redacted {
     pub records: u64,
     /// Fields that the row itself still has a value in: that value stays in its newest records, as it stays in the row.
     pub still_there: Vec<String>,
+    /// Whether records of the table are in archives, whose files are written anew where they hold one of these.
+    pub in_archives: bool,
     /// How many other rows had this key before, of which nothing was redacted: see [`Redact::every_life`].
     pub other_lives: usize,
 }
@@ -81,6 +83,9 @@ impl Afterimage {
     /// Removes the values of chosen fields of one row from all its records, through every change of its key: in their place
     /// the history says that they were [`Redacted`](crate::Value::Redacted). What the row itself holds now stays, in the row and
     /// in the records that say so: change it first, and then redact what it was.
+    ///
+    /// Archives that records of the table were moved to are written anew without them. Copies, and what was brought back of archives,
+    /// are files that nothing here knows of.
     ///
     /// Who asked for it and why is recorded ([`removals`](Self::removals)). To plain SQL, and on the past connection, a value
     /// that was redacted is NULL. What cannot be known any more is not written back either.
@@ -100,7 +105,12 @@ impl Afterimage {
         if request.dry_run {
             return self.reading(async |session| Ok(plan(session, request).await?.1)).await;
         }
-        self.removing(async |session| run(session, request, context).await).await
+        let done = self.removing(async |session| run(session, request, context).await).await?;
+        #[cfg(feature = "archive")]
+        if done.in_archives {
+            self.redact_archives(&request.table).await?;
+        }
+        Ok(done)
     }
 }
 
@@ -249,6 +259,7 @@ async fn plan(session: &mut Session, request: &Redact) -> Result<(Arc<Entry>, Re
         table: introspect::seen(session, &entry.table).await?,
         records: 0,
         still_there: Vec::new(),
+        in_archives: !entry.archives.is_empty(),
         other_lives: if request.every_life { 0 } else { others },
     };
     let mut parts: Vec<Part> = Vec::new();

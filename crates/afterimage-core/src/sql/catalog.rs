@@ -97,6 +97,16 @@ pub fn archives(dialect: &dyn Dialect) -> String {
     )
 }
 
+/// Reads the archives of a table that are not in force any more, for this reason.
+pub fn ended_archives(dialect: &dyn Dialect, table: i64, why: &str) -> String {
+    format!(
+        "SELECT id, table_id, removal_id, manifest, url, sha256, {}, others, complete FROM {} WHERE table_id = {table} AND ended_by = {} ORDER BY id",
+        dialect.micros("cut"),
+        dialect.catalog_table("archive"),
+        literal(why),
+    )
+}
+
 /// What is to be written of an archive before any record is moved to it.
 #[derive(Debug, Clone, Copy)]
 pub struct Archiving<'a> {

@@ -41,6 +41,21 @@ pub struct Part<'a> {
     pub refers: Vec<Vec<(&'a Field, Value)>>,
     /// Only the newest record of each row.
     pub latest: bool,
+    /// Up to when what was before a record may be in an archive.
+    pub archived_until: Option<Moment>,
+}
+
+impl Part<'_> {
+    /// Whether only an archive tells what was before a record: the exact rule looks at each of these.
+    fn is_told_elsewhere(&self, spelling: &dyn Spelling) -> Option<String> {
+        let until = spelling.at(self.archived_until?);
+        let layout = self.source.layout;
+        Some(format!(
+            "(h.history_date <= {until} AND h.history_type <> '-' AND (h.history_old_key IS NOT NULL OR NOT EXISTS (SELECT 1 FROM {} AS x WHERE {} AND (x.history_date, x.history_id) < (h.history_date, h.history_id))))",
+            layout.history.quoted(),
+            spelling.same_row(layout, "x", "h"),
+        ))
+    }
 }
 
 /// A position in the log: a date and a number.
@@ -318,12 +333,17 @@ fn change(all: &mut Vec<String>, spelling: &dyn Spelling, part: &Part<'_>, query
         if wanted.fields.is_empty() { part.source.fields.iter().collect() } else { part.changed.clone() };
     let needles = |texts: &[String]| texts.iter().map(|text| Needle::new(text)).collect::<Vec<_>>();
     let (was, now) = (needles(&wanted.was), needles(&wanted.now));
+    let elsewhere = part.is_told_elsewhere(spelling).filter(|_| !was.is_empty());
     let terms: Vec<String> = fields
         .into_iter()
         .filter_map(|field| {
             let mut terms = vec![says_changed("h", field)];
             for needle in &was {
-                terms.push(spelling.may_be(&spelling.old(&part.source, field), field, needle)?);
+                let may_be = spelling.may_be(&spelling.old(&part.source, field), field, needle)?;
+                terms.push(match &elsewhere {
+                    Some(elsewhere) => format!("({may_be} OR {elsewhere})"),
+                    None => may_be,
+                });
             }
             for needle in &now {
                 let new = col("h", &field.history);
@@ -359,8 +379,9 @@ fn refers(spelling: &dyn Spelling, part: &Part<'_>, key: &[(&Field, Value)]) -> 
             spelling.old(&part.source, field)
         )
     };
+    let elsewhere = part.is_told_elsewhere(spelling).map(|told| format!(" OR {told}")).unwrap_or_default();
     format!(
-        "({} AND (({}) OR ({})))",
+        "({} AND (({}) OR ({}){elsewhere}))",
         key_among_records(part.source.layout, &ever.join(" AND ")),
         side(&new),
         side(&old)
@@ -387,6 +408,7 @@ fn anywhere(spelling: &dyn Spelling, part: &Part<'_>, needle: &Needle) -> String
     // The record before costs a look-up: last, and of updates only.
     if !old.is_empty() {
         terms.push(format!("(h.history_type <> '-' AND {})", balanced(&old, "OR", "1 = 0")));
+        terms.extend(part.is_told_elsewhere(spelling));
     }
     format!("({})", terms.join("\n      OR "))
 }

@@ -5,6 +5,7 @@ mod fold;
 mod manifest;
 mod moving;
 mod putting_back;
+mod redacting;
 pub(crate) mod shelf;
 mod store;
 mod verify;

@@ -77,15 +77,12 @@ impl Afterimage {
         let Some(shelf) = shelf else { return Ok(done) };
         let mut state =
             Archiving { table: done.table.clone(), removes: false, done: 0, total: shelf.records() };
-        let mut records = 0;
-        let put = async |some: Vec<Shelved>| {
-            records += self.removing(async |session| put(session, entry, &some).await).await?;
+        for (file, places) in shelf.backwards(BATCH) {
+            let some = shelf.stretch(file, places).await?;
+            done.records += self.removing(async |session| put(session, entry, &some).await).await?;
             state.done += some.len() as u64;
             progress(state.clone());
-            Ok(())
-        };
-        shelf.backwards(BATCH, put).await?;
-        done.records = records;
+        }
         done.archives = entry.archives.iter().map(|moved| moved.url.clone()).collect();
         done.archives.dedup();
         let by = said(context, "actor").map(|actor| format!("brought back by {actor}"));

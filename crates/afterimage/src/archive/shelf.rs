@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
 use std::fs::File;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use afterimage_archive::{Archived, Columns, Glimpse, Reader, glimpse};
@@ -60,6 +61,11 @@ impl Shelves {
         let manifest = Arc::new(Manifest::read(&bytes, &moved.manifest)?);
         self.with(|fetched| fetched.manifests.insert(moved.sha256.clone(), Arc::clone(&manifest)));
         Ok(manifest)
+    }
+
+    /// Keeps nothing of a file.
+    pub(super) fn forget(&self, sha256: &str) {
+        self.with(|fetched| fetched.files.retain(|(known, ..)| known != sha256));
     }
 
     /// A file, which must be what the manifest says that it is.
@@ -156,22 +162,25 @@ impl Shelf {
         self.files.iter().map(|file| file.part.records).sum()
     }
 
-    /// Its records, the newest files first and of each the last ones, so many at a time.
-    pub(super) async fn backwards(
+    /// Stretches of its records, the newest files first and of each the last ones: the place of the file, and those in it.
+    pub(super) fn backwards(
         &self,
         many: usize,
-        mut take: impl AsyncFnMut(Vec<Shelved>) -> Result<()>,
-    ) -> Result<()> {
-        for file in self.files.iter().rev() {
-            let mut end = usize::try_from(file.part.records).unwrap_or_default();
-            while end > 0 {
-                let begin = end.saturating_sub(many);
-                let some = self.read(file, (begin..end).collect()).await?.collect::<Result<Vec<_>>>()?;
-                take(some).await?;
-                end = begin;
-            }
+    ) -> impl Iterator<Item = (usize, Range<usize>)> + Send + use<> {
+        let counts = self.files.iter().map(|file| usize::try_from(file.part.records).unwrap_or_default());
+        let counts: Vec<usize> = counts.collect();
+        counts.into_iter().enumerate().rev().flat_map(move |(file, count)| {
+            let ends = (0..count.div_ceil(many)).map(move |n| count - n * many);
+            ends.map(move |end| (file, end.saturating_sub(many)..end))
+        })
+    }
+
+    /// The records of a stretch.
+    pub(super) async fn stretch(&self, file: usize, places: Range<usize>) -> Result<Vec<Shelved>> {
+        match self.files.get(file) {
+            Some(file) => self.read(file, places.collect()).await?.collect(),
+            None => Ok(Vec::new()),
         }
-        Ok(())
     }
 
     async fn open(&self, file: &OneFile) -> Result<File> {
@@ -506,28 +515,35 @@ impl Iterator for Records<'_> {
             archived;
         let fields = &self.shelf.fields;
         header.archive = Some(Arc::clone(&self.url));
-        let mut values = self.columns.values(fields, values);
+        let values = self.columns.values(fields, values);
         let mut before = self.columns.values(fields, before);
-        // Whatever was redacted since, it is told of here as everywhere.
-        if !self.shelf.entry.redactions.is_empty() {
-            let unchanged: Vec<usize> =
-                (0..fields.len()).filter(|n| !layout::names(&mask, &fields[*n])).collect();
-            let arrived = header.action == Action::Create && header.old_key.is_some();
-            for n in unchanged.iter().filter(|_| arrived) {
-                before[*n] = values[*n].clone();
-            }
-            let at = (header.date, header.id);
-            let olds = (arrived || header.action == Action::Update).then_some(before.as_mut_slice());
-            self.shelf.entry.redact_record(fields, at, &mut values, olds);
-            for n in unchanged {
-                before[n] = Value::Null;
-            }
-        }
-        Some(Ok(Shelved { record: Record { header, mask, values }, before, until, began, scope }))
+        let mut record = Record { header, mask, values };
+        redact(&self.shelf.entry, fields, &mut record, &mut before);
+        Some(Ok(Shelved { record, before, until, began, scope }))
     }
 }
 
 type Sorted<'s> = Box<dyn Iterator<Item = Result<Shelved>> + Send + 's>;
+
+/// Says of the values of a record, and of those before it, what of them was redacted since. Whether there was anything.
+pub(super) fn redact(entry: &Entry, fields: &[Field], record: &mut Record, before: &mut [Value]) -> bool {
+    if entry.redactions.is_empty() {
+        return false;
+    }
+    let Record { header, mask, values } = record;
+    let (then, then_before) = (values.clone(), before.to_vec());
+    let unchanged: Vec<usize> = (0..fields.len()).filter(|n| !layout::names(mask, &fields[*n])).collect();
+    let arrived = header.action == Action::Create && header.old_key.is_some();
+    for n in unchanged.iter().filter(|_| arrived) {
+        before[*n] = values[*n].clone();
+    }
+    let olds = if arrived || header.action == Action::Update { Some(&mut *before) } else { None };
+    entry.redact_record(fields, (header.date, header.id), values, olds);
+    for n in unchanged {
+        before[n] = Value::Null;
+    }
+    *values != then || *before != then_before
+}
 
 /// The next row of a file, and what comes after it.
 struct Head<'s> {

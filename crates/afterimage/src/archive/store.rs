@@ -143,12 +143,18 @@ impl Store {
         Ok((bytes, hex(&hash.finalize())))
     }
 
+    /// Removes a file, if it is there.
+    pub(super) async fn remove(&self, path: &str) -> Result<()> {
+        match self.inner.delete(&self.path(path)).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(failed(&self.url, "written", &error)),
+        }
+    }
+
     /// Removes files, as far as that can be done.
     pub(super) async fn forget(&self, paths: impl Iterator<Item = String>) {
         for path in paths {
-            if let Err(error) = self.inner.delete(&self.path(&path)).await
-                && !matches!(error, object_store::Error::NotFound { .. })
-            {
+            if let Err(error) = self.remove(&path).await {
                 tracing::warn!(%path, %error, "a file of an archive that came to nothing stays there");
             }
         }

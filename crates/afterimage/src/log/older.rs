@@ -1,5 +1,6 @@
 //! What of the log is in archives.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
 use afterimage_core::layout;
@@ -63,20 +64,26 @@ impl Older {
         while self.next.front().is_some_and(|(_, shelved)| after.is_some_and(|after| shelved.at() >= after)) {
             self.next.pop_front();
         }
-        while !self.exhausted && (self.next.len() as u64) < limit {
-            self.read(session, sources, query, after, limit).await?;
-        }
         let mut taken = Vec::new();
-        for (part, shelved) in self.next.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)) {
-            let at = shelved.at();
-            if down_to.is_some_and(|down_to| at < down_to) {
+        let mut at = 0;
+        while (taken.len() as u64) < limit {
+            let Some((part, shelved)) = self.next.get(at) else {
+                if self.exhausted {
+                    break;
+                }
+                self.read(session, sources, query, after, limit).await?;
+                continue;
+            };
+            let position = shelved.at();
+            if down_to.is_some_and(|down_to| position < down_to) {
                 break;
             }
             // What is here too is told once.
-            if let std::collections::hash_map::Entry::Vacant(place) = entries.entry((*part, at.1)) {
+            if let Entry::Vacant(place) = entries.entry((*part, position.1)) {
                 place.insert(entry::archived(&sources[*part], shelved.clone())?);
-                taken.push((*part, at));
+                taken.push((*part, position));
             }
+            at += 1;
         }
         Ok(taken)
     }

@@ -83,6 +83,7 @@ impl LogSource {
                 })
                 .collect(),
             latest: self.latest,
+            archived_until: self.entry.archived_until(),
         })
     }
 

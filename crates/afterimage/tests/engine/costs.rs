@@ -116,6 +116,7 @@ async fn a_question_touches_so_many_pages() {
             changed: vec![],
             refers: vec![],
             latest: false,
+            archived_until: None,
         };
         let query = LogQuery::from(Query::default()).query;
         let newest = db.lines("SELECT extract(epoch FROM history_date) * 1000000 || ' ' || history_id FROM t_history ORDER BY history_date DESC, history_id DESC LIMIT 50").await;

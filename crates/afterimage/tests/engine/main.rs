@@ -22,6 +22,7 @@ mod mariadb_baseline;
 mod mariadb_context;
 mod mariadb_roads;
 mod mariadb_types;
+mod moved;
 mod plans;
 mod postgres_baseline;
 mod postgres_partitions;

@@ -137,7 +137,15 @@ async fn plan_of_log(db: &mut TestDb, layout: &Layout, query: &str) -> String {
     let query: Query = LogQuery::parse(query).unwrap().query;
     let source = Source { layout, fields: &layout.fields, sparse: true };
     let latest = query == Query::default().and(LogQuery::parse("action:delete").unwrap().query);
-    let part = Part { source, keys: vec![], not_keys: vec![], changed: vec![], refers: vec![], latest };
+    let part = Part {
+        source,
+        keys: vec![],
+        not_keys: vec![],
+        changed: vec![],
+        refers: vec![],
+        latest,
+        archived_until: None,
+    };
     let sql = dialect(db.audit.database()).positions(&[part], &query, None, 50);
     plan(db, &sql, &[]).await
 }

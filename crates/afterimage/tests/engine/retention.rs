@@ -395,8 +395,8 @@ on_every_database! {
     async fn a_catalogue_of_before_there_was_retention_is_brought_up_to_date(db: &mut TestDb) {
         aged(db, Tracking::new().keep(Retention::days(250))).await;
         let earlier = match db.is_postgres() {
-            true => "DROP TABLE afterimage.removal, afterimage.hold, afterimage.redaction".to_owned(),
-            false => "DROP TABLE afterimage_removal; DROP TABLE afterimage_hold; DROP TABLE afterimage_redaction".to_owned(),
+            true => "DROP TABLE afterimage.removal, afterimage.hold, afterimage.redaction, afterimage.archive".to_owned(),
+            false => "DROP TABLE afterimage_removal; DROP TABLE afterimage_hold; DROP TABLE afterimage_redaction; DROP TABLE afterimage_archive".to_owned(),
         };
         let guards = db.by3(
             "DROP TRIGGER afterimage_scope_delete; DROP TRIGGER item_history_no_delete; CREATE TRIGGER item_history_no_delete BEFORE DELETE ON item_history BEGIN SELECT RAISE(ABORT, 'no'); END; DROP TRIGGER item_history_no_update",
@@ -415,6 +415,19 @@ on_every_database! {
         }
         assert_eq!(audit.prune(&Prune::new(), &keeper()).await.unwrap()[0].records, 3);
         db.verify().await;
+    }
+}
+
+on_every_database! {
+    async fn a_catalogue_of_before_there_were_archives_is_brought_up_to_date(db: &mut TestDb) {
+        aged(db, Tracking::new()).await;
+        db.run(&format!("DROP TABLE {}", db.by("afterimage_archive", "afterimage.archive"))).await;
+        let audit = afterimage::Afterimage::connect(&db.url).await.unwrap();
+        assert_eq!(audit.log(&LogQuery::parse("table:item").unwrap()).await.unwrap().entries.len(), 8);
+        let folder = tempfile::tempdir().unwrap();
+        let older = afterimage::Archive::new(crate::archived::address(folder.path()), Retention::days(250));
+        assert_eq!(audit.archive(&older, &keeper()).await.unwrap()[0].moved, 3);
+        assert_eq!(audit.log(&LogQuery::parse("table:item").unwrap()).await.unwrap().entries.len(), 8);
     }
 }
 
