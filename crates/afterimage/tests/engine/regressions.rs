@@ -1,7 +1,7 @@
 //! Cases that the random histories of `laws.rs` found, shrunk.
 
 use crate::support::*;
-use afterimage::{AsOfQuery, PointInTime, Storage, Tracking};
+use afterimage::{Afterimage, AsOfQuery, PointInTime, Storage, Tracking};
 
 #[tokio::test]
 async fn an_added_column_has_its_default_from_the_first_moment_at_which_it_exists() {
@@ -157,4 +157,30 @@ async fn an_ignored_change_of_a_key_is_not_recorded_later() {
     db.run("INSERT INTO item VALUES (0, 1), (6, 1); UPDATE OR IGNORE item SET k = 6 WHERE k = 0; DELETE FROM item").await;
     assert_eq!((db.signs("item", "0").await, db.signs("item", "6").await), ("+-".into(), "+-".into()));
     db.verify().await;
+}
+
+/// Whoever stops waiting for a commit does not leave a transaction open to the next borrower of the connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_nobody_waits_for_leaves_nothing_open() {
+    let mut db = TestDb::sqlite().await;
+    db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER); INSERT INTO item VALUES (1, 0)").await;
+    db.track("item", Tracking::new()).await;
+    let one = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+    let audit = Afterimage::from_sqlite(one.connect(&db.url).await.unwrap());
+    for n in 0_u64..400 {
+        let mut tx = audit.begin(&actor("1")).await.unwrap();
+        tx.execute("UPDATE item SET n = n + 1", &[]).await.unwrap();
+        let mut commit = Box::pin(tx.commit());
+        // Asked for, and given up at any point of it.
+        let asked = std::future::poll_fn(|context| {
+            let _ = commit.as_mut().poll(context);
+            std::task::Poll::Ready(())
+        });
+        asked.await;
+        std::thread::sleep(std::time::Duration::from_micros(n % 100 * 3));
+        drop(commit);
+        for _ in 0..2 {
+            audit.history("item", "1").await.unwrap();
+        }
+    }
 }
