@@ -4,6 +4,7 @@ mod api;
 mod features;
 mod licences;
 mod pictures;
+mod readers;
 mod service;
 
 use std::process::{Command, ExitCode};
@@ -18,6 +19,7 @@ cargo xtask features        checks that each feature of the library compiles alo
 cargo xtask licences        checks that every dependency's licence is one we may use
 cargo xtask browser [ARGS…] runs the tests of the web interface that need a browser; installs Chromium where it is missing
 cargo xtask api [ARGS…]     holds the REST API against its document: made-up requests (schemathesis takes ARGS), a generated client
+cargo xtask readers         lets DuckDB and PySpark read an archive, and compares what they say with the database
 cargo xtask pictures        takes the guide's pictures of the web interface, in Chromium
 cargo xtask shell           starts a throwaway PostgreSQL, prints its address, and stops it when you press Enter";
 
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         "licences" => licences::check(),
         "browser" => browser(&rest),
         "api" => api::check(&rest),
+        "readers" => readers::check(),
         "pictures" => pictures::take(),
         "shell" => shell(),
         _ => {

@@ -305,7 +305,7 @@ impl Header {
 
     fn serialize_origin<M: SerializeMap>(&self, map: &mut M) -> Result<(), M::Error> {
         match &self.archive {
-            Some(archive) => map.serialize_entry("archive", archive),
+            Some(archive) => map.serialize_entry("archive", &**archive),
             None => Ok(()),
         }
     }
