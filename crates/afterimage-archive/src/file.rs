@@ -31,6 +31,9 @@ use crate::error::{Error, Result};
 /// So many records are put into columns at once.
 const BATCH: usize = 4096;
 
+/// Or so many bytes of text.
+const PENDING: usize = 4 << 20;
+
 /// So many stand in one group of a file, which has statistics of its own.
 const GROUP: usize = 128 * 1024;
 
@@ -136,7 +139,7 @@ impl<W: Write + Send> Writer<W> {
     /// Takes the next record, whose values are those of the columns' fields.
     pub fn push(&mut self, archived: &Archived) -> Result<()> {
         self.batch.push(&self.columns, archived)?;
-        if self.batch.rows == BATCH {
+        if self.batch.rows == BATCH || self.batch.bytes > PENDING {
             self.flush()?;
         }
         Ok(())
@@ -158,7 +161,7 @@ impl<W: Write + Send> Writer<W> {
 
     /// How many bytes of memory it takes by now.
     pub fn memory(&self) -> usize {
-        self.writer.memory_size()
+        self.writer.memory_size() + self.batch.bytes
     }
 
     /// Ends the file, and gives what it was written into.
@@ -171,6 +174,7 @@ impl<W: Write + Send> Writer<W> {
 /// Records that wait to be written together.
 struct Batch {
     rows: usize,
+    bytes: usize,
     ids: Int64Builder,
     dates: TimestampMicrosecondBuilder,
     until: TimestampMicrosecondBuilder,
@@ -185,6 +189,14 @@ struct Batch {
     other: StringBuilder,
 }
 
+fn length(value: &Value) -> usize {
+    match value {
+        Value::Number(text) | Value::Text(text) | Value::Json(text) => text.len(),
+        Value::Bytes(bytes) => bytes.len(),
+        _ => 0,
+    }
+}
+
 fn moment_builder() -> TimestampMicrosecondBuilder {
     TimestampMicrosecondBuilder::new().with_data_type(moments())
 }
@@ -197,6 +209,7 @@ impl Batch {
         };
         Self {
             rows: 0,
+            bytes: 0,
             ids: Int64Builder::new(),
             dates: moment_builder(),
             until: moment_builder(),
@@ -219,6 +232,8 @@ impl Batch {
             return Err(Error::new("a record has other fields than its file"));
         }
         self.rows += 1;
+        self.bytes += record.values.iter().chain(before).map(length).sum::<usize>();
+        self.bytes += header.context.as_ref().map_or(0, String::len);
         self.ids.append_value(header.id);
         self.dates.append_value(header.date.as_micros());
         self.until.append_value(until.0.as_micros());
@@ -260,6 +275,7 @@ impl Batch {
 
     fn finish(&mut self, columns: &Columns, schema: &SchemaRef) -> Result<RecordBatch> {
         self.rows = 0;
+        self.bytes = 0;
         let [kind, user, reason, context, tx, old_key] =
             self.texts.each_mut().map(|builder| -> ArrayRef { Arc::new(builder.finish()) });
         let mut arrays: Vec<ArrayRef> = vec![

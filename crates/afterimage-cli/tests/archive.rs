@@ -52,6 +52,28 @@ fn a_bucket_takes_an_archive_and_gives_it_again() {
     assert!(keys.iter().any(|key| key.starts_with("shop/old/orders/month=")), "{keys:?}");
     let verified = run(&desk, &bucket.endpoint, &VERIFY);
     assert_eq!(stdout(&verified), "8 records sound, 0 faults\n", "{}", stderr(&verified));
+    // They have left the database, and are told all the same, and from where.
+    assert_eq!(desk.sqlite3_says("SELECT count(*) FROM orders_history"), "2\n");
+    let told = |arguments: &[&str]| stdout(&run(&desk, &bucket.endpoint, arguments));
+    let log = told(&["log", "--table", "orders"]);
+    assert_eq!((log.matches("updated").count(), log.matches("archived").count()), (4, 4), "{log}");
+    let history = told(&["history", "orders", "1"]);
+    assert_eq!(history.matches("(archived)").count(), 2, "{history}");
+    let json = told(&["history", "orders", "1", "--format", "json"]);
+    assert_eq!(json.matches("\"archive\": \"s3://bucket/shop/old\"").count(), 2, "{json}");
+    assert!(told(&["removals"]).contains("older than 1 second, to s3://bucket/shop/old"));
+    // A program without the keys says what it lacks, and what is here is told by any.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let failed = run(&desk, &format!("http://{gone}"), &["history", "orders", "1"]);
+    assert!(
+        stderr(&failed).contains("the archive s3://bucket/shop/old cannot be read"),
+        "{}",
+        stderr(&failed)
+    );
+    assert!(desk.says(&["show", "orders", "1"]).contains('2'));
+    let back = told(&["archive", "restore", "orders"]);
+    assert_eq!(back, "orders: 4 records brought back from s3://bucket/shop/old, which is a copy now\n");
+    assert!(!desk.says(&["log", "--table", "orders"]).contains("archived"));
 }
 
 #[test]
@@ -64,13 +86,19 @@ fn a_bucket_that_is_full_half_way_loses_nothing_and_it_can_be_run_again() {
     assert_eq!(failed.status.code(), Some(1), "{said}");
     assert!(said.contains("cannot be written") && said.contains("archived 4 records"), "{said}");
     assert!(!said.contains("the-secret"), "{said}");
+    // Nothing is left of what came to nothing, for others to read twice.
     let verified = run(&desk, &bucket.endpoint, &VERIFY);
-    assert_eq!(verified.status.code(), Some(3));
-    assert!(stdout(&verified).contains("no manifest names it"), "{}", stdout(&verified));
+    assert_eq!(stdout(&verified), "4 records sound, 0 faults\n", "{}", stderr(&verified));
+    assert_eq!(
+        desk.sqlite3_says("SELECT count(*) FROM items_history; SELECT count(*) FROM orders_history"),
+        "6\n2\n"
+    );
     desk.says(&["verify"]);
     bucket.make_room_for(100);
     let again = run(&desk, &bucket.endpoint, &ARCHIVE);
     assert!(again.status.success(), "{}", stderr(&again));
+    let verified = run(&desk, &bucket.endpoint, &VERIFY);
+    assert_eq!(stdout(&verified), "8 records sound, 0 faults\n", "{}", stderr(&verified));
 }
 
 #[test]

@@ -139,7 +139,11 @@ impl Entry {
 
     /// Up to where records were removed: what was before it is not known any more, or an archive tells it.
     pub(crate) fn horizon(&self) -> Option<Moment> {
-        self.removals.iter().filter_map(|removal| removal.until).max()
+        // What was brought back from an archive is here again.
+        let away = |removal: &&Removal| {
+            removal.what != ARCHIVE || self.archives.iter().any(|moved| moved.removal == removal.id)
+        };
+        self.removals.iter().filter(away).filter_map(|removal| removal.until).max()
     }
 
     /// The removal up to which what was is not known any more.
@@ -312,6 +316,16 @@ pub(crate) async fn read(session: &mut Session) -> Result<Entries> {
         }
     }
     Ok(entries.into_iter().map(Arc::new).collect())
+}
+
+/// The manifests of all archives that a table ever had.
+#[cfg(feature = "archive")]
+pub(crate) async fn manifests(session: &mut Session, table: i64) -> Result<Vec<String>> {
+    if !keeps(session, "archive").await? {
+        return Ok(Vec::new());
+    }
+    let rows = session.ask(&sql::known_manifests(session.dialect(), table)).await?;
+    Ok(rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect())
 }
 
 /// Whether a removal of a table is open, which nobody commits but by hand.

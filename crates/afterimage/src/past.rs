@@ -7,7 +7,7 @@ use std::sync::Arc;
 use afterimage_core::past::Question;
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::log::Source;
-use afterimage_core::sql::{self, then};
+use afterimage_core::sql::{self, Bound, then};
 use afterimage_core::{Database, Table, TableName};
 use futures_util::TryStreamExt as _;
 use tokio::sync::Mutex;
@@ -186,7 +186,12 @@ impl Past {
                 answerable(&entry, point.bound)?;
                 Some(point)
             }
-            What::Versions { .. } => None,
+            What::Versions { latest: true } => None,
+            What::Versions { latest: false } => {
+                // Of a moment before all of them.
+                entry.refuse_archived(Bound::Time(entry.since))?;
+                None
+            }
         };
         Ok(Found::Tracked(Arc::new(Tracked { entry, today, point })))
     }

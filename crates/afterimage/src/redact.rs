@@ -105,6 +105,9 @@ impl Afterimage {
         if request.dry_run {
             return self.reading(async |session| Ok(plan(session, request).await?.1)).await;
         }
+        // What is in archives is fetched before anybody has to wait for this.
+        #[cfg(feature = "archive")]
+        self.reading(async |session| plan(session, request).await).await?;
         let done = self.removing(async |session| run(session, request, context).await).await?;
         #[cfg(feature = "archive")]
         if done.in_archives {

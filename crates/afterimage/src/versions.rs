@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use afterimage_core::record::{Epoch, Fold, Record, all_fields};
 use afterimage_core::sql::Bound;
 use afterimage_core::sql::archive::arrivals;
+use afterimage_core::sql::log::Position;
 use afterimage_core::{Action, Field, Header, Layout, Moment, Value, Version, layout};
 
 use crate::catalog::{self, Entry};
@@ -210,14 +211,20 @@ async fn read(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) 
     // A row's last record is always here: from the oldest one that is, archived ones lead back.
     let here = kept(session, entry, key, Bound::Now).await?;
     let mut records = Vec::new();
-    if let Some(first) = here.first().map(|record| &record.header).filter(|first| first.date <= until)
+    // One that was dated by hand may stand before them.
+    let at = |record: &Record| (record.header.date, record.header.id);
+    let old: Vec<Position> = here.iter().map(at).filter(|(date, _)| *date <= until).collect();
+    if !old.is_empty()
         && let Some(shelf) = Shelf::of(session, entry).await?
     {
-        let before = shelf.before(&[(first.date, first.id)], true).await?;
+        let before = shelf.before(&old, true).await?;
         records.extend(before.into_iter().map(|shelved| shelved.record));
-        records.sort_by_key(|record| (record.header.date, record.header.id));
     }
+    // What is here too is told as it is here.
+    records.retain(|record| !here.iter().any(|known| at(known) == at(record)));
     records.extend(here);
+    records.sort_by_key(at);
+    records.dedup_by_key(|record| at(record));
     let within = |record: &Record| match bound {
         Bound::Now => true,
         Bound::Time(at) => record.header.date <= at,

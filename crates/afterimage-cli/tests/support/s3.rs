@@ -1,4 +1,4 @@
-//! A bucket in this process, as far as an archive asks for one: objects put whole or in parts, fetched and listed.
+//! A bucket in this process, as far as an archive asks for one: objects put whole or in parts, fetched, listed and removed.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -139,6 +139,10 @@ fn answer(held: &Held, method: &str, target: &str, body: Vec<u8>) -> (&'static s
             Some(bytes) => ("200 OK", bytes.clone()),
             None => ("404 Not Found", Vec::new()),
         },
+        "DELETE" => {
+            held.objects.lock().unwrap().remove(&key);
+            ("204 No Content", Vec::new())
+        }
         _ => ("204 No Content", Vec::new()),
     }
 }

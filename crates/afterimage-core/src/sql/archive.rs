@@ -7,7 +7,7 @@ use super::{Bound, Dialect, mariadb, postgres, sqlite};
 use crate::Database;
 use crate::layout::{Field, Layout};
 use crate::name::{Quoted, literal};
-use crate::record::Record;
+use crate::record::{Header, Record};
 use crate::sql::expression::col;
 use crate::sql::scoped::key_columns;
 use crate::time::Moment;
@@ -166,10 +166,7 @@ pub fn put_back(dialect: &dyn Dialect, layout: &Layout, fields: &[Field], record
             )
         }
         Database::Sqlite | Database::MariaDb => {
-            let recorded = match dialect.database() {
-                Database::MariaDb => mariadb::recorded_literal,
-                _ => sqlite::recorded_literal,
-            };
+            let recorded = recorded_literal(dialect.database());
             let head = ["history_id", "history_date", "history_type", "history_scope", "history_old_key"];
             let columns = Quoted::list(head.into_iter().chain(words.iter().map(String::as_str)).chain(own));
             let rows: Vec<String> = records
@@ -184,11 +181,9 @@ pub fn put_back(dialect: &dyn Dialect, layout: &Layout, fields: &[Field], record
                         header.old_key.as_deref().map_or_else(|| "NULL".to_owned(), literal),
                     ];
                     values.extend((0..words.len()).map(|n| word(record, n).to_string()));
-                    values.extend(fields.iter().zip(&record.values).map(|(field, value)| match value {
-                        Value::Null | Value::Redacted | Value::Unknown => "NULL".to_owned(),
-                        Value::Masked => "1".to_owned(),
-                        value => recorded(field, value),
-                    }));
+                    values.extend(
+                        fields.iter().zip(&record.values).map(|(field, value)| recorded(field, value)),
+                    );
                     format!("({})", values.join(", "))
                 })
                 .collect();
@@ -210,29 +205,45 @@ const POSTGRES_HEAD: [&str; 9] = [
     "history_old_key",
 ];
 
-/// Where contexts stand beside records: puts that of a record back, where it is gone.
-pub fn put_context_back(dialect: &dyn Dialect, put: &PutBack<'_>) -> Option<String> {
-    let scope = put.scope?;
-    let header = &put.record.header;
-    let text = |text: &Option<String>| text.as_deref().map_or_else(|| "NULL".to_owned(), literal);
-    let (numbers, values) = match dialect.database() {
-        Database::Postgres => return None,
-        Database::Sqlite => (", first_id, last_id", format!(", {0}, {0}", header.id)),
-        Database::MariaDb => ("", String::new()),
-    };
-    let date = header.date.as_micros();
-    // What has no transaction is the context of all that a writer wrote without one.
-    let (tx, ended) = match header.tx.as_deref().filter(|tx| super::check_tx(tx).is_ok()) {
-        Some(tx) => (tx.to_owned(), date.to_string()),
-        None => ("NULL".to_owned(), "NULL".to_owned()),
-    };
-    Some(format!(
-        "INSERT INTO afterimage_scope (id, tx, actor, reason, context, began, last_date{numbers})\nSELECT {scope}, {tx}, {}, {}, {}, {}, {ended}{values} WHERE NOT EXISTS (SELECT 1 FROM afterimage_scope WHERE id = {scope})",
-        text(&header.user),
-        text(&header.reason),
-        text(&header.context),
-        put.began.map_or(date, Moment::as_micros),
-    ))
+/// A row as it was, from the values of a layout's fields as they were shown: typed, under the names of its columns.
+pub fn row_of(dialect: &dyn Dialect, layout: &Layout, header: &Header, values: &[Value]) -> String {
+    let name = |field: &Field| Quoted::new(&field.name).to_string();
+    match dialect.database() {
+        Database::Postgres => {
+            let record = Record { header: header.clone(), mask: Vec::new(), values: values.to_vec() };
+            let put = PutBack { record: &record, began: None, scope: None };
+            let columns: Vec<String> = layout
+                .fields
+                .iter()
+                .map(|field| format!("{} AS {}", postgres::put_value(field), name(field)))
+                .collect();
+            format!(
+                "SELECT {} FROM (SELECT {}::json AS value) AS o, json_populate_record(NULL::{}, o.value) AS r",
+                columns.join(", "),
+                literal(&postgres::record_as_json(&put, layout, &layout.fields)),
+                layout.history.quoted()
+            )
+        }
+        Database::Sqlite | Database::MariaDb => {
+            let recorded = recorded_literal(dialect.database());
+            let columns: Vec<String> = layout
+                .fields
+                .iter()
+                .zip(values)
+                .map(|(field, value)| format!("{} AS {}", recorded(field, value), name(field)))
+                .collect();
+            format!("SELECT {}", columns.join(", "))
+        }
+    }
+}
+
+fn recorded_literal(database: Database) -> impl Fn(&Field, &Value) -> String {
+    move |field, value| match (value, database) {
+        (Value::Null | Value::Redacted | Value::Unknown, _) => "NULL".to_owned(),
+        (Value::Masked, _) => "1".to_owned(),
+        (value, Database::MariaDb) => mariadb::recorded_literal(field, value),
+        (value, _) => sqlite::recorded_literal(field, value),
+    }
 }
 
 /// Compares two keys, value by value, as byte order has them.

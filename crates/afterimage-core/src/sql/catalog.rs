@@ -107,9 +107,14 @@ pub fn ended_archives(dialect: &dyn Dialect, table: i64, why: &str) -> String {
     )
 }
 
+/// The manifests of all archives that a table ever had, in force or not.
+pub fn known_manifests(dialect: &dyn Dialect, table: i64) -> String {
+    format!("SELECT manifest FROM {} WHERE table_id = {table}", dialect.catalog_table("archive"))
+}
+
 /// What is to be written of an archive before any record is moved to it.
 #[derive(Debug, Clone, Copy)]
-pub struct Archiving<'a> {
+pub struct NewArchive<'a> {
     /// The table.
     pub table: i64,
     /// The removal by which records are moved.
@@ -129,7 +134,7 @@ pub struct Archiving<'a> {
 }
 
 /// Enters an archive.
-pub fn insert_archive(dialect: &dyn Dialect, archiving: &Archiving<'_>) -> String {
+pub fn insert_archive(dialect: &dyn Dialect, archiving: &NewArchive<'_>) -> String {
     let archive = dialect.catalog_table("archive");
     format!(
         "INSERT INTO {archive} (id, table_id, removal_id, manifest, url, sha256, cut, others, complete)\nSELECT coalesce(max(id), 0) + 1, {}, {}, {}, {}, {}, {}, {}, {} FROM {archive}",

@@ -381,7 +381,7 @@ fn refers(spelling: &dyn Spelling, part: &Part<'_>, key: &[(&Field, Value)]) -> 
     };
     let elsewhere = part.is_told_elsewhere(spelling).map(|told| format!(" OR {told}")).unwrap_or_default();
     format!(
-        "({} AND (({}) OR ({}){elsewhere}))",
+        "({} AND (({}) OR ({})){elsewhere})",
         key_among_records(part.source.layout, &ever.join(" AND ")),
         side(&new),
         side(&old)

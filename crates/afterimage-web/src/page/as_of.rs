@@ -415,6 +415,9 @@ async fn two_times(
 /// So many rows are read at a time for a file.
 const CHUNK: u64 = 1_000;
 
+/// Where some come from an archive, which is gone through each time.
+const ARCHIVED_CHUNK: u64 = 50_000;
+
 /// The whole table as a file, streamed: whoever reads slowly holds no transaction open.
 pub(crate) async fn csv(asked: Asked) -> Result<Response, Failure> {
     let tracked = asked.table()?.clone();
@@ -433,15 +436,15 @@ pub(crate) async fn csv(asked: Asked) -> Result<Response, Failure> {
     tracing::info!(
         target: "afterimage::access", id = asked.id, who = ?asked.visitor.name(), table, at = text, "exported"
     );
-    let begin = (head, None::<String>, false);
-    let chunks = stream::try_unfold(begin, move |(mut file, after, over)| {
+    let begin = (head, None::<String>, false, CHUNK);
+    let chunks = stream::try_unfold(begin, move |(mut file, after, over, chunk)| {
         let (audit, tracked, at) = (audit.clone(), tracked.clone(), at.clone());
         async move {
             if over {
                 return Ok::<_, std::io::Error>(None);
             }
-            let page = page_of(&audit, &tracked, &at, CHUNK, after.as_deref(), None).await;
-            let Rows { rows, next, .. } = page.map_err(|failure| {
+            let page = page_of(&audit, &tracked, &at, chunk, after.as_deref(), None).await;
+            let Rows { rows, next, archived, .. } = page.map_err(|failure| {
                 tracing::error!(detail = failure.detail, "an export broke off");
                 std::io::Error::other("the database broke off")
             })?;
@@ -449,7 +452,8 @@ pub(crate) async fn csv(asked: Asked) -> Result<Response, Failure> {
                 csv_line(&mut file, row.iter().map(csv_value), guarded);
             }
             let over = next.is_none();
-            Ok(Some((Bytes::from(file), (Vec::new(), next, over))))
+            let chunk = if archived > 0 { ARCHIVED_CHUNK } else { chunk };
+            Ok(Some((Bytes::from(file), (Vec::new(), next, over, chunk))))
         }
     });
     let body = Body::from_stream(Box::pin(chunks));

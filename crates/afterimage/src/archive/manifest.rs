@@ -41,6 +41,8 @@ pub(super) struct Manifest {
     pub(super) run: String,
     pub(super) table: String,
     pub(super) database: String,
+    /// Whether the records stay in the database.
+    pub(super) copy: bool,
     /// Everything of before this is in it that was followed by then.
     pub(super) cut: Moment,
     pub(super) written: Moment,
@@ -63,6 +65,7 @@ impl Manifest {
             run: run.to_owned(),
             table: table.to_owned(),
             database: database.to_owned(),
+            copy: false,
             cut,
             written: Moment::now(),
             records: 0,

@@ -209,6 +209,7 @@ impl Afterimage {
             Manifest::new(&run, &entry.table.to_string(), &self.database().to_string(), cut, &entry.epochs);
         manifest.actor = said(context, "actor");
         manifest.reason = said(context, "reason");
+        manifest.copy = request.copy;
         let (table, seen, files) = self.written(entry, cut, progress).await?;
         archived.table = table;
         let whole = manifest_of(&folder, &run);
@@ -236,9 +237,13 @@ impl Afterimage {
         let id = match entered {
             Ok(id) => id,
             Err(error) => {
-                // What nothing knows of is nothing but twice the same to whoever reads the folder.
-                let path = |part: &manifest::Part| format!("{folder}/{}", part.path);
-                store.forget(std::iter::once(whole).chain(manifest.parts.iter().map(path))).await;
+                // What nothing knows of is nothing but twice the same to whoever reads the folder. A commit whose answer was lost may
+                // be one all the same.
+                let known = self.reading(async |session| catalog::manifests(session, entry.id).await).await;
+                if known.is_ok_and(|known| !known.contains(&whole)) {
+                    let path = |part: &manifest::Part| format!("{folder}/{}", part.path);
+                    store.forget(std::iter::once(whole).chain(manifest.parts.iter().map(path))).await;
+                }
                 return Err(error);
             }
         };

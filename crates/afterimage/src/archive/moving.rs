@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use afterimage_archive::{Reader, glimpse};
 use afterimage_core::record::all_fields;
-use afterimage_core::sql::catalog::{self as sql, Archiving as Entering};
+use afterimage_core::sql::catalog::{self as sql, NewArchive};
 use afterimage_core::sql::log::{Position, Source};
 use afterimage_core::sql::retention;
 use afterimage_core::{Context, Field, Moment, Retention, Value};
@@ -63,7 +63,7 @@ impl Afterimage {
             session.run_all(&dialect.tick()).await?;
             let rule = format!("older than {older_than}, to {}", moving.url);
             let removal = enter(session, entry.layout()?, ARCHIVE, Some(&rule), context, None).await?;
-            let entering = Entering {
+            let entering = NewArchive {
                 table: entry.id,
                 removal,
                 manifest: moving.manifest,
@@ -133,7 +133,15 @@ impl Afterimage {
         }
         self.writing(async |session| {
             catalog::ensure(session).await?;
-            session.run(&sql::complete_archive(session.dialect(), archive)).await.map(drop)
+            let now = found(session, id).await?;
+            let removal = now.removals.iter().find(|removal| removal.id == moved.removal);
+            let untouched = removal.is_none_or(|removal| removal.records == 0);
+            let sql = match untouched && manifest.records > 0 && gone == 0 {
+                // Nothing went by it: it is nothing but a copy.
+                true => sql::end_archive(session.dialect(), archive, "others removed records meanwhile"),
+                false => sql::complete_archive(session.dialect(), archive),
+            };
+            session.run(&sql).await.map(drop)
         })
         .await?;
         Ok(gone)
@@ -186,9 +194,8 @@ impl Batch<'_> {
     async fn let_go(&self, session: &mut Session) -> Result<Went> {
         catalog::ensure(session).await?;
         let entry = found(session, self.id).await?;
-        let Some(moved) = entry.archives.iter().find(|moved| moved.id == self.archive) else {
-            return Ok(Went::Others);
-        };
+        let moved = entry.archives.iter().find(|moved| moved.id == self.archive && !moved.complete);
+        let Some(moved) = moved else { return Ok(Went::Others) };
         let held = Held::of(&entry)?;
         if let Some(why) = held.table {
             return Err(Error::new(ErrorKind::Conflict, format!("nothing more is moved: {why}")));

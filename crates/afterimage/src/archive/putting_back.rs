@@ -1,10 +1,12 @@
 //! Bringing records back from archives.
 
+use std::collections::HashSet;
+
 use afterimage_core::record::all_fields;
-use afterimage_core::sql::archive::{PutBack, present, put_back, put_context_back};
+use afterimage_core::sql::archive::{PutBack, present, put_back};
 use afterimage_core::sql::catalog as sql;
 use afterimage_core::sql::log::Position;
-use afterimage_core::{Context, TableName};
+use afterimage_core::{Context, TableName, Value};
 use serde::Serialize;
 
 use super::Archiving;
@@ -75,6 +77,16 @@ impl Afterimage {
             .await?;
         let mut done = BroughtBack { table: seen, records: 0, archives: Vec::new() };
         let Some(shelf) = shelf else { return Ok(done) };
+        // Whoever is still moving records there stops.
+        self.writing(async |session| {
+            catalog::ensure(session).await?;
+            unchanged(found(session, entry.id).await?.as_ref(), entry)?;
+            for moved in &entry.archives {
+                session.run(&sql::complete_archive(session.dialect(), moved.id)).await?;
+            }
+            Ok(())
+        })
+        .await?;
         let mut state =
             Archiving { table: done.table.clone(), removes: false, done: 0, total: shelf.records() };
         for (file, places) in shelf.backwards(BATCH) {
@@ -85,10 +97,12 @@ impl Afterimage {
         }
         done.archives = entry.archives.iter().map(|moved| moved.url.clone()).collect();
         done.archives.dedup();
-        let by = said(context, "actor").map(|actor| format!("brought back by {actor}"));
-        let by = by.unwrap_or_else(|| "brought back".to_owned());
+        let by = said(context, "actor").map(|actor| format!(" by {actor}")).unwrap_or_default();
+        let why = said(context, "reason").map(|reason| format!(": {reason}")).unwrap_or_default();
+        let by = format!("brought back{by}{why}");
         self.writing(async |session| {
             catalog::ensure(session).await?;
+            unchanged(found(session, entry.id).await?.as_ref(), entry)?;
             for moved in &entry.archives {
                 session.run(&sql::end_archive(session.dialect(), moved.id, &by)).await?;
             }
@@ -99,38 +113,68 @@ impl Afterimage {
     }
 }
 
-/// Puts those records back that are not there. Gives how many.
-async fn put(session: &mut Session, entry: &Entry, some: &[Shelved]) -> Result<u64> {
-    catalog::ensure(session).await?;
-    let now = found(session, entry.id).await?;
-    if now.epochs != entry.epochs || now.archives.len() < entry.archives.len() {
-        let message = "its columns or its archives were changed meanwhile: run it again";
+/// Refuses where what was found out of archives does not hold any more.
+fn unchanged(now: &Entry, then: &Entry) -> Result<()> {
+    let ids = |entry: &Entry| entry.archives.iter().map(|moved| moved.id).collect::<Vec<_>>();
+    if now.epochs != then.epochs || now.redactions != then.redactions || ids(now) != ids(then) {
+        let message =
+            "its columns, its archives or what is redacted of it were changed meanwhile: run it again";
         return Err(Error::new(ErrorKind::Conflict, message));
     }
+    Ok(())
+}
+
+/// Puts those records back that are not there, as far as the one is there that followed: what was pruned in between stays a gap, of
+/// which something is known. Gives how many.
+async fn put(session: &mut Session, entry: &Entry, some: &[Shelved]) -> Result<u64> {
+    catalog::ensure(session).await?;
+    unchanged(found(session, entry.id).await?.as_ref(), entry)?;
     let (dialect, layout) = (session.dialect(), entry.layout()?);
-    let positions: Vec<Position> = some.iter().map(Shelved::at).collect();
-    let there = session.ask(&present(dialect, layout, &positions)).await?;
-    let there: Vec<i64> = there.iter().filter_map(|row| row.first().and_then(Cell::int)).collect();
-    let missing: Vec<PutBack<'_>> = some
-        .iter()
-        .filter(|shelved| !there.contains(&shelved.at().1))
-        .map(|shelved| PutBack { record: &shelved.record, began: shelved.began, scope: shelved.scope })
-        .collect();
-    if missing.is_empty() {
-        return Ok(0);
+    let positions: Vec<Position> = some.iter().flat_map(|shelved| [shelved.at(), shelved.until]).collect();
+    let mut there: HashSet<i64> = HashSet::new();
+    for row in session.ask(&present(dialect, layout, &positions)).await? {
+        there.extend(row.first().and_then(Cell::int));
     }
-    session.run_all(&dialect.tick()).await?;
-    let mut known = None;
-    for put in &missing {
-        // Records of one context stand together.
-        if put.scope.is_some()
-            && put.scope != known
-            && let Some(sql) = put_context_back(dialect, put)
-        {
-            session.run(&sql).await?;
-            known = put.scope;
+    let mut newest_first: Vec<&Shelved> = some.iter().collect();
+    newest_first.sort_by_key(|shelved| std::cmp::Reverse(shelved.at()));
+    let mut missing: Vec<PutBack<'_>> = Vec::new();
+    for shelved in newest_first {
+        if there.contains(&shelved.until.1) && there.insert(shelved.at().1) {
+            let Shelved { record, began, scope, .. } = shelved;
+            missing.push(PutBack { record, began: *began, scope: *scope });
         }
     }
-    session.run(&put_back(dialect, layout, &all_fields(&entry.epochs), &missing)).await?;
+    let fields = all_fields(&entry.epochs);
+    session.run_all(&dialect.tick()).await?;
+    for some in statements(&missing) {
+        session.run(&put_back(dialect, layout, &fields, some)).await?;
+    }
     Ok(missing.len() as u64)
+}
+
+/// As many records as a statement holds that no server finds too long.
+fn statements<'p, 'r>(records: &'p [PutBack<'r>]) -> Vec<&'p [PutBack<'r>]> {
+    const MOST: usize = 2 << 20;
+    let bytes = |put: &PutBack<'_>| {
+        let texts = put.record.values.iter().map(|value| match value {
+            Value::Number(text) | Value::Text(text) | Value::Json(text) => text.len(),
+            Value::Bytes(bytes) => 2 * bytes.len(),
+            _ => 4,
+        });
+        texts.sum::<usize>() + put.record.header.context.as_ref().map_or(0, String::len)
+    };
+    let mut some = Vec::new();
+    let (mut begin, mut size) = (0, 0);
+    for (n, put) in records.iter().enumerate() {
+        let more = bytes(put);
+        if size + more > MOST && n > begin {
+            some.push(&records[begin..n]);
+            (begin, size) = (n, 0);
+        }
+        size += more;
+    }
+    if begin < records.len() {
+        some.push(&records[begin..]);
+    }
+    some
 }

@@ -3,7 +3,8 @@
 use std::io::BufWriter;
 
 use afterimage_archive::{Reader, Writer};
-use afterimage_core::sql::catalog::{self as sql, Archiving as Entering};
+use afterimage_core::Moment;
+use afterimage_core::sql::catalog::{self as sql, NewArchive};
 
 use super::manifest::{Manifest, Part};
 use super::moving::found;
@@ -40,7 +41,12 @@ impl Afterimage {
         let folder = folder_of(&moved.manifest);
         let manifest = shelves.manifest(&store, moved).await?;
         let run = uuid::Uuid::now_v7().simple().to_string();
-        let mut anew = Manifest { run: run.clone(), parts: Vec::new(), ..Manifest::clone(&manifest) };
+        let mut anew = Manifest {
+            run: run.clone(),
+            written: Moment::now(),
+            parts: Vec::new(),
+            ..Manifest::clone(&manifest)
+        };
         let mut records = 0;
         for (n, part) in manifest.parts.iter().enumerate() {
             let month = part.path.split('/').next().unwrap_or_default();
@@ -60,15 +66,15 @@ impl Afterimage {
         let path = manifest_of(folder, &run);
         store.put(&path, json.clone()).await?;
         let sha256 = sha256_of(&json);
-        self.writing(async |session| {
+        let exchanged = self.writing(async |session| {
             catalog::ensure(session).await?;
             let now = found(session, entry.id).await?;
-            if !now.archives.contains(moved) {
+            if !now.archives.contains(moved) || now.redactions != entry.redactions {
                 let message = "its archives were changed meanwhile: run it again";
                 return Err(Error::new(ErrorKind::Conflict, message));
             }
             let dialect = session.dialect();
-            let entering = Entering {
+            let entering = NewArchive {
                 table: entry.id,
                 removal: moved.removal,
                 manifest: &path,
@@ -80,9 +86,19 @@ impl Afterimage {
             };
             session.run(&sql::insert_archive(dialect, &entering)).await?;
             session.run(&sql::end_archive(dialect, moved.id, REDACTED)).await.map(drop)
-        })
-        .await?;
-        Ok(records)
+        });
+        match exchanged.await {
+            Ok(()) => Ok(records),
+            Err(error) => {
+                let known = self.reading(async |session| catalog::manifests(session, entry.id).await).await;
+                if known.is_ok_and(|known| !known.contains(&path)) {
+                    let own = anew.parts.iter().filter(|part| part.path.contains(&run));
+                    let files = own.map(|part| format!("{folder}/{}", part.path));
+                    store.forget(std::iter::once(path).chain(files)).await;
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Removes the files in whose place others are.
@@ -92,7 +108,11 @@ impl Afterimage {
         let shelves = self.remembered().shelves;
         for moved in replaced {
             let store = Store::open(&moved.url)?;
-            let Ok(bytes) = store.get(&moved.manifest).await else { continue };
+            let bytes = match store.get(&moved.manifest).await {
+                Ok(bytes) => bytes,
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
             let old = Manifest::read(&bytes, &moved.manifest)?;
             let mut stays: Vec<String> = Vec::new();
             for moved in &now.archives {

@@ -29,6 +29,9 @@ use crate::versions::key_of;
 /// So many bytes of files are kept beside, of which it is known that they are what was written.
 const KEPT: u64 = 1 << 30;
 
+/// And so many of them, each of which is open.
+const OPEN: usize = 100;
+
 /// So many microseconds a transaction may take of whose records none says when it began.
 const SHORTLY: i64 = 1_000_000;
 
@@ -77,9 +80,11 @@ impl Shelves {
             fetched.files.push(kept);
             Some(file)
         });
-        if let Some(known) = known {
-            return Ok(known.reopen()?);
+        // Whoever tidies the temporary folder may have removed it.
+        if let Some(known) = known.and_then(|known| known.reopen().ok()) {
+            return Ok(known);
         }
+        self.forget(&part.sha256);
         let mut beside = NamedTempFile::new()?;
         let (bytes, sha256) = store.fetch_into(path, beside.as_file_mut()).await?;
         if (bytes, &sha256) != (part.bytes, &part.sha256) {
@@ -89,8 +94,9 @@ impl Shelves {
         let file = beside.reopen()?;
         self.with(|fetched| {
             fetched.files.push((sha256, bytes, beside));
-            while fetched.files.len() > 1
-                && fetched.files.iter().map(|(_, bytes, _)| bytes).sum::<u64>() > KEPT
+            while fetched.files.len() > OPEN
+                || fetched.files.len() > 1
+                    && fetched.files.iter().map(|(_, bytes, _)| bytes).sum::<u64>() > KEPT
             {
                 fetched.files.remove(0);
             }
@@ -117,7 +123,7 @@ struct OneFile {
 
 /// All archives of a table.
 pub(crate) struct Shelf {
-    /// By month and run, the oldest first.
+    /// By month and cut, the oldest first: so they follow one another along each row, whenever they were written.
     files: Vec<OneFile>,
     fields: Vec<Field>,
     entry: Entry,
@@ -145,7 +151,7 @@ impl Shelf {
                     url: Arc::clone(&url),
                     longest: manifest.longest_transaction,
                 };
-                files.insert((Period::Month.begin(part.from)?, manifest.run.clone(), n), file);
+                files.insert((Period::Month.begin(part.from)?, moved.cut, moved.id, n), file);
             }
         }
         Ok(Some(Self {
@@ -234,10 +240,8 @@ impl Shelf {
 
     /// The records of some moments.
     pub(crate) async fn of_moments(&self, dates: &HashSet<Moment>) -> Result<Vec<Shelved>> {
-        let (Some(first), Some(last)) = (dates.iter().min(), dates.iter().max()) else {
-            return Ok(Vec::new());
-        };
-        self.chosen(*first, *last, |glimpse| dates.contains(&glimpse.at.0)).await
+        let holds = |part: &Part| dates.iter().any(|date| (part.from..=part.to).contains(date));
+        self.chosen(holds, |glimpse| dates.contains(&glimpse.at.0)).await
     }
 
     /// The records at some positions.
@@ -246,20 +250,20 @@ impl Shelf {
         let (Some(first), Some(last)) = (sought.iter().min(), sought.iter().max()) else {
             return Ok(Vec::new());
         };
-        let found = self.chosen(first.0, last.0, |glimpse| sought.contains(&glimpse.at)).await?;
+        let holds = |part: &Part| part.from <= last.0 && part.to >= first.0;
+        let found = self.chosen(holds, |glimpse| sought.contains(&glimpse.at)).await?;
         let mut once = HashSet::new();
         Ok(found.into_iter().filter(|shelved| once.insert(shelved.at())).collect())
     }
 
-    /// The records between two moments of which something is true.
+    /// The records of some files of which something is true.
     async fn chosen(
         &self,
-        from: Moment,
-        to: Moment,
+        holds: impl Fn(&Part) -> bool,
         mut wanted: impl FnMut(&Glimpse<'_>) -> bool,
     ) -> Result<Vec<Shelved>> {
         let mut found = Vec::new();
-        for file in self.files.iter().filter(|file| file.part.from <= to && file.part.to >= from) {
+        for file in self.files.iter().filter(|file| holds(&file.part)) {
             let mut places = Vec::new();
             self.glimpse(file, false, |glimpse| {
                 if wanted(glimpse) {

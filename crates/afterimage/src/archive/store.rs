@@ -66,7 +66,12 @@ impl Store {
                 let _ = rustls::crypto::ring::default_provider().install_default();
                 let patience =
                     RetryConfig { retry_timeout: PATIENCE, max_retries: 6, ..RetryConfig::default() };
-                let bucket = AmazonS3Builder::from_env().with_url(url).with_retry(patience).build();
+                let bucket = AmazonS3Builder::from_env()
+                    .with_url(url)
+                    .with_retry(patience)
+                    // One at a time, which every provider can.
+                    .with_disable_bulk_delete(true)
+                    .build();
                 let base = Path::from_url_path(parsed.path()).map_err(|error| wrong(&error.to_string()))?;
                 (Arc::new(bucket.map_err(|error| wrong(&error.to_string()))?), base)
             }

@@ -83,12 +83,11 @@ pub(super) async fn entries(
         let unknown = |(record, olds): &&(Record, Vec<Value>)| is_unknown(record, olds, &begins);
         let unknown: Vec<&Record> = records.iter().filter(unknown).map(|(record, _)| record).collect();
         let mut before = archived_before(session, source, &unknown).await?;
-        let all: Vec<&Record> = records.iter().map(|(record, _)| record).collect();
-        let departed = departed(session, source, &all).await?;
-        for (record, olds) in records.into_iter().filter(|(record, _)| !departed.contains(&record.header.id))
-        {
+        for (record, olds) in records {
             let id = record.header.id;
             let seen = match before.remove(&id) {
+                // SQL could not tell what it referred to before.
+                Some(before) if !source.refers_to(&record, &before) => continue,
                 Some(before) => seen(source, record, before, false)?,
                 None => {
                     let unknown = is_unknown(&record, &olds, &begins);
@@ -180,31 +179,30 @@ async fn archived_before(
     Ok(before)
 }
 
-/// Of these records, the numbers of departures that arrivals tell which are in an archive.
+/// Whose departures these are, by key as texts: the numbers of those that an arrival in an archive tells.
 pub(super) async fn departed(
     session: &mut Session,
     source: &LogSource,
-    records: &[&Record],
+    departures: &[(Position, Vec<String>)],
 ) -> Result<HashSet<i64>> {
     let Some(until) = source.entry.archived_until() else { return Ok(HashSet::new()) };
-    let may_have = |record: &&Record| record.header.action == Action::Delete && record.header.date <= until;
-    let gone: Vec<&Record> = records.iter().copied().filter(may_have).collect();
-    let dates = gone.iter().map(|record| record.header.date).collect::<HashSet<_>>();
-    let Some(shelf) = Shelf::of(session, &source.entry).await?.filter(|_| !dates.is_empty()) else {
+    let old = departures.iter().filter(|((date, _), _)| *date <= until);
+    let old: Vec<&(Position, Vec<String>)> = old.collect();
+    if old.is_empty() {
         return Ok(HashSet::new());
-    };
+    }
+    let Some(shelf) = Shelf::of(session, &source.entry).await? else { return Ok(HashSet::new()) };
+    let dates = old.iter().map(|((date, _), _)| *date).collect();
     let layout = source.layout()?;
     let mut told = HashSet::new();
     for arrival in shelf.of_moments(&dates).await? {
         let header = arrival.record.header;
         let Some(old_key) = header.old_key.as_deref() else { continue };
         let old_key = texts(&key::values(layout, old_key)?);
-        let left = |record: &&&Record| {
-            record.header.date == header.date
-                && record.header.id < header.id
-                && texts(&versions::key_of(layout, &source.fields, &record.values)) == old_key
+        let left = |((date, id), key): &&&(Position, Vec<String>)| {
+            *date == header.date && *id < header.id && *key == old_key
         };
-        told.extend(gone.iter().find(left).map(|record| record.header.id));
+        told.extend(old.iter().find(left).map(|((_, id), _)| *id));
     }
     Ok(told)
 }

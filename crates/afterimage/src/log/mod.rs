@@ -5,7 +5,7 @@ mod older;
 mod source;
 mod summary;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use afterimage_core::matching::Matcher;
@@ -298,8 +298,12 @@ pub(crate) async fn each_of(
                 found.truncate(usize::try_from(chunk).unwrap_or(usize::MAX));
             }
         }
+        let departed = departed(session, sources, &entries).await?;
         for (part, position) in found {
             let Some(seen) = entries.remove(&(part, position.1)) else { continue };
+            if departed.contains(&(part, position.1)) {
+                continue;
+            }
             if seen.answers(&sources[part], &matcher) {
                 if left == 0 {
                     return Ok((after.map(cursor), gaps));
@@ -315,6 +319,29 @@ pub(crate) async fn each_of(
             return Ok((None, gaps));
         }
     }
+}
+
+/// Of these entries, the departures whose arrivals are in an archive, which tells them.
+async fn departed(
+    session: &mut Session,
+    sources: &[LogSource],
+    entries: &HashMap<(usize, i64), entry::SeenEntry>,
+) -> Result<HashSet<(usize, i64)>> {
+    let mut all = HashSet::new();
+    for (part, source) in sources.iter().enumerate().filter(|(_, source)| !source.entry.archives.is_empty()) {
+        let here = entries.iter().filter(|((of, _), seen)| {
+            *of == part && seen.entry.header.action == Action::Delete && seen.entry.header.archive.is_none()
+        });
+        let departures: Vec<_> = here
+            .map(|(_, seen)| {
+                let key = seen.entry.key.iter().map(|(_, value)| value.to_string()).collect();
+                ((seen.entry.header.date, seen.entry.header.id), key)
+            })
+            .collect();
+        let told = entry::departed(session, source, &departures).await?;
+        all.extend(told.into_iter().map(|id| (part, id)));
+    }
+    Ok(all)
 }
 
 /// The newest positions that may answer, each with the place of its history.

@@ -3,10 +3,9 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
-use afterimage_core::layout;
 use afterimage_core::query::Query;
 use afterimage_core::sql::log::Position;
-use afterimage_core::{Moment, Record, Value};
+use afterimage_core::{Action, Moment, Value};
 
 use super::entry::{self, SeenEntry};
 use super::source::LogSource;
@@ -138,8 +137,17 @@ impl Older {
             let mut shelved = shelf.at(&of_it).await?;
             entry::complete(session, source, &mut shelved).await?;
             // Whose arrival another run has taken, that run has told.
-            let records: Vec<&Record> = shelved.iter().map(|shelved| &shelved.record).collect();
-            let departed = entry::departed(session, source, &records).await?;
+            let departures: Vec<_> = shelved
+                .iter()
+                .filter(|shelved| shelved.record.header.action == Action::Delete)
+                .map(|shelved| {
+                    let key = source.layout().map(|layout| {
+                        texts(&versions::key_of(layout, &source.fields, &shelved.record.values))
+                    });
+                    (shelved.at(), key.unwrap_or_default())
+                })
+                .collect();
+            let departed = entry::departed(session, source, &departures).await?;
             let asked_for = shelved.into_iter().filter(|shelved| {
                 !departed.contains(&shelved.record.header.id) && is_asked_for(source, keys, shelved)
             });
@@ -179,18 +187,5 @@ fn is_asked_for(source: &LogSource, keys: Option<&[Vec<Vec<String>>; 2]>, shelve
             return false;
         }
     }
-    let place = |name: &String| source.fields.iter().position(|field| field.name == *name);
-    let referred = |key: &Vec<(String, Value)>| {
-        let side = |old: bool| {
-            key.iter().all(|(name, value)| {
-                place(name).is_some_and(|place| {
-                    let changed = layout::names(&shelved.record.mask, &source.fields[place]);
-                    let then = if old && changed { &shelved.before[place] } else { &values[place] };
-                    then.to_string() == value.to_string()
-                })
-            })
-        };
-        side(false) || side(true)
-    };
-    source.refers.is_empty() || source.refers.iter().any(referred)
+    source.refers_to(&shelved.record, &shelved.before)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use afterimage_core::query::Query;
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::log::{Part, Source};
-use afterimage_core::{Field, Layout, TableName, Value, suggest};
+use afterimage_core::{Field, Layout, Record, TableName, Value, layout, suggest};
 
 use super::LogQuery;
 use crate::catalog::{self, Entry, Gap};
@@ -85,6 +85,24 @@ impl LogSource {
             latest: self.latest,
             archived_until: self.entry.archived_until(),
         })
+    }
+
+    /// Whether the row of a record referred to what is asked for, before it or after it. The record holds the whole row.
+    pub(super) fn refers_to(&self, record: &Record, before: &[Value]) -> bool {
+        let referred = |key: &Vec<(String, Value)>| {
+            let side = |old: bool| {
+                key.iter().all(|(name, value)| {
+                    let place = self.fields.iter().position(|field| field.name == *name);
+                    place.is_some_and(|place| {
+                        let changed = layout::names(&record.mask, &self.fields[place]);
+                        let then = if old && changed { &before[place] } else { &record.values[place] };
+                        then.to_string() == value.to_string()
+                    })
+                })
+            };
+            side(false) || side(true)
+        };
+        self.refers.is_empty() || self.refers.iter().any(referred)
     }
 
     fn ever_had(&self, field: &str) -> bool {

@@ -6,7 +6,7 @@ use afterimage_core::matching::Matcher;
 use afterimage_core::sql::log::QUARTER;
 use afterimage_core::{Action, Moment, TableName};
 
-use super::{HISTORIES, LogEntry, LogQuery, each_of, sources};
+use super::{HISTORIES, LogEntry, LogQuery, LogSource, each_of, sources};
 use crate::database::Afterimage;
 use crate::error::Result;
 use crate::session::Session;
@@ -85,11 +85,18 @@ pub(crate) async fn summary_of(session: &mut Session, query: &LogQuery) -> Resul
     let mut kinds: HashMap<Kind, u64> = HashMap::new();
     let limit = query.limit.unwrap_or(u64::MAX);
     let mut add = |kind: Kind, records: u64| *kinds.entry(kind).or_default() += records;
-    let more = if Matcher::new(&query.query).accepts_all() && query.after.is_none() {
-        counted(session, query, &mut add).await?;
+    let sources = sources(session, query).await?;
+    let from = query.query.from;
+    let in_archives = |source: &LogSource| {
+        let until = source.entry.archived_until();
+        until.is_some_and(|until| from.is_none_or(|from| from <= until))
+    };
+    let here = !sources.iter().any(in_archives) || query.latest;
+    let more = if here && Matcher::new(&query.query).accepts_all() && query.after.is_none() {
+        counted(session, &sources, query, &mut add).await?;
         None
     } else {
-        Some(looked_at(session, query, &mut add).await?)
+        Some(looked_at(session, &sources, query, &mut add).await?)
     };
     let summary = LogSummary::from_kinds(kinds);
     Ok(LogSummary { more: more.unwrap_or(summary.records >= limit), ..summary })
@@ -98,8 +105,12 @@ pub(crate) async fn summary_of(session: &mut Session, query: &LogQuery) -> Resul
 /// Table, quarter of an hour, user, action.
 type Kind = (TableName, Moment, Option<String>, Action);
 
-async fn counted(session: &mut Session, query: &LogQuery, add: &mut impl FnMut(Kind, u64)) -> Result<()> {
-    let sources = sources(session, query).await?;
+async fn counted(
+    session: &mut Session,
+    sources: &[LogSource],
+    query: &LogQuery,
+    add: &mut impl FnMut(Kind, u64),
+) -> Result<()> {
     // What SQL reads as a number of rows.
     let limit = query.limit.unwrap_or(u64::MAX).min(i64::MAX.unsigned_abs());
     let parts = sources.iter().map(|source| source.part(&query.query)).collect::<Result<Vec<_>>>()?;
@@ -122,9 +133,13 @@ async fn counted(session: &mut Session, query: &LogQuery, add: &mut impl FnMut(K
 }
 
 /// Gives whether there are more.
-async fn looked_at(session: &mut Session, query: &LogQuery, add: &mut impl FnMut(Kind, u64)) -> Result<bool> {
-    let sources = sources(session, query).await?;
-    let (next, _) = each_of(session, &sources, query, |entry| {
+async fn looked_at(
+    session: &mut Session,
+    sources: &[LogSource],
+    query: &LogQuery,
+    add: &mut impl FnMut(Kind, u64),
+) -> Result<bool> {
+    let (next, _) = each_of(session, sources, query, |entry| {
         let quarter = quarter(entry.header.date);
         let action = entry.action();
         add((entry.table, quarter, entry.header.user, action), 1);

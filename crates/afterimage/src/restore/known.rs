@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use afterimage_core::sql::archive::row_of;
 use afterimage_core::sql::{self, AsOf, Bound, Rows, WriteBack};
 use afterimage_core::{Action, Column, Field, Keeping, Layout, Table, TableName, Value, Version, suggest};
 
@@ -126,6 +127,11 @@ impl Row {
     /// The version's state as a query, typed.
     fn state(&self, session: &Session, target: &Version) -> Result<String> {
         let layout = self.layout_of(target)?;
+        if target.header.archive.is_some() {
+            let value = |field: &Field| value_of(&target.row, &field.name).cloned().unwrap_or(Value::Null);
+            let values: Vec<Value> = layout.fields.iter().map(value).collect();
+            return Ok(row_of(session.dialect(), layout, &target.header, &values));
+        }
         if target.header.action == Action::Delete {
             let position = (target.header.date, target.header.id);
             return Ok(sql::recorded(session.dialect(), layout, position));

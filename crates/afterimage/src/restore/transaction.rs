@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::key;
 use crate::log::{self, LogEntry, LogQuery};
 use crate::session::{Cell, Session};
+use crate::shelf;
 use crate::writing::Writing;
 
 /// What to do with rows that somebody changed again.
@@ -156,6 +157,9 @@ async fn look(tx: &mut Writing, id: &str) -> Result<(Vec<Touched>, Vec<Conflict>
                 tables.push((seen, table));
             }
         }
+        if tables.is_empty() && shelf::last_of(session, id, None).await?.is_some() {
+            return Err(Error::new(ErrorKind::Unknowable, IN_ARCHIVE));
+        }
         if tables.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no record of a transaction {id}")));
         }
@@ -186,6 +190,8 @@ async fn look(tx: &mut Writing, id: &str) -> Result<(Vec<Touched>, Vec<Conflict>
     .await
 }
 
+const IN_ARCHIVE: &str = "records of before or of that transaction are in an archive: bring them back with `archive restore` first";
+
 /// What a transaction did cannot be undone where some of its records, or what was before them, may have been pruned.
 async fn refuse_pruned(session: &mut Session, id: &str) -> Result<()> {
     let all = catalog::with_seen(session).await?;
@@ -197,6 +203,9 @@ async fn refuse_pruned(session: &mut Session, id: &str) -> Result<()> {
     };
     match all.iter().find(pruned) {
         Some((_, None)) => Err(beyond()),
+        Some((entry, Some(_))) if entry.archived_until().is_some_and(|until| Some(until) >= began) => {
+            Err(Error::new(ErrorKind::Unknowable, IN_ARCHIVE).on(&entry.table))
+        }
         Some((entry, Some(_))) => Err(Error::new(
             ErrorKind::Unknowable,
             "records of before or of that transaction were pruned: it cannot be undone any more",

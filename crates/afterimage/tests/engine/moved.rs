@@ -11,7 +11,8 @@ use crate::retention::{aged, count, days_ago, keeper, many, moment_ago};
 use crate::support::*;
 use afterimage::{
     Afterimage, Archive, Archived, AsOfQuery, Dedupe, ErrorKind, LogQuery, PointInTime, Prune, Redact,
-    Retention, Selector, Sight, Storage, TableName, Tracking, Value,
+    Restore, Retention, Revert, RevertTable, RevertTransaction, Selector, Sight, Storage, TableName,
+    Tracking, Value,
 };
 
 async fn archive(db: &TestDb, folder: &Path, older_than: Retention) -> afterimage::Result<Archived> {
@@ -384,6 +385,136 @@ async fn a_file_that_is_gone_or_another_is_said_to_be_and_nothing_else_is_harmed
     std::fs::write(&manifest, text.replace("\"records\": 3", "\"records\": 4")).unwrap();
     let audit = Afterimage::connect(&db.url).await.unwrap();
     assert!(message(audit.history("item", "1").await).contains("is not what was written there"));
+}
+
+on_every_database! {
+    async fn rows_are_brought_back_from_versions_in_an_archive(db: &mut TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        aged(db, Tracking::new().storage(Storage::Delta)).await;
+        db.run("INSERT INTO item VALUES (7, 70, 'seven'); UPDATE item SET note = 'sieben' WHERE id = 7; DELETE FROM item WHERE id = 7").await;
+        let PointInTime::At(end) = db.moment().await else { unreachable!() };
+        archive(db, folder.path(), Retention::until(end)).await.unwrap();
+        assert_eq!(count(db).await, "4", "the last of each row");
+        // Rows that moved or went are still known, and what they were.
+        let deleted = db.audit.deleted_rows("item", None).await.unwrap();
+        assert_eq!(deleted.len(), 2);
+        assert!(deleted.iter().all(|entry| entry.changes.len() >= 2), "{deleted:?}");
+        let back = Restore::new("item", "7");
+        db.audit.restore(&back, &keeper()).await.unwrap();
+        assert_eq!(db.as_of("item", now()).await[2], serde_json::json!({"id": 7, "n": 70, "note": "sieben"}));
+        let back = Revert::new("item", "7", Selector::Number(1));
+        db.audit.revert(&back, &keeper()).await.unwrap();
+        assert_eq!(db.as_of("item", now()).await[2], serde_json::json!({"id": 7, "n": 70, "note": "seven"}));
+        let back = Revert::new("item", "1", Selector::At(days_ago(350))).fields(["n"]);
+        db.audit.revert(&back, &keeper()).await.unwrap();
+        assert_eq!(db.as_of("item", now()).await[0]["n"], 1);
+        db.verify().await;
+        // A whole table is not: that is said.
+        let table = RevertTable::new("item", days_ago(350));
+        assert!(message(db.audit.revert_table(&table, &keeper()).await).contains("archive restore"));
+        let all = db.audit.all_versions().await.unwrap();
+        assert!(message(all.sql("SELECT * FROM item").await).contains("archive restore"));
+        drop(all);
+        let latest = db.audit.latest_versions().await.unwrap();
+        latest.sql("SELECT * FROM item").await.unwrap();
+        drop(latest);
+        // Counts are of all that is told.
+        let log = db.audit.log(&LogQuery::parse("table:item").unwrap()).await.unwrap().entries.len() as u64;
+        let summary = db.audit.log_summary(&LogQuery::parse("table:item").unwrap()).await.unwrap();
+        assert_eq!((summary.records, summary.more), (log, false));
+    }
+}
+
+on_every_database! {
+    async fn what_was_pruned_after_an_archive_is_not_made_up_when_that_is_brought_back(db: &mut TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        aged(db, Tracking::new()).await;
+        archive(db, folder.path(), Retention::days(350)).await.unwrap();
+        db.audit.prune(&Prune::new().tables(["item"]).keep(Retention::days(150)), &keeper()).await.unwrap();
+        let pruned = db.audit.history("item", "1").await.unwrap();
+        assert_eq!(pruned.len(), 2, "what was pruned in between leads nowhere");
+        let back = db.audit.bring_back(&["item"], &keeper(), &mut |_| {}).await.unwrap().remove(0);
+        assert_eq!(back.records, 1, "the row that was deleted before");
+        assert_eq!(db.audit.history("item", "1").await.unwrap(), pruned);
+        assert_eq!(db.audit.show("item", "1", &days_ago(250)).await.unwrap_err().kind(), ErrorKind::Unknowable);
+        db.verify().await;
+    }
+}
+
+on_every_database! {
+    async fn an_archive_that_was_redacted_leads_on_to_what_is_older(db: &mut TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, note TEXT)").await;
+        db.run("INSERT INTO item VALUES (1, 0, 'a'), (2, 0, 'b')").await;
+        db.track("item", Tracking::new()).await;
+        // Two archives of one month.
+        for n in 1..=2 {
+            db.run(&format!("UPDATE item SET n = {n}; UPDATE item SET note = 'note {n}'")).await;
+            let PointInTime::At(end) = db.moment().await else { unreachable!() };
+            archive(db, folder.path(), Retention::until(end)).await.unwrap();
+        }
+        let (before, _, _) = told(db, &["1"], &[]).await;
+        let history = db.audit.history("item", "1").await.unwrap();
+        assert_eq!(history.len(), 5);
+        // The older one is written anew, after the newer one was.
+        db.audit.redact(&Redact::new("item", "2").fields(["note"]), &keeper()).await.unwrap();
+        let versions = db.audit.history("item", "1").await.unwrap();
+        assert_eq!(versions.iter().map(|version| version.header.id).collect::<Vec<_>>(), history.iter().map(|version| version.header.id).collect::<Vec<_>>());
+        assert_eq!(told(db, &["1"], &[]).await.0.len(), before.len());
+        // One that was dated by hand, before them all, hides none.
+        db.audit.allow_explicit_time(true).await.unwrap();
+        let mut tx = db.audit.begin(&actor("2").at(moment_ago(0))).await.unwrap();
+        tx.execute("UPDATE item SET n = 9 WHERE id = 1", &[]).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(db.audit.history("item", "1").await.unwrap().len(), 6);
+    }
+}
+
+#[tokio::test]
+async fn what_is_here_is_told_without_the_archive() {
+    let mut db = TestDb::sqlite().await;
+    let folder = tempfile::tempdir().unwrap();
+    aged(&mut db, Tracking::new()).await;
+    archive(&db, folder.path(), Retention::days(250)).await.unwrap();
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    let audit = Afterimage::connect(&db.url).await.unwrap();
+    let log = LogQuery::parse("table:item at:>2026-01-01").unwrap();
+    let since = format!("table:item since:{}", moment_ago(220));
+    for query in [log.limit(1), LogQuery::parse(&since).unwrap()] {
+        assert!(!audit.log(&query).await.unwrap().entries.is_empty());
+    }
+    assert_eq!(audit.log_summary(&LogQuery::parse(&since).unwrap()).await.unwrap().records, 2);
+    assert_eq!(
+        audit.show("item", "1", &days_ago(150)).await.unwrap().row[1].1,
+        Value::Number("3".to_owned())
+    );
+    assert_eq!(audit.count_as_of("item", &days_ago(150)).await.unwrap(), 2);
+}
+
+on_every_database! {
+    async fn a_transaction_is_looked_at_again_once_its_records_are_brought_back(db: &mut TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, note TEXT); INSERT INTO item VALUES (1, 0, 'a')").await;
+        db.track("item", Tracking::new()).await;
+        db.run_as("7", "by mistake", "UPDATE item SET n = 5").await;
+        let tx = db.versions("item", "1").await[1].header.tx.clone().unwrap();
+        db.run("UPDATE item SET note = 'b'").await;
+        let PointInTime::At(end) = db.moment().await else { unreachable!() };
+        archive(db, folder.path(), Retention::until(end)).await.unwrap();
+        let after = AsOfQuery::new("item", PointInTime::After(tx.clone()));
+        let state = db.audit.as_of(&after).await.unwrap();
+        assert_eq!((state.rows.len(), state.archived), (1, 1));
+        let of_tx = LogQuery::parse(&format!("tx:{tx}")).unwrap();
+        assert_eq!(db.audit.log(&of_tx).await.unwrap().entries.len(), 1);
+        let undo = RevertTransaction::new(&tx);
+        assert!(message(db.audit.revert_transaction(&undo, &keeper()).await).contains("archive"));
+        db.audit.prune(&Prune::new().tables(["item"]).keep(Retention::versions(9)), &keeper()).await.unwrap();
+        db.audit.bring_back(&["item"], &keeper(), &mut |_| {}).await.unwrap();
+        // The row was changed again since, which is said now.
+        let refused = db.audit.revert_transaction(&undo, &keeper()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+        db.verify().await;
+    }
 }
 
 struct NoNotes;
