@@ -27,6 +27,24 @@ pub(crate) fn take() -> Outcome {
         shoot(&picture, &format!("{}{path}", service.address()), (width, height), dark)?;
         println!("{}", picture.display());
     }
+    report(&program, folder.path(), &docs.join("report.png"))
+}
+
+/// A report of the demo's last years, as whoever asked for it opens it.
+fn report(program: &Path, folder: &Path, picture: &Path) -> Outcome {
+    let mut report = Command::new(program);
+    report.args([
+        "--database-url",
+        "afterimage-demo.db",
+        "report",
+        "-q",
+        "table:country_codes since:2020-01-01",
+    ]);
+    report.args(["--title", "Country codes since 2020", "-o", "report.html"]);
+    run(report.current_dir(folder).stdout(Stdio::null()).stderr(Stdio::null()))?;
+    let address = format!("file://{}", folder.join("report.html").display());
+    shoot(picture, &address, (1100, 900), false)?;
+    println!("{}", picture.display());
     Ok(())
 }
 

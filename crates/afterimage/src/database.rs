@@ -192,8 +192,10 @@ impl Afterimage {
     async fn connect_sqlite(url: &str) -> Result<Self> {
         use std::str::FromStr as _;
         let address = if url.starts_with("sqlite:") { url.to_owned() } else { format!("sqlite://{url}") };
-        let options =
-            sqlx::sqlite::SqliteConnectOptions::from_str(&address)?.busy_timeout(Duration::from_secs(10));
+        let options = sqlx::sqlite::SqliteConnectOptions::from_str(&address)?
+            .busy_timeout(Duration::from_secs(10))
+            // Rows come from another thread: a small buffer has both wait for one another at each.
+            .row_buffer_size(1024);
         let pool = sqlx::sqlite::SqlitePoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(10))

@@ -146,6 +146,7 @@ mod none {
             &self,
             _query: &Query,
             _after: Option<Position>,
+            _of: Option<&std::collections::HashSet<Position>>,
             _limit: usize,
         ) -> Result<Vec<Position>> {
             match *self {}

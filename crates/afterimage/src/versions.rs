@@ -271,16 +271,19 @@ pub(crate) async fn key_of_row(session: &mut Session, entry: &Entry, key: &str) 
     Ok(key_of(layout, &fields, &record.values))
 }
 
-/// A key as the records of its row have it, however it was written; nothing where there is no such row.
-pub(crate) async fn recorded_key(
+/// A key as the records of its row have it that are in the database, however it was written, and where these stand; nothing where
+/// there is no such row.
+pub(crate) async fn recorded(
     session: &mut Session,
     entry: &Entry,
     key: &[Value],
-) -> Result<Option<Vec<Value>>> {
+) -> Result<Option<(Vec<Value>, Vec<Position>)>> {
     let layout = entry.layout()?;
     let cells: Vec<Cell> = key.iter().map(cell).collect();
     let records = kept(session, entry, &cells, Bound::Now).await?;
-    Ok(records.last().map(|record| key_of(layout, &all_fields(&entry.epochs), &record.values)))
+    let Some(last) = records.last() else { return Ok(None) };
+    let key = key_of(layout, &all_fields(&entry.epochs), &last.values);
+    Ok(Some((key, records.iter().map(|record| (record.header.date, record.header.id)).collect())))
 }
 
 /// The lives of the rows that ever had a key, the newest last: each from how it came to be, or from its first record that is

@@ -280,11 +280,13 @@ impl Shelf {
         Ok(found)
     }
 
-    /// The positions of the newest records that may answer a query, older than one of them, newest first: whose headers do.
+    /// The positions of the newest records that may answer a query, older than one of them and of some only, newest first: whose
+    /// headers do.
     pub(crate) async fn newest(
         &self,
         query: &Query,
         after: Option<Position>,
+        of: Option<&HashSet<Position>>,
         limit: usize,
     ) -> Result<Vec<Position>> {
         // Two runs may have written the same.
@@ -300,7 +302,8 @@ impl Shelf {
                 continue;
             }
             self.glimpse(file, headers, |glimpse| {
-                let within = after.is_none_or(|after| glimpse.at < after)
+                let within = of.is_none_or(|of| of.contains(&glimpse.at))
+                    && after.is_none_or(|after| glimpse.at < after)
                     && query.before.is_none_or(|before| glimpse.at.0 < before)
                     && query.from.is_none_or(|from| glimpse.at.0 >= from);
                 if within && !glimpse.departed && (!headers || may_answer(query, glimpse)) {

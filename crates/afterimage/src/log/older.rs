@@ -1,7 +1,7 @@
 //! What of the log is in archives.
 
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use afterimage_core::query::Query;
 use afterimage_core::sql::log::Position;
@@ -34,6 +34,8 @@ pub(super) struct Older {
     many: u64,
     /// The keys that a query names, as the records of each history have them.
     keys: HashMap<usize, [Vec<Vec<String>>; 2]>,
+    /// Where the records of those rows stand, of histories of which only some are asked for.
+    rows: HashMap<usize, HashSet<Position>>,
 }
 
 impl Older {
@@ -100,13 +102,13 @@ impl Older {
             let mut shelves = Vec::new();
             for (part, source) in sources.iter().enumerate() {
                 if let Some(shelf) = Shelf::of(session, &source.entry).await? {
-                    self.keys.insert(
-                        part,
-                        [
-                            as_recorded(session, source, &source.keys).await?,
-                            as_recorded(session, source, &source.not_keys).await?,
-                        ],
-                    );
+                    let (wanted, here) = as_recorded(session, source, &source.keys).await?;
+                    let (not, _) = as_recorded(session, source, &source.not_keys).await?;
+                    if !source.keys.is_empty() {
+                        let rows = shelf.before(&here, true).await?;
+                        self.rows.insert(part, rows.iter().map(Shelved::at).collect());
+                    }
+                    self.keys.insert(part, [wanted, not]);
                     shelves.push((part, shelf));
                 }
             }
@@ -121,7 +123,7 @@ impl Older {
         let mut found: Vec<(usize, Position)> = Vec::new();
         let shelves = self.shelves.as_deref().unwrap_or_default();
         for (part, shelf) in shelves {
-            let newest = shelf.newest(query, from, many).await?;
+            let newest = shelf.newest(query, from, self.rows.get(part), many).await?;
             found.extend(newest.into_iter().map(|position| (*part, position)));
         }
         found.sort_unstable_by_key(|(_, position)| std::cmp::Reverse(*position));
@@ -159,20 +161,21 @@ impl Older {
     }
 }
 
-/// Keys as the records have them, however they were written.
+/// Keys as the records have them, however they were written, and where records of theirs stand in the database.
 async fn as_recorded(
     session: &mut Session,
     source: &LogSource,
     keys: &[Vec<Value>],
-) -> Result<Vec<Vec<String>>> {
-    let mut known = Vec::new();
+) -> Result<(Vec<Vec<String>>, Vec<Position>)> {
+    let (mut known, mut here) = (Vec::new(), Vec::new());
     for key in keys {
         known.push(texts(key));
-        if let Some(recorded) = versions::recorded_key(session, &source.entry, key).await? {
+        if let Some((recorded, positions)) = versions::recorded(session, &source.entry, key).await? {
             known.push(texts(&recorded));
+            here.extend(positions);
         }
     }
-    Ok(known)
+    Ok((known, here))
 }
 
 /// Whether a record is of a row that is asked for, and referred to what is.
