@@ -10,6 +10,7 @@ use afterimage_core::sql::catalog as sql;
 use crate::catalog::{self, Entry};
 use crate::error::Result;
 use crate::session::{Cell, Session};
+#[cfg(feature = "archive")]
 use crate::shelf::Shelves;
 use crate::sight::Eyes;
 
@@ -35,6 +36,7 @@ pub(crate) struct Remembered {
     /// Where it sees one moment, it need not ask twice.
     of_this_moment: Option<Entries>,
     /// What was fetched of archives.
+    #[cfg(feature = "archive")]
     pub(crate) shelves: Shelves,
     /// Nor where tables are that are named without a schema.
     default_schema: Option<String>,

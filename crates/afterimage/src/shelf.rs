@@ -113,10 +113,6 @@ mod none {
     #[derive(Debug)]
     pub(crate) enum Shelf {}
 
-    /// Nothing that is known of them.
-    #[derive(Debug, Clone, Default)]
-    pub(crate) struct Shelves;
-
     fn without(entry: &Entry) -> Error {
         let urls: Vec<&str> = entry.archives.iter().map(|moved| moved.url.as_str()).collect();
         let message = format!(
@@ -188,4 +184,4 @@ mod none {
 }
 
 #[cfg(not(feature = "archive"))]
-pub(crate) use none::{Shelf, Shelves, last_of, unfinished};
+pub(crate) use none::{Shelf, last_of, unfinished};
