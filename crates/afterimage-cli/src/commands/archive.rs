@@ -63,7 +63,7 @@ async fn restore(audit: &Afterimage, config: &Config, tables: &[String], who: &a
     let mut show = |progress: Archiving| {
         bar.show(&progress.table.to_string(), progress.done, Some(progress.total), "records brought back");
     };
-    let done = audit.bring_back(&tables, &context, &mut show).await?;
+    let done = audit.bring_back_with(&tables, &context, &mut show).await?;
     drop(bar);
     if config.format == Some(Format::Json) {
         output::json(&done)?;

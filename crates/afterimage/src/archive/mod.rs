@@ -21,8 +21,10 @@ use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::hold::said;
+use crate::redact::texts;
 use crate::removal::{Held, guarded, others};
 use crate::serialized::as_text;
+use crate::versions::key_of;
 use crate::{as_of, introspect, migrate};
 use files::Files;
 use fold::Rows;
@@ -193,11 +195,14 @@ impl Afterimage {
             moved: 0,
             kept_by: None,
         };
+        let mut held = Vec::new();
         if !request.copy {
-            archived.kept_by = Held::of(entry)?.table;
+            let Held { table, rows } = Held::of(entry)?;
+            archived.kept_by = table;
             if archived.kept_by.is_some() {
                 return Ok(archived);
             }
+            held = rows.iter().map(|key| texts(key)).collect();
             self.reading(async |session| guarded(session, entry).await).await?;
             // What an interrupted run has left.
             for moved in entry.archives.iter().filter(|moved| !moved.complete) {
@@ -210,7 +215,7 @@ impl Afterimage {
         manifest.actor = said(context, "actor");
         manifest.reason = said(context, "reason");
         manifest.copy = request.copy;
-        let (table, seen, files) = self.written(entry, cut, progress).await?;
+        let (table, seen, files) = self.written(entry, cut, &held, progress).await?;
         archived.table = table;
         let whole = manifest_of(&folder, &run);
         let sent = async || {
@@ -251,11 +256,13 @@ impl Afterimage {
         Ok(archived)
     }
 
-    /// Writes what is to be archived into files beside; with them, the table as it is named here, and what had been removed of it.
+    /// Writes what is to be archived into files beside, but for rows that are held; with them, the table as it is named here, and
+    /// what had been removed of it.
     async fn written(
         &self,
         entry: &Entry,
         cut: Moment,
+        held: &[Vec<String>],
         progress: &mut (dyn FnMut(Archiving) + Send),
     ) -> Result<(TableName, String, Files)> {
         let fields = all_fields(&entry.epochs);
@@ -274,9 +281,15 @@ impl Afterimage {
                 let (mut read, total) = (0_u64, dialect.count(&source.layout.history));
                 let total = session.int(&total, &[]).await?.unwrap_or_default().unsigned_abs();
                 let sql = row_by_row(dialect, &source, bound);
+                let is_held = |archived: &afterimage_archive::Archived| {
+                    !held.is_empty()
+                        && held.contains(&texts(&key_of(source.layout, &fields, &archived.record.values)))
+                };
                 let take = |row| {
                     for archived in rows.next(row)? {
-                        files.push(&archived)?;
+                        if !is_held(&archived) {
+                            files.push(&archived)?;
+                        }
                     }
                     read += 1;
                     if read.is_multiple_of(10_000) {

@@ -101,7 +101,7 @@ impl Afterimage {
         let mut done =
             Archiving { table: entry.table.clone(), removes: true, done: 0, total: manifest.records };
         let mut size = FIRST_BATCH;
-        let mut gone = 0;
+        let (mut gone, mut stopped) = (0, false);
         'archive: for part in &manifest.parts {
             loop {
                 let held = self.reading(async |session| Held::of(found(session, id).await?.as_ref())).await?;
@@ -119,7 +119,10 @@ impl Afterimage {
                         Went::Gone(records) => gone += records,
                         // It is looked for again what may go.
                         Went::Held => break,
-                        Went::Others => break 'archive,
+                        Went::Others => {
+                            stopped = true;
+                            break 'archive;
+                        }
                     }
                     at += some.len();
                     done.done += some.len() as u64;
@@ -136,7 +139,7 @@ impl Afterimage {
             let now = found(session, id).await?;
             let removal = now.removals.iter().find(|removal| removal.id == moved.removal);
             let untouched = removal.is_none_or(|removal| removal.records == 0);
-            let sql = match untouched && manifest.records > 0 && gone == 0 {
+            let sql = match stopped && untouched {
                 // Nothing went by it: it is nothing but a copy.
                 true => sql::end_archive(session.dialect(), archive, "others removed records meanwhile"),
                 false => sql::complete_archive(session.dialect(), archive),

@@ -46,7 +46,12 @@ impl Afterimage {
     /// # Errors
     ///
     /// [`ErrorKind::Connection`] where an archive does not answer; [`ErrorKind::Unknowable`] where a file is not what was written.
-    pub async fn bring_back(
+    pub async fn bring_back(&self, tables: &[&str], context: &Context) -> Result<Vec<BroughtBack>> {
+        self.bring_back_with(tables, context, &mut |_| {}).await
+    }
+
+    /// The same, and tells `progress` how it gets on.
+    pub async fn bring_back_with(
         &self,
         tables: &[&str],
         context: &Context,

@@ -181,7 +181,7 @@ pub async fn moved(world: &mut World) -> Outcome {
     // And brought back, they are where they were, and the archive is not asked any more.
     let names = names(world);
     let tables: Vec<&str> = names.iter().map(String::as_str).collect();
-    let back = world.db.audit.bring_back(&tables, &Context::actor("keeper"), &mut |_| {}).await;
+    let back = world.db.audit.bring_back(&tables, &Context::actor("keeper")).await;
     back.map_err(|error| error.to_string())?;
     folder.close().map_err(|error| error.to_string())?;
     let now = answers(world).await?;
