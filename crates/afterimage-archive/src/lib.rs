@@ -28,8 +28,10 @@ mod columns;
 mod error;
 mod file;
 mod glimpse;
+mod numbers;
 
 pub use columns::{Columns, Kind};
 pub use error::{Error, Result};
 pub use file::{Archived, Reader, Writer};
 pub use glimpse::{Glimpse, glimpse};
+pub use numbers::{read_numbers, write_numbers};

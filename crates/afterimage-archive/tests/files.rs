@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use afterimage_archive::{Archived, Columns, Kind, Reader, Writer, glimpse};
+use afterimage_archive::{Archived, Columns, Kind, Reader, Writer, glimpse, read_numbers, write_numbers};
 use afterimage_core::value::Shown;
 use afterimage_core::{Action, Field, Header, Keeping, Moment, Record, Value};
 use proptest::prelude::*;
@@ -150,6 +150,16 @@ proptest! {
         let some: Vec<Archived> = Reader::of_places(file, &places).unwrap().map(Result::unwrap).collect();
         let wanted: Vec<Archived> = records.into_iter().filter(|archived| archived.record.header.id % 3 == 0).collect();
         prop_assert_eq!(some, wanted);
+    }
+}
+
+proptest! {
+    #[test]
+    fn numbers_come_back_sorted(numbers in prop::collection::vec(any::<i64>(), 0..300)) {
+        let written = bytes::Bytes::from(write_numbers(numbers.clone()).unwrap());
+        let mut sorted = numbers;
+        sorted.sort_unstable();
+        prop_assert_eq!(read_numbers(written).unwrap(), sorted);
     }
 }
 

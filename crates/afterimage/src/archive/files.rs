@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::BufWriter;
+use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 
-use afterimage_archive::{Archived, Columns, Reader, Writer};
+use afterimage_archive::{Archived, Columns, Reader, Writer, write_numbers};
 use afterimage_core::{Field, Moment, Period, Value, layout};
 
-use super::manifest::{Manifest, Part};
-use super::store::Store;
+use super::MANIFESTS;
+use super::manifest::{Beside, Manifest, Part};
+use super::store::{Store, sha256_of};
 use crate::error::{Error, ErrorKind, Result};
 
 /// So many records are in one file at most.
@@ -31,6 +32,8 @@ struct Piece {
     to: Moment,
     until: Moment,
     digest: DefaultHasher,
+    /// The numbers of the records that followed, eight bytes each.
+    followers: BufWriter<File>,
 }
 
 /// All of a run's files.
@@ -103,6 +106,10 @@ impl Files {
             let path = format!("month={month}/{}-{n}.parquet", manifest.run);
             let whole = format!("{folder}/{path}");
             let (bytes, sha256) = store.send(&whole, file).await?;
+            let beside = format!("{MANIFESTS}/{}-{n}.followers", manifest.run);
+            let numbers = write_numbers(piece.followers()?)?;
+            let followers =
+                Beside { path: beside.clone(), bytes: numbers.len() as u64, sha256: sha256_of(&numbers) };
             // From here on it is there, whatever comes of it.
             manifest.records += piece.records;
             manifest.parts.push(Part {
@@ -113,7 +120,9 @@ impl Files {
                 from: piece.from,
                 to: piece.to,
                 until: piece.until,
+                followers,
             });
+            store.put(&format!("{folder}/{beside}"), numbers).await?;
             let (fetched, fetched_bytes, fetched_sha256) = store.fetch(&whole).await?;
             if (fetched_bytes, &fetched_sha256) != (bytes, &sha256)
                 || digest_of(fetched)? != piece.digest.finish()
@@ -141,7 +150,18 @@ impl Piece {
             to: date,
             until: date,
             digest,
+            followers: BufWriter::new(tempfile::tempfile()?),
         })
+    }
+
+    /// The numbers of the records that followed its own.
+    fn followers(&mut self) -> Result<Vec<i64>> {
+        self.followers.flush()?;
+        let file = self.followers.get_mut();
+        file.seek(SeekFrom::Start(0))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(bytes.as_chunks().0.iter().map(|number| i64::from_le_bytes(*number)).collect())
     }
 
     fn push(&mut self, archived: &Archived) -> Result<()> {
@@ -149,6 +169,7 @@ impl Piece {
         (self.from, self.to) = (self.from.min(date), self.to.max(date));
         self.until = self.until.max(archived.until.0);
         self.records += 1;
+        self.followers.write_all(&archived.until.1.to_le_bytes())?;
         digest(archived, &mut self.digest);
         match &mut self.writer {
             Some(writer) => Ok(writer.push(archived)?),

@@ -22,6 +22,17 @@ pub(super) struct Part {
     pub(super) to: Moment,
     /// When the last of its records was followed.
     pub(super) until: Moment,
+    /// The numbers of the records that followed, by which it is known whether one of a row is in it.
+    pub(super) followers: Beside,
+}
+
+/// A file that stands beside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Beside {
+    /// Where it is, from the table's folder on.
+    pub(super) path: String,
+    pub(super) bytes: u64,
+    pub(super) sha256: String,
 }
 
 /// A layout, and from when on it held.

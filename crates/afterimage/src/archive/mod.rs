@@ -246,8 +246,9 @@ impl Afterimage {
                 // be one all the same.
                 let known = self.reading(async |session| catalog::manifests(session, entry.id).await).await;
                 if known.is_ok_and(|known| !known.contains(&whole)) {
-                    let path = |part: &manifest::Part| format!("{folder}/{}", part.path);
-                    store.forget(std::iter::once(whole).chain(manifest.parts.iter().map(path))).await;
+                    let both = |part: &manifest::Part| [part.path.clone(), part.followers.path.clone()];
+                    let files = manifest.parts.iter().flat_map(both).map(|path| format!("{folder}/{path}"));
+                    store.forget(std::iter::once(whole).chain(files)).await;
                 }
                 return Err(error);
             }

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use afterimage_archive::{Archived, Columns, Glimpse, Reader, glimpse};
+use afterimage_archive::{Archived, Columns, Glimpse, Reader, glimpse, read_numbers};
 use afterimage_core::query::{Choice, Query, Wanted};
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::Bound;
@@ -29,8 +29,11 @@ use crate::versions::key_of;
 /// So many bytes of files are kept beside, of which it is known that they are what was written.
 const KEPT: u64 = 1 << 30;
 
+/// So few records are looked for by what stands beside files.
+const FEW: usize = 1_000;
+
 /// And so many of them, each of which is open.
-const OPEN: usize = 100;
+const OPEN: usize = 400;
 
 /// So many microseconds a transaction may take of whose records none says when it began.
 const SHORTLY: i64 = 1_000_000;
@@ -71,10 +74,15 @@ impl Shelves {
         self.with(|fetched| fetched.files.retain(|(known, ..)| known != sha256));
     }
 
-    /// A file, which must be what the manifest says that it is.
+    /// The file of a part.
     pub(super) async fn file(&self, store: &Store, path: &str, part: &Part) -> Result<File> {
+        self.fetched(store, path, part.bytes, &part.sha256).await
+    }
+
+    /// A file, which must be what the manifest says that it is.
+    async fn fetched(&self, store: &Store, path: &str, length: u64, expected: &str) -> Result<File> {
         let known = self.with(|fetched| {
-            let at = fetched.files.iter().position(|(sha256, ..)| *sha256 == part.sha256)?;
+            let at = fetched.files.iter().position(|(sha256, ..)| sha256 == expected)?;
             let kept = fetched.files.remove(at);
             let file = Arc::clone(&kept.2);
             fetched.files.push(kept);
@@ -84,10 +92,10 @@ impl Shelves {
         if let Some(known) = known.and_then(|known| known.reopen().ok()) {
             return Ok(known);
         }
-        self.forget(&part.sha256);
+        self.forget(expected);
         let mut beside = NamedTempFile::new()?;
         let (bytes, sha256) = store.fetch_into(path, beside.as_file_mut()).await?;
-        if (bytes, &sha256) != (part.bytes, &part.sha256) {
+        if (bytes, sha256.as_str()) != (length, expected) {
             return Err(tampered(store, path));
         }
         let beside = Arc::new(beside);
@@ -115,6 +123,8 @@ fn tampered(store: &Store, path: &str) -> Error {
 struct OneFile {
     store: Store,
     path: String,
+    /// The file beside it of the records that followed its own.
+    beside: String,
     part: Part,
     url: Arc<str>,
     /// How long a transaction took at most.
@@ -147,6 +157,7 @@ impl Shelf {
                 let file = OneFile {
                     store: store.clone(),
                     path: format!("{}/{}", folder_of(&moved.manifest), part.path),
+                    beside: format!("{}/{}", folder_of(&moved.manifest), part.followers.path),
                     part: part.clone(),
                     url: Arc::clone(&url),
                     longest: manifest.longest_transaction,
@@ -214,7 +225,7 @@ impl Shelf {
         let mut found = Vec::new();
         for file in self.files.iter().rev() {
             let newest = sought.iter().max().copied();
-            if newest.is_none_or(|newest| file.part.from > newest.0) {
+            if newest.is_none_or(|newest| file.part.from > newest.0) || !self.leads_to(file, &sought).await? {
                 continue;
             }
             let mut seen: Vec<(Position, Position)> = Vec::new();
@@ -236,6 +247,17 @@ impl Shelf {
             }
         }
         Ok(found)
+    }
+
+    /// Whether a record of a file came before one of some: a small file beside tells.
+    async fn leads_to(&self, file: &OneFile, sought: &HashSet<Position>) -> Result<bool> {
+        if sought.len() > FEW {
+            return Ok(true);
+        }
+        let beside = &file.part.followers;
+        let fetched = self.shelves.fetched(&file.store, &file.beside, beside.bytes, &beside.sha256).await;
+        let numbers = read_numbers(fetched.map_err(|error| error.on(&self.entry.table))?)?;
+        Ok(sought.iter().any(|(_, id)| numbers.binary_search(id).is_ok()))
     }
 
     /// The records of some moments.

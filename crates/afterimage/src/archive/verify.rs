@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::MANIFESTS;
 use super::manifest::Manifest;
-use super::store::Store;
+use super::store::{self, Store};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -38,7 +38,8 @@ impl Afterimage {
         if there.is_empty() {
             return Err(Error::new(ErrorKind::NotFound, format!("there is no archive at {}", store.url)));
         }
-        for path in there.iter().filter(|path| path.contains(&in_folder)) {
+        let manifests = |path: &&String| path.contains(&in_folder) && path.ends_with(".json");
+        for path in there.iter().filter(manifests) {
             let mut fault =
                 |file: &str, fault: String| faults.push(ArchiveFault { file: file.to_owned(), fault });
             let manifest = match Manifest::read(&store.get(path).await?, path) {
@@ -66,6 +67,14 @@ impl Afterimage {
                         ),
                     );
                     continue;
+                }
+                let beside = format!("{folder}/{}", part.followers.path);
+                let as_written = match there.contains(&beside) {
+                    true => store::sha256_of(&store.get(&beside).await?) == part.followers.sha256,
+                    false => false,
+                };
+                if !as_written {
+                    fault(&beside, "it is missing, or not what was written".to_owned());
                 }
                 match Reader::open(fetched).and_then(|records| {
                     records.map(|record| record.map(|_| 1)).sum::<afterimage_archive::Result<u64>>()

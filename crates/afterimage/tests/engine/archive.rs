@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use crate::archived::{address, files, read, says_what_the_log_says};
+use crate::archived::{address, files, manifest, read, says_what_the_log_says};
 use crate::retention::{aged, keeper};
 use crate::support::*;
 use afterimage::{Afterimage, Archive, ErrorKind, Moment, Prune, Redact, Retention, Tracking, Value};
@@ -98,7 +98,7 @@ async fn whatever_is_wrong_with_an_archive_is_found() {
     assert_eq!(found().await, (vec![], 3));
     // A manifest that is none.
     let manifests = folder.path().join("item/_manifests");
-    let manifest = std::fs::read_dir(manifests).unwrap().next().unwrap().unwrap().path();
+    let manifest = manifest(&manifests);
     std::fs::write(manifest, "{").unwrap();
     let (faults, _) = found().await;
     assert!(faults[0].fault.contains("cannot be read"), "{faults:?}");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::archived::{address, files};
+use crate::archived::{address, files, manifest};
 use crate::retention::{aged, count, days_ago, keeper, many, moment_ago};
 use crate::support::*;
 use afterimage::{
@@ -379,8 +379,7 @@ async fn a_file_that_is_gone_or_another_is_said_to_be_and_nothing_else_is_harmed
     }
     assert_eq!(told(&db, &["1"], &[days_ago(350)]).await, before);
     // A manifest that says something else.
-    let manifest =
-        std::fs::read_dir(folder.path().join("item/_manifests")).unwrap().next().unwrap().unwrap().path();
+    let manifest = manifest(&folder.path().join("item/_manifests"));
     let text = std::fs::read_to_string(&manifest).unwrap();
     std::fs::write(&manifest, text.replace("\"records\": 3", "\"records\": 4")).unwrap();
     let audit = Afterimage::connect(&db.url).await.unwrap();

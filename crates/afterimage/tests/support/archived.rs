@@ -27,6 +27,12 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// The manifest of a folder of them that has one.
+pub(crate) fn manifest(folder: &Path) -> PathBuf {
+    let mut paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.find(|path| path.extension().is_some_and(|ending| ending == "json")).unwrap()
+}
+
 /// Its records, by number, each with a reader that knows its columns.
 pub(crate) fn read(folder: &Path) -> BTreeMap<i64, (Reader, Archived)> {
     let mut records = BTreeMap::new();
