@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
-use std::io::{BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write as _};
 
 use afterimage_archive::{Archived, Columns, Reader, Writer, write_numbers};
 use afterimage_core::{Field, Moment, Period, Value, layout};
@@ -159,9 +159,14 @@ impl Piece {
         self.followers.flush()?;
         let file = self.followers.get_mut();
         file.seek(SeekFrom::Start(0))?;
-        let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes)?;
-        Ok(bytes.as_chunks().0.iter().map(|number| i64::from_le_bytes(*number)).collect())
+        let mut file = BufReader::new(file);
+        let mut numbers = Vec::new();
+        for _ in 0..self.records {
+            let mut number = [0; 8];
+            file.read_exact(&mut number)?;
+            numbers.push(i64::from_le_bytes(number));
+        }
+        Ok(numbers)
     }
 
     fn push(&mut self, archived: &Archived) -> Result<()> {
