@@ -190,12 +190,12 @@ impl Values {
             Kind::Int => {
                 let int: Option<i64> = text.and_then(|text| text.parse().ok());
                 push!(self, Int64Builder, int);
-                told(value, int.map(|int| Value::Number(int.to_string())))
+                told_by_digits(value, int.is_some())
             }
             Kind::Unsigned => {
                 let int: Option<u64> = text.and_then(|text| text.parse().ok());
                 push!(self, UInt64Builder, int);
-                told(value, int.map(|int| Value::Number(int.to_string())))
+                told_by_digits(value, int.is_some())
             }
             Kind::Float | Kind::Numeric => {
                 let float: Option<f64> = match value {
@@ -271,6 +271,17 @@ fn of_float(float: f64, kind: Kind, shown: Shown) -> Value {
         (Kind::Numeric, _) if whole => Value::Number(format!("{float}")),
         (_, Shown::Number) if float.is_finite() => Value::Number(format!("{float}")),
         _ => Value::from_f64(float),
+    }
+}
+
+/// Whether an integer that was read of a value is written with the same digits.
+fn told_by_digits(value: &Value, is_int: bool) -> bool {
+    match value {
+        Value::Number(text) if is_int => {
+            let digits = text.strip_prefix('-').unwrap_or(text);
+            !text.starts_with('+') && (!digits.starts_with('0') || text == "0")
+        }
+        other => !is_int && other.is_null(),
     }
 }
 

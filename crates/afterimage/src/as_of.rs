@@ -1,5 +1,7 @@
 //! A table as of a time.
 
+use std::sync::Arc;
+
 use afterimage_core::sql::{AsOf, Bound, Dialect, Rows, live};
 use afterimage_core::{Database, Field, Header, Layout, Moment, Value};
 
@@ -111,26 +113,7 @@ impl Afterimage {
         query: &AsOfQuery,
         mut take: impl FnMut(&[String], Vec<Value>) -> bool,
     ) -> Result<TableRead> {
-        self.reading(async |session| {
-            let entry = catalog::find(session, &query.table).await?;
-            let point = resolve(session, &entry, &query.at).await?;
-            if entry.is_archived_at(point.bound) {
-                answerable_with_archives(&entry, point.bound)?;
-                return across::rows(session, &entry, &point, query, take).await;
-            }
-            answerable(&entry, point.bound)?;
-            let (sql, fields) = as_of_sql(session, &entry, &point, query).await?;
-            let columns: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
-            let give = |row: Row| Ok(take(&columns, shown(&entry, &fields, point.bound, row)));
-            // A condition that somebody typed goes where only one statement can.
-            let read = match query.filter {
-                Some(_) => session.each(&sql, &[], give).await,
-                None => session.ask_each(&sql, give).await,
-            };
-            read.map_err(|error| error.on(&entry.table))?;
-            Ok(TableRead { columns, archived: 0 })
-        })
-        .await
+        self.reading(async |session| each(session, query, &mut take).await).await
     }
 
     /// Several tables as of one time, read in one transaction: they fit together.
@@ -138,29 +121,14 @@ impl Afterimage {
         self.reading(async |session| {
             let mut states = Vec::new();
             for table in tables {
-                let entry = catalog::find(session, table).await?;
-                let point = resolve(session, &entry, at).await?;
-                let query = AsOfQuery::new(*table, at.clone());
-                if entry.is_archived_at(point.bound) {
-                    answerable_with_archives(&entry, point.bound)?;
-                    let mut rows = Vec::new();
-                    let take = |_: &[String], row: Vec<Value>| {
-                        rows.push(row);
-                        true
-                    };
-                    let TableRead { columns, archived } =
-                        across::rows(session, &entry, &point, &query, take).await?;
-                    states.push(TableState { columns, rows, archived });
-                    continue;
-                }
-                answerable(&entry, point.bound)?;
-                let (sql, fields) = as_of_sql(session, &entry, &point, &query).await?;
                 let mut rows = Vec::new();
-                for row in session.ask(&sql).await.map_err(|error| error.on(&entry.table))? {
-                    rows.push(shown(&entry, &fields, point.bound, row));
-                }
-                let columns = fields.into_iter().map(|field| field.name).collect();
-                states.push(TableState { columns, rows, archived: 0 });
+                let mut take = |_: &[String], row: Vec<Value>| {
+                    rows.push(row);
+                    true
+                };
+                let query = AsOfQuery::new(*table, at.clone());
+                let TableRead { columns, archived } = each(session, &query, &mut take).await?;
+                states.push(TableState { columns, rows, archived });
             }
             Ok(states)
         })
@@ -170,13 +138,10 @@ impl Afterimage {
     /// How many rows a table had as of a time, counted up to so many: it costs no more than these.
     pub async fn count_as_of_up_to(&self, table: &str, at: &PointInTime, most: u64) -> Result<u64> {
         self.reading(async |session| {
-            let entry = catalog::find(session, table).await?;
-            let point = resolve(session, &entry, at).await?;
+            let (entry, point) = asked(session, table, at).await?;
             if entry.is_archived_at(point.bound) {
-                answerable_with_archives(&entry, point.bound)?;
                 return across::count(session, &entry, &point, most).await;
             }
-            answerable(&entry, point.bound)?;
             let as_of = AsOf {
                 layout: layout_at(&entry, point.bound)?,
                 fields: &[],
@@ -197,14 +162,11 @@ impl Afterimage {
     /// How many rows a table had as of a time.
     pub async fn count_as_of(&self, table: &str, at: &PointInTime) -> Result<i64> {
         self.reading(async |session| {
-            let entry = catalog::find(session, table).await?;
-            let point = resolve(session, &entry, at).await?;
+            let (entry, point) = asked(session, table, at).await?;
             if entry.is_archived_at(point.bound) {
-                answerable_with_archives(&entry, point.bound)?;
                 let count = across::count(session, &entry, &point, u64::MAX).await?;
                 return Ok(i64::try_from(count).unwrap_or(i64::MAX));
             }
-            answerable(&entry, point.bound)?;
             let layout = layout_at(&entry, point.bound)?;
             let (bound, unfinished) = (point.bound, point.unfinished.as_slice());
             let as_of =
@@ -223,6 +185,36 @@ impl Afterimage {
         })
         .await
     }
+}
+
+/// The table that a question is about, and the point in time, which can be answered.
+async fn asked(session: &mut Session, table: &str, at: &PointInTime) -> Result<(Arc<Entry>, Point)> {
+    let entry = catalog::find(session, table).await?;
+    let point = resolve(session, &entry, at).await?;
+    answerable_with_archives(&entry, point.bound)?;
+    Ok((entry, point))
+}
+
+/// The rows of a table as of a time, wherever they are.
+async fn each(
+    session: &mut Session,
+    query: &AsOfQuery,
+    take: &mut impl FnMut(&[String], Vec<Value>) -> bool,
+) -> Result<TableRead> {
+    let (entry, point) = asked(session, &query.table, &query.at).await?;
+    if entry.is_archived_at(point.bound) {
+        return across::rows(session, &entry, &point, query, take).await;
+    }
+    let (sql, fields) = as_of_sql(session, &entry, &point, query).await?;
+    let columns: Vec<String> = fields.iter().map(|field| field.name.clone()).collect();
+    let give = |row: Row| Ok(take(&columns, shown(&entry, &fields, point.bound, row)));
+    // A condition that somebody typed goes where only one statement can.
+    let read = match query.filter {
+        Some(_) => session.each(&sql, &[], give).await,
+        None => session.ask_each(&sql, give).await,
+    };
+    read.map_err(|error| error.on(&entry.table))?;
+    Ok(TableRead { columns, archived: 0 })
 }
 
 /// The rows that a query asks for, each value as the text from which it is shown.

@@ -79,13 +79,12 @@ impl<'e> Rows<'e> {
         let full = layout::is_full(&record.mask);
         let old = std::mem::take(&mut self.state);
         let header = &record.header;
-        let mut now = old.clone();
-        for (place, (field, value)) in self.fields.iter().zip(std::mem::take(&mut record.values)).enumerate()
-        {
-            if full || layout::names(&record.mask, field) || self.key.contains(&place) {
-                now[place] = value;
-            }
-        }
+        let values = std::mem::take(&mut record.values).into_iter().enumerate();
+        let says = |place: usize| {
+            full || layout::names(&record.mask, &self.fields[place]) || self.key.contains(&place)
+        };
+        let mut now: Vec<Value> =
+            values.map(|(place, value)| if says(place) { value } else { old[place].clone() }).collect();
         self.state.clone_from(&now);
         let arrived = header.action == Action::Create && header.old_key.is_some();
         let mut olds: Vec<Value> = match (header.action, arrived) {
