@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::support::*;
-use afterimage::Tracking;
+use afterimage::{Archive, Context, PointInTime, Retention, Tracking};
 use axum::http::{Request, StatusCode};
 
 /// Follows every link from the first page, up to so many pages, and gives each with its text.
@@ -44,6 +44,32 @@ async fn crawl(somebody: &Somebody, from: &str, limit: usize) -> Vec<(String, An
         pages.push((address, answer));
     }
     pages
+}
+
+on_every_database! {
+    async fn every_page_is_there_wherever_its_records_are(db: &mut TestDb) {
+        shop(db).await;
+        let admin = Somebody::new(db, "admin");
+        let before = crawl(&admin, &format!("{BASE}?range=all"), 300).await;
+        let folder = tempfile::tempdir().unwrap();
+        let PointInTime::At(end) = db.moment().await else { unreachable!() };
+        let archive = Archive::new(format!("file://{}", folder.path().display()), Retention::until(end));
+        let done = db.audit.archive(&archive, &Context::actor("keeper")).await.unwrap();
+        assert!(done.iter().all(|one| one.moved == one.records) && done.iter().any(|one| one.moved > 0));
+        let admin = Somebody::new(db, "admin");
+        let mut archived = 0;
+        for (address, was) in &before {
+            let answer = admin.get(address).await;
+            // What was done then cannot be undone from there, and the page says so.
+            let told = address.ends_with("/undo") && said(&answer.text).contains("archive restore");
+            assert!(answer.status == was.status || told, "{address}: {} {}", answer.status, said(&answer.text));
+            for secret in SECRETS {
+                assert!(!answer.text.contains(secret), "{address} shows {secret}");
+            }
+            archived += usize::from(answer.text.contains("<span class=\"badge\">archived</span>"));
+        }
+        assert!(archived > 5, "{archived} pages say what came from an archive");
+    }
 }
 
 on_every_database! {
