@@ -2,6 +2,8 @@
 
 use afterimage_core::Database;
 use afterimage_core::sql::{self, Dialect};
+#[cfg(feature = "sqlite")]
+use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
 use sqlx::{AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _, ValueRef as _};
 
@@ -70,6 +72,7 @@ macro_rules! whichever {
 /// Hands over the rows of a query one by one.
 macro_rules! handed_over {
     ($session:expr, $query:expr, $take:ident) => {{
+        #[cfg(any(feature = "postgres", feature = "mysql"))]
         macro_rules! each {
             ($connection:ident, $cells:ident) => {{
                 let mut rows = $query.fetch(&mut **$connection);
@@ -83,14 +86,28 @@ macro_rules! handed_over {
         match $session {
             #[cfg(feature = "postgres")]
             Session::Postgres(connection) => each!(connection, cells_of_postgres),
+            // Another thread reads them: taken one by one, each would wake it.
             #[cfg(feature = "sqlite")]
-            Session::Sqlite(connection) => each!(connection, cells_of_sqlite),
+            Session::Sqlite(connection) => {
+                let mut some = $query.fetch(&mut **connection).ready_chunks(SOME);
+                'rows: while let Some(rows) = some.next().await {
+                    for row in rows {
+                        if !$take(cells_of_sqlite(&row?)?)? {
+                            break 'rows;
+                        }
+                    }
+                }
+            }
             #[cfg(feature = "mysql")]
             Session::MariaDb(connection) => each!(connection, cells_of_mariadb),
         }
         Ok(())
     }};
 }
+
+/// So many of SQLite's rows are taken at once at most.
+#[cfg(feature = "sqlite")]
+const SOME: usize = 1024;
 
 #[cfg(feature = "sqlite")]
 pub(crate) use bound;
