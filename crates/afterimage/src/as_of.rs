@@ -82,12 +82,7 @@ impl Point {
     /// Whether a record is part of it.
     pub(crate) fn shows(&self, header: &Header) -> bool {
         let finished = !header.tx.as_ref().is_some_and(|tx| self.unfinished.contains(tx));
-        finished
-            && match self.bound {
-                Bound::Now => true,
-                Bound::Time(moment) => header.date <= moment,
-                Bound::Position(moment, id) => (header.date, header.id) <= (moment, id),
-            }
+        finished && self.bound.includes((header.date, header.id))
     }
 }
 

@@ -211,26 +211,7 @@ async fn related(
             && version.header.action != Action::Delete
         {
             let point = as_of::resolve(session, &child.entry, at).await?;
-            if child.entry.is_archived_at(point.bound) {
-                rows = referring(session, &child.entry, &point, &referred).await?;
-                let key = child.entry.layout()?.key.clone();
-                related.push(Related { table: seen, by: child.columns, key, rows });
-                continue;
-            }
-            as_of::answerable(&child.entry, point.bound)?;
-            let condition: Vec<String> = referred
-                .iter()
-                .map(|(column, value)| format!("{} = {}", Quoted::new(column), literal(&value.to_string())))
-                .collect();
-            let filter = condition.join(" AND ");
-            let dialect = session.dialect();
-            let (sql, layout) =
-                as_of::state_sql(dialect, &child.entry, &point, &Wanted::filtered(Some(&filter)))?;
-            let fields: Vec<_> = layout.fields.iter().collect();
-            rows.columns = fields.iter().map(|field| field.name.clone()).collect();
-            for row in session.rows(&dialect.shown(layout, &sql, &fields), &[]).await? {
-                rows.rows.push(as_of::shown(&child.entry, &layout.fields, point.bound, row));
-            }
+            rows = referring(session, &child.entry, &point, &referred).await?;
         }
         let key = child.entry.layout()?.key.clone();
         related.push(Related { table: seen, by: child.columns, key, rows });
@@ -238,8 +219,35 @@ async fn related(
     Ok(related)
 }
 
-/// The rows that referred so, of a time whose records are in an archive.
+/// The rows that referred so, as of a time.
 async fn referring(
+    session: &mut Session,
+    entry: &Entry,
+    point: &as_of::Point,
+    referred: &[(String, Value)],
+) -> Result<TableState> {
+    if entry.is_archived_at(point.bound) {
+        return referring_then(session, entry, point, referred).await;
+    }
+    as_of::answerable(entry, point.bound)?;
+    let condition: Vec<String> = referred
+        .iter()
+        .map(|(column, value)| format!("{} = {}", Quoted::new(column), literal(&value.to_string())))
+        .collect();
+    let filter = condition.join(" AND ");
+    let dialect = session.dialect();
+    let (sql, layout) = as_of::state_sql(dialect, entry, point, &Wanted::filtered(Some(&filter)))?;
+    let fields: Vec<_> = layout.fields.iter().collect();
+    let columns = fields.iter().map(|field| field.name.clone()).collect();
+    let mut rows = Vec::new();
+    for row in session.rows(&dialect.shown(layout, &sql, &fields), &[]).await? {
+        rows.push(as_of::shown(entry, &layout.fields, point.bound, row));
+    }
+    Ok(TableState { columns, rows, archived: 0 })
+}
+
+/// The rows that referred so, of a time whose records are in an archive.
+async fn referring_then(
     session: &mut Session,
     entry: &Entry,
     point: &as_of::Point,

@@ -210,27 +210,20 @@ async fn read(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) 
     let Some(until) = entry.archived_until() else { return kept(session, entry, key, bound).await };
     // A row's last record is always here: from the oldest one that is, archived ones lead back.
     let here = kept(session, entry, key, Bound::Now).await?;
-    let mut records = Vec::new();
     // One that was dated by hand may stand before them.
     let at = |record: &Record| (record.header.date, record.header.id);
     let old: Vec<Position> = here.iter().map(at).filter(|(date, _)| *date <= until).collect();
+    let mut records = here;
     if !old.is_empty()
         && let Some(shelf) = Shelf::of(session, entry).await?
     {
         let before = shelf.before(&old, true).await?;
         records.extend(before.into_iter().map(|shelved| shelved.record));
     }
-    // What is here too is told as it is here.
-    records.retain(|record| !here.iter().any(|known| at(known) == at(record)));
-    records.extend(here);
+    // What is here too comes first of its position, and is told as it is here.
     records.sort_by_key(at);
     records.dedup_by_key(|record| at(record));
-    let within = |record: &Record| match bound {
-        Bound::Now => true,
-        Bound::Time(at) => record.header.date <= at,
-        Bound::Position(date, id) => (record.header.date, record.header.id) <= (date, id),
-    };
-    records.retain(within);
+    records.retain(|record| bound.includes(at(record)));
     Ok(records)
 }
 

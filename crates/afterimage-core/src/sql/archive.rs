@@ -152,7 +152,7 @@ pub fn put_back(dialect: &dyn Dialect, layout: &Layout, fields: &[Field], record
     let own = fields.iter().map(|field| field.history.as_str());
     match dialect.database() {
         Database::Postgres => {
-            let head = POSTGRES_HEAD.iter().copied();
+            let head = log::HEAD.into_iter().chain(["history_tx_start"]);
             let columns = Quoted::list(head.clone().chain(words.iter().map(String::as_str)).chain(own));
             let mut values: Vec<String> =
                 head.chain(words.iter().map(String::as_str)).map(|name| col("r", name)).collect();
@@ -191,19 +191,6 @@ pub fn put_back(dialect: &dyn Dialect, layout: &Layout, fields: &[Field], record
         }
     }
 }
-
-/// The header of a record of PostgreSQL's but for the mask.
-const POSTGRES_HEAD: [&str; 9] = [
-    "history_id",
-    "history_date",
-    "history_type",
-    "history_user",
-    "history_change_reason",
-    "history_context",
-    "history_tx",
-    "history_tx_start",
-    "history_old_key",
-];
 
 /// A row as it was, from the values of a layout's fields as they were shown: typed, under the names of its columns.
 pub fn row_of(dialect: &dyn Dialect, layout: &Layout, header: &Header, values: &[Value]) -> String {

@@ -88,23 +88,22 @@ pub fn redactions(dialect: &dyn Dialect) -> String {
     )
 }
 
-/// Reads the archives of all tables that records were moved to and that are in force, oldest first.
-pub fn archives(dialect: &dyn Dialect) -> String {
+fn archives_of_which(dialect: &dyn Dialect, condition: &str) -> String {
     format!(
-        "SELECT id, table_id, removal_id, manifest, url, sha256, {}, others, complete FROM {} WHERE ended IS NULL ORDER BY id",
+        "SELECT id, table_id, removal_id, manifest, url, sha256, {}, others, complete FROM {} WHERE {condition} ORDER BY id",
         dialect.micros("cut"),
         dialect.catalog_table("archive"),
     )
 }
 
+/// Reads the archives of all tables that records were moved to and that are in force, oldest first.
+pub fn archives(dialect: &dyn Dialect) -> String {
+    archives_of_which(dialect, "ended IS NULL")
+}
+
 /// Reads the archives of a table that are not in force any more, for this reason.
 pub fn ended_archives(dialect: &dyn Dialect, table: i64, why: &str) -> String {
-    format!(
-        "SELECT id, table_id, removal_id, manifest, url, sha256, {}, others, complete FROM {} WHERE table_id = {table} AND ended_by = {} ORDER BY id",
-        dialect.micros("cut"),
-        dialect.catalog_table("archive"),
-        literal(why),
-    )
+    archives_of_which(dialect, &format!("table_id = {table} AND ended_by = {}", literal(why)))
 }
 
 /// The manifests of all archives that a table ever had, in force or not.

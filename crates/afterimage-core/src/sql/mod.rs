@@ -49,6 +49,15 @@ impl Bound {
             Self::Time(moment) | Self::Position(moment, _) => Some(moment),
         }
     }
+
+    /// Whether a record of this moment and number is within it.
+    pub fn includes(self, at: log::Position) -> bool {
+        match self {
+            Self::Now => true,
+            Self::Time(moment) => at.0 <= moment,
+            Self::Position(moment, id) => at <= (moment, id),
+        }
+    }
 }
 
 /// What a table's as-of reads.

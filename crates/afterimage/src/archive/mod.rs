@@ -242,19 +242,25 @@ impl Afterimage {
         let id = match entered {
             Ok(id) => id,
             Err(error) => {
-                // What nothing knows of is nothing but twice the same to whoever reads the folder. A commit whose answer was lost may
-                // be one all the same.
-                let known = self.reading(async |session| catalog::manifests(session, entry.id).await).await;
-                if known.is_ok_and(|known| !known.contains(&whole)) {
-                    let both = |part: &manifest::Part| [part.path.clone(), part.followers.path.clone()];
-                    let files = manifest.parts.iter().flat_map(both).map(|path| format!("{folder}/{path}"));
-                    store.forget(std::iter::once(whole).chain(files)).await;
-                }
+                let both = |part: &manifest::Part| [part.path.clone(), part.followers.path.clone()];
+                let files = manifest.parts.iter().flat_map(both).collect();
+                self.forget_unless_known(store, entry, &whole, files).await;
                 return Err(error);
             }
         };
         archived.moved += self.move_to(entry.id, id, progress).await?;
         Ok(archived)
+    }
+
+    /// Removes a manifest and files of its folder that came to nothing: what nothing knows of is nothing but twice the same to whoever
+    /// reads the folder. A commit whose answer was lost may be one all the same.
+    async fn forget_unless_known(&self, store: &Store, entry: &Entry, manifest: &str, files: Vec<String>) {
+        let known = self.reading(async |session| catalog::manifests(session, entry.id).await).await;
+        if known.is_ok_and(|known| !known.iter().any(|path| path == manifest)) {
+            let folder = folder_of(manifest);
+            let files = files.into_iter().map(|path| format!("{folder}/{path}"));
+            store.forget(std::iter::once(manifest.to_owned()).chain(files)).await;
+        }
     }
 
     /// Writes what is to be archived into files beside, but for rows that are held; with them, the table as it is named here, and

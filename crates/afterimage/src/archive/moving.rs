@@ -95,8 +95,8 @@ impl Afterimage {
         let Some(moved) = entry.archives.iter().find(|moved| moved.id == archive).cloned() else {
             return Ok(0);
         };
-        let store = Store::open(&moved.url)?;
         let shelves = self.remembered().shelves;
+        let store = shelves.store(&moved.url)?;
         let manifest = shelves.manifest(&store, &moved).await?;
         let mut done =
             Archiving { table: entry.table.clone(), removes: true, done: 0, total: manifest.records };

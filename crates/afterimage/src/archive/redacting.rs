@@ -10,7 +10,7 @@ use super::manifest::{Manifest, Part};
 use super::moving::found;
 use super::shelf::{Shelves, redact};
 use super::store::{Store, sha256_of};
-use super::{MANIFESTS, folder_of, manifest_of};
+use super::{folder_of, manifest_of};
 use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,8 +36,8 @@ impl Afterimage {
     }
 
     async fn redact_archive(&self, entry: &Entry, moved: &Moved) -> Result<u64> {
-        let store = Store::open(&moved.url)?;
         let shelves = self.remembered().shelves;
+        let store = shelves.store(&moved.url)?;
         let folder = folder_of(&moved.manifest);
         let manifest = shelves.manifest(&store, moved).await?;
         let run = uuid::Uuid::now_v7().simple().to_string();
@@ -90,12 +90,9 @@ impl Afterimage {
         match exchanged.await {
             Ok(()) => Ok(records),
             Err(error) => {
-                let known = self.reading(async |session| catalog::manifests(session, entry.id).await).await;
-                if known.is_ok_and(|known| !known.contains(&path)) {
-                    let own = anew.parts.iter().filter(|part| part.path.contains(&run));
-                    let files = own.map(|part| format!("{folder}/{}", part.path));
-                    store.forget(std::iter::once(path).chain(files)).await;
-                }
+                let own = anew.parts.iter().filter(|part| part.path.contains(&run));
+                let files = own.map(|part| part.path.clone()).collect();
+                self.forget_unless_known(&store, entry, &path, files).await;
                 Err(error)
             }
         }
@@ -107,7 +104,7 @@ impl Afterimage {
         let now = self.reading(async |session| found(session, entry.id).await).await?;
         let shelves = self.remembered().shelves;
         for moved in replaced {
-            let store = Store::open(&moved.url)?;
+            let store = shelves.store(&moved.url)?;
             let bytes = match store.get(&moved.manifest).await {
                 Ok(bytes) => bytes,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
@@ -116,7 +113,7 @@ impl Afterimage {
             let old = Manifest::read(&bytes, &moved.manifest)?;
             let mut stays: Vec<String> = Vec::new();
             for moved in &now.archives {
-                let store = Store::open(&moved.url)?;
+                let store = shelves.store(&moved.url)?;
                 let manifest = shelves.manifest(&store, moved).await?;
                 stays.extend(manifest.parts.iter().map(|part| part.sha256.clone()));
             }
@@ -147,7 +144,6 @@ async fn rewritten(
     part: &Part,
     path: &str,
 ) -> Result<Option<(u64, Part)>> {
-    debug_assert!(!path.contains(MANIFESTS), "files stand beside manifests");
     let reader = Reader::open(shelves.file(store, &format!("{folder}/{}", part.path), part).await?)?;
     let columns = reader.columns().clone();
     let mut writer = Writer::new(columns.clone(), BufWriter::new(tempfile::tempfile()?))?;

@@ -29,11 +29,11 @@ use crate::versions::key_of;
 /// So many bytes of files are kept beside, of which it is known that they are what was written.
 const KEPT: u64 = 1 << 30;
 
-/// So few records are looked for by what stands beside files.
-const FEW: usize = 1_000;
-
 /// And so many of them, each of which is open.
 const OPEN: usize = 400;
+
+/// So few records are looked for by what stands beside files.
+const FEW: usize = 1_000;
 
 /// So many microseconds a transaction may take of whose records none says when it began.
 const SHORTLY: i64 = 1_000_000;
@@ -44,6 +44,8 @@ pub(crate) struct Shelves(Arc<Mutex<Fetched>>);
 
 #[derive(Debug, Default)]
 struct Fetched {
+    /// By their addresses: each keeps its connections.
+    stores: HashMap<String, Store>,
     /// By their SHA-256.
     manifests: HashMap<String, Arc<Manifest>>,
     /// The last one that was asked for at the end.
@@ -53,6 +55,16 @@ struct Fetched {
 impl Shelves {
     fn with<T>(&self, look: impl FnOnce(&mut Fetched) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Where an archive is.
+    pub(super) fn store(&self, url: &str) -> Result<Store> {
+        if let Some(known) = self.with(|fetched| fetched.stores.get(url).cloned()) {
+            return Ok(known);
+        }
+        let store = Store::open(url)?;
+        self.with(|fetched| fetched.stores.insert(url.to_owned(), store.clone()));
+        Ok(store)
     }
 
     /// The manifest of a run, which must be what the catalogue says that it is.
@@ -150,7 +162,7 @@ impl Shelf {
         let shelves = session.remembered().shelves.clone();
         let mut files = BTreeMap::new();
         for moved in &entry.archives {
-            let store = Store::open(&moved.url)?;
+            let store = shelves.store(&moved.url)?;
             let manifest = shelves.manifest(&store, moved).await.map_err(|error| error.on(&entry.table))?;
             let url: Arc<str> = moved.url.as_str().into();
             for (n, part) in manifest.parts.iter().enumerate() {
@@ -219,6 +231,16 @@ impl Shelf {
         Ok(Records { shelf: self, reader, columns, url: Arc::clone(&file.url) })
     }
 
+    /// Adds them to others.
+    async fn read_into(&self, file: &OneFile, places: Vec<usize>, found: &mut Vec<Shelved>) -> Result<()> {
+        if !places.is_empty() {
+            for shelved in self.read(file, places).await? {
+                found.push(shelved?);
+            }
+        }
+        Ok(())
+    }
+
     /// The records that came before some others along their rows: the last ones, or all of them. In no order.
     pub(crate) async fn before(&self, of: &[Position], all: bool) -> Result<Vec<Shelved>> {
         let mut sought: HashSet<Position> = of.iter().copied().collect();
@@ -240,11 +262,7 @@ impl Shelf {
                     }
                 }
             }
-            if !places.is_empty() {
-                for shelved in self.read(file, places).await? {
-                    found.push(shelved?);
-                }
-            }
+            self.read_into(file, places, &mut found).await?;
         }
         Ok(found)
     }
@@ -293,11 +311,7 @@ impl Shelf {
                 }
             })
             .await?;
-            if !places.is_empty() {
-                for shelved in self.read(file, places).await? {
-                    found.push(shelved?);
-                }
-            }
+            self.read_into(file, places, &mut found).await?;
         }
         Ok(found)
     }
@@ -345,10 +359,7 @@ impl Shelf {
     pub(crate) async fn current(&self, point: &Point, unfinished: &HashSet<Position>) -> Result<Current<'_>> {
         let mut rows = Current { shelf: self, heads: BinaryHeap::new(), last: None };
         let Some(moment) = point.bound.moment() else { return Ok(rows) };
-        let beyond = |position: Position| match point.bound {
-            Bound::Position(date, id) => position > (date, id),
-            _ => position.0 > moment,
-        };
+        let beyond = |position: Position| !point.bound.includes(position);
         let headers = !point.unfinished.is_empty();
         for file in &self.files {
             let part = &file.part;
@@ -394,12 +405,7 @@ impl Shelf {
         // One that began long before may have records here: how long it took, those that it wrote later tell.
         for file in self.files.iter().filter(|file| file.part.from <= moment) {
             self.glimpse(file, true, |glimpse| {
-                let within = match bound {
-                    Bound::Now => true,
-                    Bound::Time(at) => glimpse.at.0 <= at,
-                    Bound::Position(date, id) => glimpse.at <= (date, id),
-                };
-                if within && glimpse.tx.is_some_and(|tx| ids.iter().any(|id| id == tx)) {
+                if bound.includes(glimpse.at) && glimpse.tx.is_some_and(|tx| ids.iter().any(|id| id == tx)) {
                     found.push(glimpse.at);
                 }
             })
@@ -418,29 +424,17 @@ impl Shelf {
         let Some(moment) = bound.moment() else { return Ok(()) };
         let before = Moment::from_micros(moment.as_micros().saturating_sub(SHORTLY));
         for file in &self.files {
-            if file.part.to >= before && file.part.from <= moment {
-                self.glimpse(file, true, |glimpse| {
-                    if let Some(tx) = glimpse.tx.filter(|_| before <= glimpse.at.0 && glimpse.at.0 <= moment)
-                    {
-                        shortly_before.insert(tx.to_owned());
-                    }
-                })
-                .await?;
-            }
             let latest = Moment::from_micros(moment.as_micros().saturating_add(file.longest));
-            if file.part.to < moment || file.part.from > latest {
+            if file.part.to < before || file.part.from > latest {
                 continue;
             }
             self.glimpse(file, true, |glimpse| {
-                let beyond = match bound {
-                    Bound::Position(date, id) => glimpse.at > (date, id),
-                    _ => glimpse.at.0 > moment,
-                };
-                if let Some(tx) = glimpse.tx
-                    && beyond
-                    && glimpse.began.is_some_and(|began| began <= moment)
-                    && !into.contains(tx)
-                {
+                let Some(tx) = glimpse.tx else { return };
+                if before <= glimpse.at.0 && glimpse.at.0 <= moment && !shortly_before.contains(tx) {
+                    shortly_before.insert(tx.to_owned());
+                }
+                let had_begun = glimpse.began.is_some_and(|began| began <= moment);
+                if had_begun && !bound.includes(glimpse.at) && !into.contains(tx) {
                     into.insert(tx.to_owned());
                 }
             })
