@@ -254,6 +254,12 @@ impl Session {
         mut take: impl FnMut(Row) -> Result<bool>,
     ) -> Result<()> {
         self.sound(sql, parameters)?;
+        #[cfg(feature = "mysql")]
+        if let Self::MariaDb(_) = self {
+            let values: Vec<String> = parameters.iter().map(literal_of_mariadb).collect();
+            let sql = sqlx::raw_sql(AssertSqlSafe(afterimage_core::sql::mariadb::once(sql, &values)));
+            return handed_over!(self, sql, take);
+        }
         let sql = AssertSqlSafe(sql.to_owned());
         handed_over!(self, bound!(sql, parameters), take)
     }
@@ -374,8 +380,8 @@ fn cells_of_sqlite(row: &sqlx::sqlite::SqliteRow) -> Result<Row> {
             if raw.is_null() {
                 return Ok(Cell::Null);
             }
-            let kind = raw.type_info().name().to_owned();
-            Ok(match kind.as_str() {
+            let kind = raw.type_info();
+            Ok(match kind.name() {
                 "INTEGER" => Cell::Int(row.try_get_unchecked(at)?),
                 "REAL" => Cell::Real(row.try_get_unchecked(at)?),
                 "BLOB" => Cell::Blob(row.try_get_unchecked(at)?),
@@ -387,6 +393,18 @@ fn cells_of_sqlite(row: &sqlx::sqlite::SqliteRow) -> Result<Row> {
             })
         })
         .collect()
+}
+
+#[cfg(feature = "mysql")]
+fn literal_of_mariadb(cell: &Cell) -> String {
+    use afterimage_core::sql::mariadb;
+    match cell {
+        Cell::Null => "NULL".to_owned(),
+        Cell::Int(int) => int.to_string(),
+        Cell::Real(real) => format!("{real:e}"),
+        Cell::Text(text) => mariadb::text(text),
+        Cell::Blob(bytes) => mariadb::bytes(bytes),
+    }
 }
 
 /// Our queries ask MariaDB for numbers and text.
@@ -401,10 +419,6 @@ fn cells_of_mariadb(row: &sqlx::mysql::MySqlRow) -> Result<Row> {
             }
             let kind = column.type_info().name();
             Ok(match kind {
-                // As short as its type allows: as a double it would grow digits.
-                "FLOAT" => {
-                    Cell::Text(real(f64::from(row.try_get::<f32, _>(at)?), row.try_get::<f32, _>(at)?))
-                }
                 "DOUBLE" => {
                     let value: f64 = row.try_get(at)?;
                     Cell::Text(real(value, value))
@@ -427,7 +441,7 @@ fn cells_of_mariadb(row: &sqlx::mysql::MySqlRow) -> Result<Row> {
 
 /// The digits of a float, without a fraction that says nothing.
 #[cfg(feature = "mysql")]
-fn real(value: f64, shortest: impl std::fmt::Debug) -> String {
+pub(crate) fn real(value: f64, shortest: impl std::fmt::Debug) -> String {
     let text = format!("{shortest:?}");
     if value.fract() == 0.0 { text.strip_suffix(".0").unwrap_or(&text).to_owned() } else { text }
 }

@@ -6,6 +6,8 @@ use afterimage_core::record::{Epoch, Fold, Record, all_fields};
 use afterimage_core::sql::Bound;
 use afterimage_core::sql::archive::arrivals;
 use afterimage_core::sql::log::Position;
+#[cfg(feature = "mysql")]
+use afterimage_core::sql::mariadb;
 use afterimage_core::{Action, Field, Header, Layout, Moment, Value, Version, layout};
 
 use crate::catalog::{self, Entry};
@@ -13,6 +15,8 @@ use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::key;
 use crate::redact::texts;
+#[cfg(feature = "mysql")]
+use crate::session::real;
 use crate::session::{Cell, Row, Session};
 use crate::shelf::Shelf;
 
@@ -240,7 +244,7 @@ async fn kept(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) 
         Ok(true)
     };
     let read = match bound {
-        // The same text for every row, which is prepared once.
+        // The same text for every row.
         Bound::Now => {
             let sql = dialect.records_of_key(layout, &fields, None, bound);
             session.each(&sql, key, take).await
@@ -445,6 +449,12 @@ pub(crate) fn value(field: &Field, cell: Cell) -> Value {
         (_, Cell::Int(int)) => Value::Number(int.to_string()),
         (_, Cell::Real(real)) => Value::from_f64(real),
         (_, Cell::Blob(bytes)) => Value::Bytes(bytes),
+        // As short as its type allows: as a double it has digits more.
+        #[cfg(feature = "mysql")]
+        (_, Cell::Text(text)) if mariadb::is_single(field) => match text.parse::<f64>() {
+            Ok(double) => Value::from_text(field.shown, real(double, double as f32)),
+            Err(_) => Value::from_text(field.shown, text),
+        },
         (_, Cell::Text(text)) => Value::from_text(field.shown, text),
     }
 }

@@ -41,8 +41,9 @@ pub(super) fn context_values(context: &Context, text: impl Fn(&str) -> String) -
 
 /// Text as hex digits: whatever it holds, nothing needs escaping.
 pub(super) fn hex(bytes: &[u8]) -> String {
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02X}")).collect();
-    format!("X'{digits}'")
+    let digit = |half: u8| char::from(b"0123456789ABCDEF"[usize::from(half)]);
+    let digits = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 0xF)]);
+    "X'".chars().chain(digits).chain(['\'']).collect()
 }
 
 /// A condition on the records of an alias: up to a bound.

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use crate::support::*;
-use afterimage::Tracking;
+use afterimage::{LogQuery, Tracking};
 use serde_json::{Value as Json, json};
 
 /// A column's type, values in SQL, and what is shown of each.
@@ -134,6 +134,22 @@ async fn every_type_is_exact() {
             }
             let last = &row(versions.last().unwrap())["v"];
             assert_eq!(db.as_of(&table, now()).await[0]["v"], *last, "{kind}");
+            // Whichever way it is asked.
+            for version in &versions {
+                assert_eq!(
+                    db.as_of(&table, at(version)).await[0]["v"],
+                    row(version)["v"],
+                    "{kind} over {storage}"
+                );
+            }
+            let told = LogQuery::parse(&format!("table:{table} field:v")).unwrap();
+            let told = db.audit.log(&told).await.unwrap().entries;
+            assert_eq!(told.len(), values.len(), "{kind} over {storage}");
+            for entry in told {
+                let version = versions.iter().find(|version| version.header.id == entry.header.id).unwrap();
+                let change = entry.changes.iter().find(|change| change.field == "v").unwrap();
+                assert_eq!(change.new, version.row[1].1, "{kind} over {storage}");
+            }
             // What was is written back bit for bit.
             let revert = afterimage::Revert::new(&table, "1", afterimage::Selector::Number(2));
             db.audit.revert(&revert, &actor("1")).await.unwrap_or_else(|error| panic!("{kind}: {error}"));

@@ -10,7 +10,7 @@
 
 use crate::sql::Script;
 use crate::sql::catalog::{REVISED, STAYING};
-use crate::sql::scoped::{CONTEXT_COLUMNS, context_values, hex};
+use crate::sql::scoped::{CONTEXT_COLUMNS, context_values};
 use crate::{Context, Result};
 
 const TEXT: &str = "LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin";
@@ -463,7 +463,7 @@ UPDATE afterimage_setting SET value = UUID() WHERE name = 'revision'"
 
 /// In any `sql_mode`: a client's own is not for us to change.
 pub(super) fn set_context(context: &Context, again: bool) -> Result<String> {
-    let values = context_values(context, |text| format!("CONVERT({} USING utf8mb4)", hex(text.as_bytes())))?;
+    let values = context_values(context, super::text)?;
     Ok(if again {
         let set: Vec<String> = CONTEXT_COLUMNS
             .split(", ")

@@ -29,7 +29,7 @@ pub(super) fn any_differs(layout: &Layout) -> String {
 fn keys(layout: &Layout, alias: &str) -> String {
     layout
         .key_fields()
-        .map(|field| super::value::as_text(field, &col(alias, &field.name)))
+        .map(|field| super::value::handed_over(field, &col(alias, &field.name)))
         .collect::<Vec<_>>()
         .join(", ")
 }
@@ -72,7 +72,7 @@ pub(super) fn broken_sequences(layout: &Layout, first: First) -> String {
         .join(", ");
     let shown: Vec<String> = layout
         .key_fields()
-        .map(|field| super::value::as_text(field, &Quoted::new(&field.history).to_string()))
+        .map(|field| super::value::handed_over(field, &Quoted::new(&field.history).to_string()))
         .collect();
     format!(
         "SELECT {}, history_id, history_problem FROM (

@@ -2,7 +2,7 @@
 
 use super::keys_are_equal;
 use super::read::{head, header, key_is, of_tx};
-use super::value::{as_text, key_literal};
+use super::value::{as_text, handed_over, key_literal};
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
 use crate::query::Query;
@@ -47,7 +47,7 @@ impl Spelling for MariaDb {
     }
 
     fn shown(&self, field: &Field, alias: &str) -> String {
-        as_text(field, &col(alias, &field.history))
+        handed_over(field, &col(alias, &field.history))
     }
 
     fn from(&self, source: &Source<'_>, previous: bool) -> String {
@@ -175,13 +175,13 @@ pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String 
     let new: String = source
         .fields
         .iter()
-        .map(|field| format!(", {}", as_text(field, &col("h", &field.history))))
+        .map(|field| format!(", {}", handed_over(field, &col("h", &field.history))))
         .collect();
     let old: String = source
         .fields
         .iter()
         .map(|field| {
-            let old = as_text(field, &format!("({})", MariaDb.old(source, field)));
+            let old = handed_over(field, &format!("({})", MariaDb.old(source, field)));
             format!(", CASE WHEN {} THEN {old} END", says_changed("h", field))
         })
         .collect();
@@ -200,7 +200,7 @@ WHERE h.history_id IN ({})",
 /// The state of a row right before a record, field by field.
 pub(super) fn state_before(source: &Source<'_>, position: Position) -> String {
     let fields: Vec<String> =
-        source.fields.iter().map(|field| as_text(field, &before(source, field))).collect();
+        source.fields.iter().map(|field| handed_over(field, &before(source, field))).collect();
     format!(
         "SELECT {} FROM {} AS h WHERE h.history_id = {}",
         fields.join(", "),

@@ -31,6 +31,7 @@ use crate::value::Value;
 use crate::{Context, Database, Result};
 
 pub(super) use log::SPELLING;
+pub use value::is_single;
 pub(super) use value::recorded_literal;
 
 /// The SQL of MariaDB.
@@ -48,14 +49,40 @@ const SQL_MODE: &str = sql_mode!();
 
 /// What a session of the engine's own sets: how SQL is read, in which zone times are shown, that an EXISTS stays the
 /// look-up it is written as (else whole histories are read to answer it) and is asked again for each key (else the answer
-/// for 'A' is given for 'a'), and that whoever reads one moment and writes finds out when somebody else wrote meanwhile.
+/// for 'A' is given for 'a'), that a grouped subquery is not read anew for each row that it is joined with (else, below an
+/// `IN`, rows are taken for ones that were there before: 10.11.19), and that whoever reads one moment and writes finds out
+/// when somebody else wrote meanwhile.
 pub const SESSION: &str = concat!(
     sql_mode!(),
-    ", time_zone = '+00:00', optimizer_switch = 'exists_to_in=off,subquery_cache=off'; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+    ", time_zone = '+00:00', optimizer_switch = 'exists_to_in=off,subquery_cache=off,split_materialized=off'; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
 );
+
+/// What stands before a question about the past: somebody else wrote it, and may join one row to a table of many. So grouped
+/// subqueries are read anew for each row there, and it is `IN` that goes without.
+pub const ASKING: &str = "SET STATEMENT optimizer_switch = 'split_materialized=on,semijoin=off' FOR ";
 
 /// Refuses to write what somebody else wrote since this transaction's moment; known since 10.6.18 and 10.11.8.
 pub const SNAPSHOT_ISOLATION: &str = "SET SESSION innodb_snapshot_isolation = ON";
+
+/// A statement, one only, that is prepared for this once, with the values of its parameters: it reads the same in whatever
+/// mode a session reads SQL.
+///
+/// MariaDB answers some statements wrongly that it prepared before and are asked again: where it takes another way then than it
+/// took at first, a subquery may find nothing of what is there.
+pub fn once(sql: &str, values: &[String]) -> String {
+    let using = if values.is_empty() { String::new() } else { format!(" USING {}", values.join(", ")) };
+    format!("EXECUTE IMMEDIATE {}{using}", text(sql))
+}
+
+/// Text, in whatever mode a session reads SQL.
+pub fn text(text: &str) -> String {
+    format!("CONVERT({} USING utf8mb4)", bytes(text.as_bytes()))
+}
+
+/// Bytes.
+pub fn bytes(bytes: &[u8]) -> String {
+    scoped::hex(bytes)
+}
 
 impl Dialect for MariaDb {
     fn database(&self) -> Database {
@@ -297,7 +324,7 @@ impl Dialect for MariaDb {
     fn shown(&self, layout: &Layout, query: &str, fields: &[&Field]) -> String {
         // The order of a derived table is nobody's promise.
         let columns: Vec<String> =
-            fields.iter().map(|field| value::as_text(field, &col("q", &field.name))).collect();
+            fields.iter().map(|field| value::handed_over(field, &col("q", &field.name))).collect();
         format!(
             "SELECT {} FROM (\n{query}\n) AS q ORDER BY {}",
             columns.join(", "),

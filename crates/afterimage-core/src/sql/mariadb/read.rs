@@ -4,7 +4,7 @@
 //! key is the one with the highest number.
 
 use super::catalog::SHORT;
-use super::value::{self, as_text, is_text};
+use super::value::{self, handed_over, is_text};
 use crate::layout::{Field, Layout};
 use crate::name::Quoted;
 use crate::sql::expression::{balanced, col, mask_names};
@@ -38,7 +38,7 @@ pub(super) fn records_of_key(
     bound: Bound,
 ) -> String {
     let columns: String =
-        fields.iter().map(|field| format!(", {}", as_text(field, &col("h", &field.history)))).collect();
+        fields.iter().map(|field| format!(", {}", handed_over(field, &col("h", &field.history)))).collect();
     let is = match key {
         Some(key) => key_is(layout, |field| col("h", &field.history), key),
         None => {
@@ -63,7 +63,7 @@ ORDER BY h.history_date, h.history_id",
 /// An arrival has the number after its departure's.
 pub(super) fn arrival_of(layout: &Layout) -> String {
     let key: Vec<String> =
-        layout.key_fields().map(|field| as_text(field, &col("h", &field.history))).collect();
+        layout.key_fields().map(|field| handed_over(field, &col("h", &field.history))).collect();
     format!(
         "SELECT h.history_id, {} FROM {} AS h WHERE h.history_id = ? + 1 AND h.history_date = ? AND h.history_old_key IS NOT NULL",
         key.join(", "),

@@ -10,7 +10,7 @@ fn base(sql_type: &str) -> &str {
     sql_type.split([' ', '(']).next().unwrap_or_default()
 }
 
-/// Whether a field is a float, which the server hands over in its own form: as text it would lose digits.
+/// Whether a field is a float, of which no text is made where it is compared: of one of four bytes it would have six digits.
 pub(super) fn is_float(field: &Field) -> bool {
     matches!(base(&field.sql_type), "float" | "double")
 }
@@ -34,7 +34,21 @@ pub(super) fn is_text(field: &Field) -> bool {
     field.collation.is_some()
 }
 
-/// The text that is shown of a value; of a float, the value itself.
+/// Whether a field is a float of four bytes.
+pub fn is_single(field: &Field) -> bool {
+    field.shown == Shown::Number && base(&field.sql_type) == "float"
+}
+
+/// A value as it is handed over: as the text that is shown of it. Of a float of four bytes it would have six digits, and it is
+/// handed over as one of eight.
+pub(super) fn handed_over(field: &Field, value: &str) -> String {
+    match field.keeping == Keeping::Stored && is_single(field) {
+        true => format!("CAST({value} AS DOUBLE)"),
+        false => as_text(field, value),
+    }
+}
+
+/// The text of a value; of a float, the value itself.
 pub(super) fn as_text(field: &Field, value: &str) -> String {
     if field.keeping == Keeping::Masked || is_float(field) {
         return value.to_owned();
