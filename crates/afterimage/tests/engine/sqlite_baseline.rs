@@ -140,9 +140,22 @@ async fn a_baseline_that_was_killed_goes_on() {
         let mut db = filled(shape).await;
         let mut killed = 0;
         for round in 0..40_u64 {
+            // At any time, and right after a batch.
             let limit = Duration::from_millis(1 + round % 7 * 3);
+            let batch = tokio::sync::Notify::new();
+            let kill = async {
+                match round % 3 {
+                    0 => batch.notified().await,
+                    _ => tokio::time::sleep(limit).await,
+                }
+            };
             let request = Track::new("item", Tracking::new());
-            let done = tokio::time::timeout(limit, db.audit.track_with(request, &mut |_| {})).await;
+            let mut written = |_| batch.notify_one();
+            let done = tokio::select! {
+                biased;
+                () = kill => false,
+                done = db.audit.track_with(request, &mut written) => done.is_ok(),
+            };
             let stage = db.audit.status().await.unwrap();
             if stage.first().is_some_and(|status| status.state == State::Baseline) {
                 killed += 1;
@@ -157,7 +170,7 @@ async fn a_baseline_that_was_killed_goes_on() {
                 ))
                 .await;
             }
-            if done.is_ok() {
+            if done {
                 break;
             }
         }
