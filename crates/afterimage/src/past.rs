@@ -115,22 +115,13 @@ impl Past {
         self
     }
 
-    /// The statement that is sent for this one; to MariaDB, with a setting before it.
+    /// The statement that is sent for this one.
     pub async fn sql(&self, sql: &str) -> Result<String> {
         let mut reading = self.reading.lock().await;
         self.rewritten(&mut reading, sql).await
     }
 
-    /// What is sent for a statement.
-    pub(crate) async fn sent(&self, reading: &mut Reading, sql: &str) -> Result<String> {
-        let sql = self.rewritten(reading, sql).await?;
-        Ok(match self.database {
-            Database::MariaDb => format!("{}{sql}", sql::mariadb::ASKING),
-            _ => sql,
-        })
-    }
-
-    async fn rewritten(&self, reading: &mut Reading, sql: &str) -> Result<String> {
+    pub(crate) async fn rewritten(&self, reading: &mut Reading, sql: &str) -> Result<String> {
         let question = Question::read(self.database, sql)?;
         for own in question.own_names() {
             let own = TableName::bare(own.clone());
@@ -333,7 +324,7 @@ where
     ) -> Result<()> {
         let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?.unwrap_or_default();
         let mut reading = self.past.reading.lock().await;
-        let sql = self.past.sent(&mut reading, query.sql().as_str()).await?;
+        let sql = self.past.rewritten(&mut reading, query.sql().as_str()).await?;
         let query = sqlx::query_with(sqlx::AssertSqlSafe(sql), arguments).persistent(false);
         let mut rows = query.fetch((self.connection)(&mut reading.session)?);
         while let Some(row) = rows.try_next().await? {

@@ -192,7 +192,17 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a statement with parameters.
+    /// Runs a statement that is one statement, whatever somebody wrote in it.
+    pub(crate) async fn run_one(&mut self, sql: &str) -> Result<u64> {
+        #[cfg(feature = "mysql")]
+        if let Self::MariaDb(_) = self {
+            self.sound(sql, &[])?;
+            return self.run(&afterimage_core::sql::mariadb::once(sql, &[])).await;
+        }
+        self.execute(sql, &[]).await
+    }
+
+    /// Runs a statement with parameters, which is kept prepared.
     pub(crate) async fn execute(&mut self, sql: &str, parameters: &[Cell]) -> Result<u64> {
         self.sound(sql, parameters)?;
         let sql = AssertSqlSafe(sql.to_owned());

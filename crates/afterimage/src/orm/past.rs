@@ -14,7 +14,7 @@ use crate::past::{Past, Reading};
 
 impl Past {
     pub(super) async fn call(&self, reading: &mut Reading, stmt: Statement) -> Result<Call, DbErr> {
-        let sql = self.sent(reading, &stmt.sql).await?;
+        let sql = self.rewritten(reading, &stmt.sql).await?;
         Ok(Call::new(sql, stmt.values, false))
     }
 }

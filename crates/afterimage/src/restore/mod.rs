@@ -132,8 +132,7 @@ impl Afterimage {
 /// Prepares what a state to be written back, and the rows that are meant, take on this database.
 async fn stage(session: &mut Session, back: &WriteBack<'_>, rows: Rows<'_>) -> Result<()> {
     for statement in session.dialect().stage(back, rows) {
-        // Prepared, so that it is one statement, whatever a condition in it says.
-        session.execute(&statement, &[]).await?;
+        session.run_one(&statement).await?;
     }
     Ok(())
 }

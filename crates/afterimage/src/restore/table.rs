@@ -198,9 +198,8 @@ impl RevertTable {
             set: &[],
             except: &except,
         };
-        // Prepared, so that it is one statement, whatever the condition says.
         let run = async |session: &mut Session, sql: String| {
-            session.execute(&sql, &[]).await.map_err(|error| error.on(&entry.table))
+            session.run_one(&sql).await.map_err(|error| error.on(&entry.table))
         };
         let rows = Rows::Beyond(point.bound);
         stage(session, &back(&all), rows).await?;

@@ -166,6 +166,36 @@ async fn every_type_is_exact() {
     }
 }
 
+/// Nor does a time zone, or whatever else an address may say.
+#[tokio::test]
+async fn a_collation_in_the_address_changes_no_answer() {
+    let mut db = TestDb::mariadb().await;
+    db.run("CREATE TABLE t (id INT, at TIMESTAMP(6), name VARCHAR(20), PRIMARY KEY (id, at, name))").await;
+    db.track("t", Tracking::new()).await;
+    db.run("INSERT INTO t VALUES (1, '2024-02-29 10:00:00', 'é')").await;
+    let key = r#"{"id": 1, "at": "2024-02-29T10:00:00.000000Z", "name": "é"}"#;
+    for collation in ["utf8mb4_unicode_ci", "utf8mb4_bin", "utf8mb4_general_ci"] {
+        let url = format!("{}?charset=utf8mb4&collation={collation}", db.url);
+        let audit = afterimage::Afterimage::connect(&url).await.unwrap();
+        assert_eq!(audit.history("t", key).await.unwrap().len(), 1, "{collation}");
+        let found = audit.log(&LogQuery::parse("table:t was:é now:é").unwrap()).await;
+        found.unwrap_or_else(|error| panic!("{collation}: {error}"));
+    }
+}
+
+#[tokio::test]
+async fn a_float_is_found_by_the_digits_that_are_shown() {
+    let mut db = TestDb::mariadb().await;
+    db.run("CREATE TABLE t (id INT PRIMARY KEY, v FLOAT)").await;
+    db.track("t", Tracking::new()).await;
+    db.run("INSERT INTO t VALUES (1, 3.1415927), (2, 3.14159), (3, 16777217), (4, 0.1), (5, -2.5e-7)").await;
+    for (text, id) in [("3.1415927", 1), ("3.14159", 2), ("16777216", 3), ("0.1", 4), ("-0.00000025", 5)] {
+        let found = db.audit.log(&LogQuery::parse(&format!("now:{text}")).unwrap()).await.unwrap().entries;
+        let found: Vec<String> = found.iter().map(|entry| entry.key[0].1.to_string()).collect();
+        assert_eq!(found, [id.to_string()], "{text}");
+    }
+}
+
 #[tokio::test]
 async fn a_key_of_any_type_finds_its_row() {
     for (kind, one, two, key) in [

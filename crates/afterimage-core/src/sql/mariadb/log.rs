@@ -2,7 +2,7 @@
 
 use super::keys_are_equal;
 use super::read::{head, header, key_is, of_tx};
-use super::value::{as_text, handed_over, key_literal};
+use super::value::{as_text, handed_over, is_single, key_literal};
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
 use crate::query::Query;
@@ -113,7 +113,11 @@ impl Spelling for MariaDb {
         }
         let text = as_text(field, value);
         let mut terms = vec![self.holds(&text, needle)];
-        if !needle.numbers().is_empty() {
+        if is_single(field) {
+            // What is found is told in more digits than its text has; the exact rule comes after.
+            let near = |number: &String| format!("ABS(({value}) + 0 - {number}) <= ABS({number}) * 1e-6");
+            terms.extend(needle.numbers().iter().map(near));
+        } else if !needle.numbers().is_empty() {
             // As a float; the exact rule comes after.
             terms.push(format!("({value}) + 0 IN ({})", needle.numbers().join(", ")));
         }

@@ -50,16 +50,12 @@ const SQL_MODE: &str = sql_mode!();
 /// What a session of the engine's own sets: how SQL is read, in which zone times are shown, that an EXISTS stays the
 /// look-up it is written as (else whole histories are read to answer it) and is asked again for each key (else the answer
 /// for 'A' is given for 'a'), that a grouped subquery is not read anew for each row that it is joined with (else, below an
-/// `IN`, rows are taken for ones that were there before: 10.11.19), and that whoever reads one moment and writes finds out
-/// when somebody else wrote meanwhile.
+/// `IN`, rows go missing: 10.11.19), that whoever reads one moment and writes finds out when somebody else wrote meanwhile,
+/// and that a text of ours is compared as that of a parameter is, whatever the address says of collations.
 pub const SESSION: &str = concat!(
     sql_mode!(),
-    ", time_zone = '+00:00', optimizer_switch = 'exists_to_in=off,subquery_cache=off,split_materialized=off'; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+    ", time_zone = '+00:00', optimizer_switch = 'exists_to_in=off,subquery_cache=off,split_materialized=off'; SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; SET NAMES utf8mb4"
 );
-
-/// What stands before a question about the past: somebody else wrote it, and may join one row to a table of many. So grouped
-/// subqueries are read anew for each row there, and it is `IN` that goes without.
-pub const ASKING: &str = "SET STATEMENT optimizer_switch = 'split_materialized=on,semijoin=off' FOR ";
 
 /// Refuses to write what somebody else wrote since this transaction's moment; known since 10.6.18 and 10.11.8.
 pub const SNAPSHOT_ISOLATION: &str = "SET SESSION innodb_snapshot_isolation = ON";
