@@ -109,7 +109,7 @@ pub fn settled(check: impl FnOnce()) {
     // In a table the time's fraction, and with it the width of its column, varies.
     settings.add_filter(r"20[0-9]{2}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)? *", "[time] ");
     settings.add_filter(r"─{3,}", "───");
-    settings.add_filter(r"(when \(UTC\)|since) +", "$1 ");
+    settings.add_filter(r"(when \(UTC\)|since|oldest) +", "$1 ");
     settings.add_filter(r"\n {20,}", "\n          ");
     settings.add_filter(r"--after [0-9.]+", "--after [cursor]");
     settings.add_filter(r"--tx [0-9]+", "--tx [transaction]");
