@@ -244,7 +244,7 @@ async fn kept(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) 
         Ok(true)
     };
     let read = match bound {
-        // The same text for every row.
+        // The same text for every row, which PostgreSQL and SQLite keep prepared.
         Bound::Now => {
             let sql = dialect.records_of_key(layout, &fields, None, bound);
             session.each(&sql, key, take).await
@@ -451,10 +451,10 @@ pub(crate) fn value(field: &Field, cell: Cell) -> Value {
         (_, Cell::Blob(bytes)) => Value::Bytes(bytes),
         // As short as its type allows: as a double it has digits more.
         #[cfg(feature = "mysql")]
-        (_, Cell::Text(text)) if mariadb::is_single(field) => match text.parse::<f64>() {
-            Ok(double) => Value::from_text(field.shown, real(double, double as f32)),
-            Err(_) => Value::from_text(field.shown, text),
-        },
+        (_, Cell::Text(text)) if mariadb::is_single(field) => {
+            let shortest = text.parse::<f64>().map(|double| real(double, double as f32));
+            Value::from_text(field.shown, shortest.unwrap_or(text))
+        }
         (_, Cell::Text(text)) => Value::from_text(field.shown, text),
     }
 }

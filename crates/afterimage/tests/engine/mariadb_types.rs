@@ -166,7 +166,6 @@ async fn every_type_is_exact() {
     }
 }
 
-/// Nor does a time zone, or whatever else an address may say.
 #[tokio::test]
 async fn a_collation_in_the_address_changes_no_answer() {
     let mut db = TestDb::mariadb().await;

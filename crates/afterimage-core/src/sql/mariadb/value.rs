@@ -83,7 +83,7 @@ pub(super) fn given(sql_type: &str, shown: Shown, text: &str) -> String {
     if base(sql_type) == "float" {
         // As it is stored: what it is near as a number of eight bytes is another one.
         return read(
-            "CASE WHEN given.v REGEXP '^ *[-+]{0,1}[0-9.]+([eE][-+]{0,1}[0-9]+){0,1} *$' THEN CAST(given.v AS FLOAT) END",
+            "CASE WHEN given.v REGEXP '^ *[-+]{0,1}([0-9]+[.]{0,1}[0-9]*|[.][0-9]+)([eE][-+]{0,1}[0-9]+){0,1} *$' THEN CAST(given.v AS FLOAT) END",
         );
     }
     match shown {
