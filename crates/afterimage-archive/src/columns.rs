@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use afterimage_core::sql::sqlite::Affinity;
 use afterimage_core::value::Shown;
 use afterimage_core::{Field, Keeping, Moment, Value};
 use arrow_array::builder::{
@@ -92,21 +93,14 @@ impl Kind {
     }
 }
 
-/// SQLite's own rule of what a declared type prefers.
+/// A column of SQLite's: of a type that is none of its own (`DATE`, `JSON`), it is text more often than not.
 fn of_affinity(declared: &str) -> Kind {
-    let has = |part: &str| declared.contains(part);
-    if has("int") {
-        Kind::Int
-    } else if has("char") || has("clob") || has("text") {
-        Kind::Text
-    } else if has("blob") {
-        Kind::Bytes
-    } else if has("real") || has("floa") || has("doub") {
-        Kind::Float
-    } else if has("num") || has("dec") {
-        Kind::Numeric
-    } else {
-        Kind::Text
+    match Affinity::of(declared) {
+        Affinity::Integer => Kind::Int,
+        Affinity::Blob if !declared.is_empty() => Kind::Bytes,
+        Affinity::Real => Kind::Float,
+        Affinity::Numeric if declared.contains("num") || declared.contains("dec") => Kind::Numeric,
+        Affinity::Text | Affinity::Blob | Affinity::Numeric => Kind::Text,
     }
 }
 

@@ -398,6 +398,8 @@ struct Loaded {
     departed: BooleanArray,
     old_keys: StringArray,
     changed: ListArray,
+    /// The names in it, of all records.
+    names: StringArray,
     now: Vec<ArrayRef>,
     before: Vec<ArrayRef>,
     other: StringArray,
@@ -421,6 +423,7 @@ impl Loaded {
         };
         let texts = |name: &str| Ok::<_, Error>(column(name, &DataType::Utf8)?.as_string::<i32>().clone());
         let own = of_fields(columns);
+        let changed = column("history_changed", &DataType::List(changed_item()))?.as_list::<i32>();
         let before = column("history_before", &DataType::Struct(own.clone()))?.as_struct();
         let each = |of: &dyn Fn(&str) -> Option<ArrayRef>| -> Result<Vec<ArrayRef>> {
             own.iter()
@@ -442,7 +445,8 @@ impl Loaded {
             scopes: ints("history_scope")?,
             departed: column("history_departed", &DataType::Boolean)?.as_boolean().clone(),
             old_keys: texts("history_old_key")?,
-            changed: column("history_changed", &DataType::List(changed_item()))?.as_list::<i32>().clone(),
+            changed: changed.clone(),
+            names: changed.values().as_string::<i32>().clone(),
             now: each(&|name| batch.column_by_name(name).cloned())?,
             before: each(&|name| before.column_by_name(name).cloned())?,
             other: texts("history_other")?,
@@ -464,15 +468,15 @@ impl Loaded {
                 None => Ok(value_at(column, columns.kinds[n], field, row)),
             }
         };
-        let changed = self.changed.value(row);
-        let changed = changed.as_string::<i32>();
+        let place = |row: usize| usize::try_from(self.changed.value_offsets()[row]).unwrap_or_default();
+        let is_changed = |name: &str| (place(row)..place(row + 1)).any(|at| self.names.value(at) == name);
         let mut mask = vec![1 << layout::FULL_BIT];
         let mut values = Vec::with_capacity(columns.fields.len());
         let mut before = Vec::with_capacity(columns.fields.len());
         for (n, field) in columns.fields.iter().enumerate() {
             values.push(value(&self.now[n], n, &other.now)?);
             before.push(value(&self.before[n], n, &other.before)?);
-            if changed.iter().flatten().any(|name| name == field.history) {
+            if is_changed(&field.history) {
                 let (word, bit) = field.word_and_bit();
                 if mask.len() <= word {
                     mask.resize(word + 1, 0);

@@ -6,6 +6,7 @@ use std::iter::Peekable;
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::archive::{compare_keys, of_transactions, rows_in_byte_order};
 use afterimage_core::sql::log::Position;
+use afterimage_core::sql::sqlite::Affinity;
 use afterimage_core::value::Shown;
 use afterimage_core::{Field, Layout, Moment, Value};
 
@@ -118,9 +119,7 @@ fn then(layout: &Layout, fields: &[Field], shelved: &Shelved) -> Vec<Value> {
 fn typed_key(layout: &Layout, text: &str) -> Result<Vec<Value>> {
     let typed = |(field, value): (&Field, Value)| match (field.shown, value) {
         (Shown::Dynamic, Value::Text(text)) => {
-            let declared = field.sql_type.to_ascii_uppercase();
-            let number =
-                ["INT", "NUM", "DEC", "REAL", "FLOA", "DOUB"].iter().any(|part| declared.contains(part));
+            let number = !matches!(Affinity::of(&field.sql_type), Affinity::Text | Affinity::Blob);
             match number && text.parse::<f64>().is_ok() {
                 true => Value::Number(text),
                 false => Value::Text(text),

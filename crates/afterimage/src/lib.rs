@@ -58,6 +58,8 @@ mod lost;
 mod migrate;
 #[cfg(feature = "sea-orm")]
 pub mod orm;
+#[cfg(feature = "sqlite")]
+mod packed;
 mod partition;
 #[cfg(feature = "past")]
 mod past;

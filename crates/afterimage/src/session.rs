@@ -9,6 +9,8 @@ use sqlx::{AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _, V
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::lent::Lent;
+#[cfg(feature = "sqlite")]
+use crate::packed::unpacked;
 use crate::remembered::Remembered;
 
 /// One value of a row.
@@ -22,6 +24,15 @@ pub(crate) enum Cell {
 }
 
 impl Cell {
+    /// A text, which is shown as the bytes it is where it is no UTF-8.
+    #[cfg(any(feature = "sqlite", feature = "mysql"))]
+    pub(crate) fn of_bytes(bytes: Vec<u8>) -> Self {
+        match String::from_utf8(bytes) {
+            Ok(text) => Self::Text(text),
+            Err(bytes) => Self::Blob(bytes.into_bytes()),
+        }
+    }
+
     pub(crate) fn text(self) -> Option<String> {
         match self {
             Self::Null => None,
@@ -71,7 +82,10 @@ macro_rules! whichever {
 }
 /// Hands over the rows of a query one by one.
 macro_rules! handed_over {
-    ($session:expr, $query:expr, $take:ident) => {{
+    ($session:expr, $query:expr, $take:ident) => {
+        handed_over!($session, $query, $take, cells_of_sqlite)
+    };
+    ($session:expr, $query:expr, $take:ident, $cells_of_sqlite:ident) => {{
         #[cfg(any(feature = "postgres", feature = "mysql"))]
         macro_rules! each {
             ($connection:ident, $cells:ident) => {{
@@ -92,7 +106,7 @@ macro_rules! handed_over {
                 let mut some = $query.fetch(&mut **connection).ready_chunks(SOME);
                 'rows: while let Some(rows) = some.next().await {
                     for row in rows {
-                        if !$take(cells_of_sqlite(&row?)?)? {
+                        if !$take($cells_of_sqlite(&row?)?)? {
                             break 'rows;
                         }
                     }
@@ -285,6 +299,17 @@ impl Session {
         handed_over!(self, sql, take)
     }
 
+    /// The same of a query whose rows SQLite hands over packed.
+    pub(crate) async fn ask_each_packed(
+        &mut self,
+        sql: &str,
+        mut take: impl FnMut(Row) -> Result<bool>,
+    ) -> Result<()> {
+        self.sound(sql, &[])?;
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        handed_over!(self, sql, take, unpacked)
+    }
+
     /// Commits the transaction it is in.
     pub(crate) async fn commit(self) -> Result<()> {
         whichever!(self, connection => connection.commit().await)
@@ -382,27 +407,21 @@ fn cells_of_postgres(row: &sqlx::postgres::PgRow) -> Result<Row> {
 
 #[cfg(feature = "sqlite")]
 fn cells_of_sqlite(row: &sqlx::sqlite::SqliteRow) -> Result<Row> {
-    row.columns()
-        .iter()
-        .map(|column| {
-            let at = column.ordinal();
-            let raw = row.try_get_raw(at)?;
-            if raw.is_null() {
-                return Ok(Cell::Null);
-            }
-            let kind = raw.type_info();
-            Ok(match kind.name() {
-                "INTEGER" => Cell::Int(row.try_get_unchecked(at)?),
-                "REAL" => Cell::Real(row.try_get_unchecked(at)?),
-                "BLOB" => Cell::Blob(row.try_get_unchecked(at)?),
-                // Text that is no UTF-8 is shown as the bytes it is.
-                _ => match String::from_utf8(row.try_get_unchecked(at)?) {
-                    Ok(text) => Cell::Text(text),
-                    Err(bytes) => Cell::Blob(bytes.into_bytes()),
-                },
-            })
-        })
-        .collect()
+    (0..row.len()).map(|at| cell_of_sqlite(row, at)).collect()
+}
+
+#[cfg(feature = "sqlite")]
+pub(crate) fn cell_of_sqlite(row: &sqlx::sqlite::SqliteRow, at: usize) -> Result<Cell> {
+    let raw = row.try_get_raw(at)?;
+    if raw.is_null() {
+        return Ok(Cell::Null);
+    }
+    Ok(match raw.type_info().name() {
+        "INTEGER" => Cell::Int(row.try_get_unchecked(at)?),
+        "REAL" => Cell::Real(row.try_get_unchecked(at)?),
+        "BLOB" => Cell::Blob(row.try_get_unchecked(at)?),
+        _ => Cell::of_bytes(row.try_get_unchecked(at)?),
+    })
 }
 
 #[cfg(feature = "mysql")]
@@ -440,10 +459,7 @@ fn cells_of_mariadb(row: &sqlx::mysql::MySqlRow) -> Result<Row> {
                     let value: u64 = row.try_get_unchecked(at)?;
                     i64::try_from(value).map_or_else(|_| Cell::Text(value.to_string()), Cell::Int)
                 }
-                _ => match String::from_utf8(row.try_get_unchecked(at)?) {
-                    Ok(text) => Cell::Text(text),
-                    Err(bytes) => Cell::Blob(bytes.into_bytes()),
-                },
+                _ => Cell::of_bytes(row.try_get_unchecked(at)?),
             })
         })
         .collect()

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::log::{self, Position, Source};
+use super::log::{self, Asked, Position, Source};
 use super::{Bound, Dialect, mariadb, postgres, sqlite};
 use crate::Database;
 use crate::layout::{Field, Layout};
@@ -13,17 +13,29 @@ use crate::sql::scoped::key_columns;
 use crate::time::Moment;
 use crate::value::Value;
 
+/// Of each field whether its values are [told apart](row_by_row) from others, as one row of booleans; nothing where none is.
+pub fn told_apart(dialect: &dyn Dialect, source: &Source<'_>) -> Option<String> {
+    log::spelling(dialect.database()).told_apart(source)
+}
+
 /// All records up to a bound, of one row after the other, oldest first within it; in [byte order](Dialect::byte_order) of their keys,
 /// unless these equal one another by other rules than their bytes. Of each, after its header, its mask and its fields as
 /// [`records_of_key`](Dialect::records_of_key) has them: a number that is the same for all of a row, when its transaction had begun at
 /// the latest, in microseconds, the number of its context, where contexts stand beside records, whether it is a departure that its
-/// arrival tells, and the fields of the departure that it arrived from.
-pub fn row_by_row(dialect: &dyn Dialect, source: &Source<'_>, bound: Bound) -> String {
+/// arrival tells, and the fields of the departure that it arrived from. SQLite
+/// hands all of these over in one JSON text, but for those that are told apart.
+pub fn row_by_row(dialect: &dyn Dialect, source: &Source<'_>, bound: Bound, apart: &[bool]) -> String {
     let spelling = log::spelling(dialect.database());
     let layout = source.layout;
-    let mut columns: Vec<String> = spelling.head().to_vec();
-    columns.extend(layout.word_columns().map(|word| format!("h.{word}")));
-    columns.extend(source.fields.iter().map(|field| spelling.shown(field, "h")));
+    let ours = |sql| Asked { sql, apart: false };
+    let of = |alias| {
+        let apart = apart.iter().copied().chain(std::iter::repeat(false));
+        let of = move |(field, apart)| Asked { sql: spelling.shown(field, alias), apart };
+        source.fields.iter().zip(apart).map(of)
+    };
+    let mut values: Vec<Asked> = spelling.head().map(ours).into();
+    values.extend(layout.word_columns().map(|word| ours(format!("h.{word}"))));
+    values.extend(of("h"));
     let (number, order) = match is_in_byte_order(layout) {
         // Whoever reads them sees by the key itself where a row ends.
         true => ("NULL".to_owned(), byte_order(dialect, layout, |field| col("h", &field.history))),
@@ -32,16 +44,15 @@ pub fn row_by_row(dialect: &dyn Dialect, source: &Source<'_>, bound: Bound) -> S
             (format!("dense_rank() OVER (ORDER BY {key})"), key)
         }
     };
-    columns.push(number);
     let [began, scope] = spelling.transaction();
-    columns.extend([began, scope]);
-    columns.push(format!("CASE WHEN {} THEN 1 ELSE 0 END", spelling.departs(layout)));
-    columns.extend(source.fields.iter().map(|field| spelling.shown(field, "d")));
+    let departs = format!("CASE WHEN {} THEN 1 ELSE 0 END", spelling.departs(layout));
+    values.extend([number, began, scope, departs].map(ours));
+    values.extend(of("d"));
     // What was before follows from the records themselves.
     let source = Source { sparse: true, ..*source };
     format!(
         "SELECT {}\nFROM {}\nWHERE {}\nORDER BY {order}, {}, h.history_id",
-        columns.join(", "),
+        spelling.handed_over(&values).join(", "),
         spelling.from(&source, true),
         dialect.within("h", bound),
         col("h", "history_date"),

@@ -58,6 +58,15 @@ impl Part<'_> {
     }
 }
 
+/// A value to be read.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// Its expression.
+    pub(super) sql: String,
+    /// Whether it may be anything else than a whole number or a text.
+    pub(super) apart: bool,
+}
+
 /// A position in the log: a date and a number.
 pub type Position = (Moment, i64);
 
@@ -84,6 +93,17 @@ pub(super) trait Spelling {
 
     /// The value of a field in a record of an alias, as the text from which it is shown.
     fn shown(&self, field: &Field, alias: &str) -> String;
+
+    /// Of each field whether its values have to be told apart from others where many rows are handed over, as a row of booleans.
+    fn told_apart(&self, source: &Source<'_>) -> Option<String> {
+        let _ = source;
+        None
+    }
+
+    /// The columns by which many rows of these values are handed over.
+    fn handed_over(&self, values: &[Asked]) -> Vec<String> {
+        values.iter().map(|value| value.sql.clone()).collect()
+    }
 
     /// The records as alias `h`, with their contexts where those stand elsewhere; `previous` joins the record before
     /// each as alias `p`, and the one from which it departed as `d`.

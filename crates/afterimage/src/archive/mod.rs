@@ -12,7 +12,7 @@ mod verify;
 
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::Bound;
-use afterimage_core::sql::archive::row_by_row;
+use afterimage_core::sql::archive::{row_by_row, told_apart};
 use afterimage_core::sql::log::Source;
 use afterimage_core::{Context, Moment, Retention, TableName};
 use serde::Serialize;
@@ -287,7 +287,12 @@ impl Afterimage {
                 let mut rows = Rows::new(entry, &fields, &unfinished)?;
                 let (mut read, total) = (0_u64, dialect.count(&source.layout.history));
                 let total = session.int(&total, &[]).await?.unwrap_or_default().unsigned_abs();
-                let sql = row_by_row(dialect, &source, bound);
+                let apart = match told_apart(dialect, &source) {
+                    Some(sql) => session.ask_row(&sql).await?.unwrap_or_default(),
+                    None => Vec::new(),
+                };
+                let apart: Vec<bool> = apart.iter().map(|cell| cell.int() == Some(1)).collect();
+                let sql = row_by_row(dialect, &source, bound, &apart);
                 let is_held = |archived: &afterimage_archive::Archived| {
                     !held.is_empty()
                         && held.contains(&texts(&key_of(source.layout, &fields, &archived.record.values)))
@@ -304,7 +309,7 @@ impl Afterimage {
                     }
                     Ok(true)
                 };
-                session.ask_each(&sql, take).await?;
+                session.ask_each_packed(&sql, take).await?;
                 progress(Archiving { table: table.clone(), removes: false, done: total, total });
                 Ok((table, seen))
             })

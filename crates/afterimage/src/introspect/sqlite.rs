@@ -2,6 +2,7 @@
 
 use afterimage_core::name::literal;
 use afterimage_core::schema::{IndexPart, Reference, Shape, SqliteShape, UniqueIndex};
+use afterimage_core::sql::sqlite::Affinity;
 use afterimage_core::value::Shown;
 use afterimage_core::{Column, Table, TableName};
 
@@ -160,7 +161,7 @@ fn column(row: Row, strict: bool) -> (Column, i64) {
     let declared = texts.next().and_then(Cell::text).unwrap_or_default();
     let default = texts.nth(1).and_then(Cell::text);
     let sql_type = history_type(&declared, strict);
-    let plain_equality = matches!(affinity(&sql_type), Affinity::Integer | Affinity::Real);
+    let plain_equality = matches!(Affinity::of(&sql_type), Affinity::Integer | Affinity::Real);
     let column = Column {
         name,
         sql_type,
@@ -174,32 +175,6 @@ fn column(row: Row, strict: bool) -> (Column, i64) {
         fill: default.filter(|text| sqlite_index::is_constant(text)),
     };
     (column, place)
-}
-
-#[derive(PartialEq)]
-enum Affinity {
-    Integer,
-    Text,
-    Blob,
-    Real,
-    Numeric,
-}
-
-/// SQLite's own rules, in its own order.
-fn affinity(declared: &str) -> Affinity {
-    let upper = declared.to_ascii_uppercase();
-    let has = |part: &str| upper.contains(part);
-    if has("INT") {
-        Affinity::Integer
-    } else if has("CHAR") || has("CLOB") || has("TEXT") {
-        Affinity::Text
-    } else if has("BLOB") || upper.is_empty() {
-        Affinity::Blob
-    } else if has("REAL") || has("FLOA") || has("DOUB") {
-        Affinity::Real
-    } else {
-        Affinity::Numeric
-    }
 }
 
 /// The type to declare in the history: the same where it is plain words, else one of the same affinity. In a STRICT
@@ -228,14 +203,7 @@ fn history_type(declared: &str, strict: bool) -> String {
     if plain && words_ok && declared.matches('(').count() == declared.matches(')').count() {
         return declared.to_owned();
     }
-    match affinity(declared) {
-        Affinity::Integer => "INTEGER",
-        Affinity::Text => "TEXT",
-        Affinity::Blob => "",
-        Affinity::Real => "REAL",
-        Affinity::Numeric => "NUMERIC",
-    }
-    .to_owned()
+    Affinity::of(declared).sql_type().to_owned()
 }
 
 /// The unique indexes; also that of the key, where the key may have another collation than its columns.

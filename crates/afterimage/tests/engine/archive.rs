@@ -171,3 +171,70 @@ async fn odd_names_are_found_again() {
     assert_eq!(say_what_the_log_says(&db, folder.path()).await, 3);
     assert_eq!(Afterimage::verify_archive(&address(folder.path())).await.unwrap(), (vec![], 3));
 }
+
+/// SQLite hands records over as JSON, which has fifteen digits for a number, no bytes, and no text that is no UTF-8.
+#[tokio::test]
+async fn whatever_a_column_of_sqlites_holds_is_archived_as_it_is() {
+    let mut db = TestDb::sqlite().await;
+    let folder = tempfile::tempdir().unwrap();
+    // More of them than one of its functions takes values.
+    let more: Vec<String> = (0..120).map(|n| format!("c{n} TEXT")).collect();
+    db.run(&format!(
+        "CREATE TABLE item (id INTEGER PRIMARY KEY, i INTEGER, t TEXT, r REAL, n NUMERIC, a, {})",
+        more.join(", ")
+    ))
+    .await;
+    db.track("item", Tracking::new()).await;
+    let mut values: Vec<String> = [
+        "NULL",
+        "9223372036854775807",
+        "-9223372036854775808",
+        "9223372036854775808",
+        "0.0",
+        "0.1",
+        "-1.5",
+        "1e999",
+        "-1e999",
+        "4.9406564584124654e-324",
+        "2.2250738585072014e-308",
+        "1.7976931348623157e308",
+        "9007199254740993.0",
+        "x''",
+        "x'00ff'",
+        "''",
+        "'[]'",
+        "'a\"b\\c/'",
+        "char(0, 1, 9, 10, 13, 31, 127, 8232)",
+        "'é漢' || char(128512)",
+        "CAST(x'ff' AS TEXT)",
+        "CAST(x'61c3' AS TEXT)",
+        // Characters that a text with such bytes in it might be taken for.
+        "char(1113855, 1114111) || CAST(x'c3' AS TEXT) || char(1113856)",
+        "char(1113855, 1114111)",
+    ]
+    .map(str::to_owned)
+    .into();
+    // Every power of two that there is, with whatever digits follow.
+    values.extend((0..2048_u64).step_by(37).enumerate().map(|(n, exponent)| {
+        let digits = (n as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 12;
+        format!("{:e}", f64::from_bits((exponent << 52) | digits)).replace("NaN", "NULL")
+    }));
+    for (n, value) in values.iter().enumerate() {
+        db.run(&format!("INSERT INTO item (id, i, t, r, n, a, c7, c119) VALUES ({n}, {value}, {value}, {value}, {value}, {value}, {value}, {value}); UPDATE item SET c0 = 'more' WHERE id = {n}")).await;
+    }
+    db.run(
+        "UPDATE item SET i = 0.0 * -1, t = 0.0 * -1, r = 0.0 * -1, n = 0.0 * -1, a = 0.0 * -1 WHERE id = 0",
+    )
+    .await;
+    db.run("UPDATE item SET c1 = 'more'; UPDATE item SET id = id + 1000").await;
+    let afterimage::PointInTime::At(cut) = db.moment().await else { unreachable!() };
+    let archive = Archive::new(address(folder.path()), Retention::until(cut)).copy(true);
+    let done = db.audit.archive(&archive, &keeper()).await.unwrap().remove(0);
+    assert!(done.records as usize > values.len() * 3);
+    let kept = read(folder.path());
+    assert!(say_what_the_log_says(&db, folder.path()).await > values.len() * 3);
+    let holds = |value: &Value| kept.values().any(|(_, archived)| archived.record.values.contains(value));
+    for sign in ["-0.0", "Infinity", "-Infinity"] {
+        assert!(holds(&Value::Number(sign.to_owned())) || holds(&Value::Text(sign.to_owned())), "{sign}");
+    }
+}

@@ -1,12 +1,13 @@
 //! Questions about records.
 
+use super::packed;
 use super::read::{head, header, key_is, key_literal};
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
 use crate::query::Query;
 use crate::search::Needle;
 use crate::sql::expression::{col, mask_names};
-use crate::sql::log::{Part, Position, Source, Spelling, pattern, says_changed};
+use crate::sql::log::{Asked, Part, Position, Source, Spelling, pattern, says_changed};
 use crate::sql::{log, scoped};
 use crate::time::Moment;
 use crate::value::{Shown, Value};
@@ -42,6 +43,14 @@ impl Spelling for Sqlite {
 
     fn shown(&self, field: &Field, alias: &str) -> String {
         col(alias, &field.history)
+    }
+
+    fn told_apart(&self, source: &Source<'_>) -> Option<String> {
+        Some(packed::told_apart(source))
+    }
+
+    fn handed_over(&self, values: &[Asked]) -> Vec<String> {
+        packed::columns(values)
     }
 
     fn from(&self, source: &Source<'_>, previous: bool) -> String {

@@ -7,6 +7,7 @@
 //! One row, `afterimage_state`, holds the sequence, the clock and the context in force. There is one writer at a time,
 //! so it never races; and because ids and capture times both come from it, the order of ids is the order of records.
 
+mod affinity;
 mod baseline;
 mod capture;
 mod catalog;
@@ -14,6 +15,7 @@ mod check;
 mod history;
 mod log;
 mod overtaken;
+mod packed;
 mod read;
 mod replaced;
 mod restore;
@@ -29,6 +31,7 @@ use crate::time::Moment;
 use crate::value::Value;
 use crate::{Context, Database, Result};
 
+pub use affinity::Affinity;
 pub use baseline::{Batch, batch, set_numbers_aside};
 pub use catalog::{CONTEXT_IS_SET, SET_CONTEXT, context};
 pub(super) use log::SPELLING;

@@ -2,6 +2,7 @@
 //!
 //! Along a row, ids and dates rise together; so the newest record of a key is the one with the highest id.
 
+use super::Affinity;
 use crate::layout::{Field, Layout};
 use crate::name::literal;
 use crate::sql::expression::{balanced, col, mask_names};
@@ -20,8 +21,7 @@ pub(super) fn header(alias: &str, layout: &Layout) -> String {
 
 /// Whether a column has no type that values take on: 1 and 1.0 are equal there, and differ.
 fn takes_values_as_they_are(field: &Field) -> bool {
-    let declared = field.sql_type.to_ascii_uppercase();
-    declared.is_empty() || declared.contains("BLOB")
+    Affinity::of(&field.sql_type) == Affinity::Blob
 }
 
 /// A key given as text, against the history's key columns: a column without a type of its own also matches a number.
