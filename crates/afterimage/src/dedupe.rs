@@ -10,6 +10,7 @@ use afterimage_core::sql::retention::{self, Duplicates};
 use afterimage_core::{Context, Field, Moment, TableName, Value, layout, suggest};
 use serde::Serialize;
 
+use crate::batches::Batches;
 use crate::catalog::Entry;
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
@@ -201,17 +202,19 @@ impl Run<'_> {
         }
         let mut removal = None;
         let mut after = None;
-        let mut size = removal::FIRST_BATCH;
+        let mut batches = Batches::new(self.audit.database(), removal::FIRST_BATCH, removal::LARGEST_BATCH);
         while deduped.records < total {
-            let begun = std::time::Instant::now();
+            batches.begin().await;
+            let size = batches.size();
             let gone = self
                 .audit
                 .removing(async |session| self.batch(session, &mut after, size, &mut removal).await);
-            match gone.await? {
+            let gone = gone.await?;
+            batches.end();
+            match gone {
                 0 => break,
                 gone => deduped.records += gone,
             }
-            size = crate::baseline::next_batch(size, begun.elapsed()).min(removal::LARGEST_BATCH);
         }
         Ok(deduped)
     }

@@ -40,6 +40,7 @@ mod across;
 mod archive;
 mod as_of;
 mod baseline;
+mod batches;
 mod catalog;
 mod database;
 mod dedupe;

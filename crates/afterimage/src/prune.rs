@@ -11,6 +11,7 @@ use afterimage_core::sql::retention::{self, Doomed};
 use afterimage_core::{Context, Cut, Moment, Retention, TableName, Value};
 use serde::Serialize;
 
+use crate::batches::Batches;
 use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
@@ -327,20 +328,22 @@ impl Run<'_> {
         let Way::Batches(total) = way else { return Ok(pruned) };
         let mut removal = None;
         let mut after = None;
-        let mut size = FIRST_BATCH;
+        let mut batches = Batches::new(self.audit.database(), FIRST_BATCH, LARGEST_BATCH);
         // What there was to go when it began: a cut by versions moves on as the table is written.
         while pruned.records < total {
+            let size = batches.size();
             let batch = self.audit.reading(async |session| self.next(session, after, size).await).await?;
             let Some(batch) = batch else { break };
-            let begun = std::time::Instant::now();
+            batches.begin().await;
             let gone = self.audit.removing(async |session| self.let_go(session, &batch, &mut removal).await);
+            let gone = gone.await?;
+            batches.end();
             // Something changed what may go: it is looked for again.
-            let Some(gone) = gone.await? else { continue };
+            let Some(gone) = gone else { continue };
             pruned.records += gone;
             pruned.until = pruned.until.max(batch.until);
             after = batch.gone.last().copied();
             progress(Pruning { table: pruned.table.clone(), done: pruned.records, total });
-            size = crate::baseline::next_batch(size, begun.elapsed()).min(LARGEST_BATCH);
         }
         if let (Some(removal), Some(until)) = (removal, pruned.until) {
             self.forget_contexts(removal, until).await?;

@@ -12,6 +12,7 @@ use afterimage_core::{Context, Field, Moment, Retention, Value};
 use super::manifest::Part;
 use super::store::Store;
 use super::{Archiving, folder_of};
+use crate::batches::Batches;
 use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
@@ -100,7 +101,7 @@ impl Afterimage {
         let manifest = shelves.manifest(&store, &moved).await?;
         let mut done =
             Archiving { table: entry.table.clone(), removes: true, done: 0, total: manifest.records };
-        let mut size = FIRST_BATCH;
+        let mut batches = Batches::new(self.database(), FIRST_BATCH, LARGEST_BATCH);
         let (mut gone, mut stopped) = (0, false);
         'archive: for part in &manifest.parts {
             loop {
@@ -108,14 +109,17 @@ impl Afterimage {
                 let rows = self.to_go(&entry, &store, &moved, part, &held.rows).await?;
                 let mut at = 0;
                 while at < rows.len() {
-                    let some = &rows[at..rows.len().min(at + usize::try_from(size).unwrap_or(1))];
+                    let size = usize::try_from(batches.size()).unwrap_or(1);
+                    let some = &rows[at..rows.len().min(at + size)];
                     let positions: Vec<Position> = some.iter().map(|(position, _)| *position).collect();
                     let all: HashSet<Position> = positions.iter().copied().collect();
                     let left = some.iter().map(|(_, until)| *until).filter(|until| !all.contains(until));
                     let left: Vec<Position> = left.collect();
                     let batch = Batch { id, archive, held: &held.rows, gone: &positions, left: &left };
-                    let begun = std::time::Instant::now();
-                    match self.removing(async |session| batch.let_go(session).await).await? {
+                    batches.begin().await;
+                    let went = self.removing(async |session| batch.let_go(session).await).await?;
+                    batches.end();
+                    match went {
                         Went::Gone(records) => gone += records,
                         // It is looked for again what may go.
                         Went::Held => break,
@@ -127,7 +131,6 @@ impl Afterimage {
                     at += some.len();
                     done.done += some.len() as u64;
                     progress(done.clone());
-                    size = crate::baseline::next_batch(size, begun.elapsed()).min(LARGEST_BATCH);
                 }
                 if at >= rows.len() {
                     break;

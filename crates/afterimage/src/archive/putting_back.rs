@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::Archiving;
 use super::moving::found;
 use super::shelf::Shelf;
+use crate::batches::Batches;
 use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
@@ -94,9 +95,12 @@ impl Afterimage {
         .await?;
         let mut state =
             Archiving { table: done.table.clone(), removes: false, done: 0, total: shelf.records() };
+        let mut batches = Batches::of(self.database(), BATCH);
         for (file, places) in shelf.backwards(BATCH) {
             let some = shelf.stretch(file, places).await?;
+            batches.begin().await;
             done.records += self.removing(async |session| put(session, entry, &some).await).await?;
+            batches.end();
             state.done += some.len() as u64;
             progress(state.clone());
         }

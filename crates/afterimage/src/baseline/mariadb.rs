@@ -1,12 +1,14 @@
 //! The baseline on MariaDB. Capture is installed by statements that each commit, so the baseline is always written
 //! afterwards; until it is whole, two more triggers write a row's baseline record just before its first change.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use afterimage_core::Database;
 use afterimage_core::sql::catalog as sql;
 use afterimage_core::sql::mariadb::baseline as dialect;
 
-use super::{FIRST_BATCH, Progress, next_batch, unfinished};
+use super::{FIRST_BATCH, LARGEST_BATCH, Progress, unfinished};
+use crate::batches::Batches;
 use crate::catalog::{self, Stage};
 use crate::database::Afterimage;
 use crate::error::Result;
@@ -36,7 +38,8 @@ pub(super) async fn finish(
 
 /// Writes what is missing, batch by batch, then what was passed by because somebody held it.
 async fn fill(session: &mut Session, id: i64, progress: &mut (dyn FnMut(Progress) + Send)) -> Result<u64> {
-    let (mut done, mut total, mut rows, mut first, mut last) = (0, None, FIRST_BATCH, true, false);
+    let (mut done, mut total, mut first, mut last) = (0, None, true, false);
+    let mut batches = Batches::new(Database::MariaDb, FIRST_BATCH, LARGEST_BATCH);
     loop {
         // The table may have been migrated since the last batch, or another run may be done with it.
         next(session).await?;
@@ -59,12 +62,12 @@ async fn fill(session: &mut Session, id: i64, progress: &mut (dyn FnMut(Progress
                 session.int(&dialect::estimate(layout), &[]).await?.and_then(|rows| u64::try_from(rows).ok());
         }
         next(session).await?;
-        let begun = Instant::now();
-        session.run_all(&dialect::look_ahead(layout, first, rows)).await?;
+        batches.begin().await;
+        session.run_all(&dialect::look_ahead(layout, first, batches.size())).await?;
         last = session.int(dialect::FOUND_END, &[]).await? != Some(1);
         done += session.run(&dialect::batch(layout, first, last)).await?;
         progress(Progress { table: entry.table.clone(), done, total });
-        rows = next_batch(rows, begun.elapsed());
+        batches.end();
         first = false;
     }
 }

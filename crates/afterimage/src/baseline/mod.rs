@@ -8,7 +8,6 @@ pub(crate) mod postgres;
 pub(crate) mod sqlite;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use afterimage_core::{Database, TableName};
 
@@ -82,9 +81,6 @@ async fn unfinished(session: &mut Session, id: i64) -> Result<Option<Arc<Entry>>
 #[cfg(any(feature = "sqlite", feature = "mysql"))]
 const FIRST_BATCH: i64 = 1_000;
 
-/// How many rows the next batch takes, so that others wait for none longer than a moment.
-pub(crate) fn next_batch(rows: i64, took: Duration) -> i64 {
-    const MOMENT: Duration = Duration::from_millis(50);
-    let share = MOMENT.as_secs_f64() / took.as_secs_f64().max(1e-4);
-    ((rows as f64 * share.clamp(0.25, 2.0)) as i64).clamp(100, 100_000)
-}
+/// None takes more.
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
+const LARGEST_BATCH: i64 = 100_000;

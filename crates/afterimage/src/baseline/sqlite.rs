@@ -1,11 +1,10 @@
 //! SQLite: batches, each a short transaction, so that no writer waits for long.
 
-use std::time::{Duration, Instant};
-
 use afterimage_core::sql::{catalog as sql, sqlite as dialect};
 use afterimage_core::{Layout, Table};
 
-use super::{FIRST_BATCH, Progress, next_batch, unfinished};
+use super::{FIRST_BATCH, LARGEST_BATCH, Progress, unfinished};
+use crate::batches::Batches;
 use crate::catalog::Stage;
 use crate::database::Afterimage;
 use crate::error::Result;
@@ -29,17 +28,17 @@ pub(crate) async fn finish(
         })
         .await?
         .and_then(|total| u64::try_from(total).ok());
-    let (mut position, mut rows, mut done): (Option<Vec<Cell>>, i64, u64) = (None, FIRST_BATCH, 0);
+    let (mut position, mut done): (Option<Vec<Cell>>, u64) = (None, 0);
+    let mut batches = Batches::new(audit.database(), FIRST_BATCH, LARGEST_BATCH);
     loop {
-        let begun = Instant::now();
+        batches.begin().await;
+        let rows = batches.size();
         let step = audit.writing(async |session| step(session, id, position.as_deref(), rows).await).await?;
+        batches.end();
         let Some((end, written, table)) = step else { return Ok(done) };
         done += written;
         progress(Progress { table, done, total });
         position = Some(end);
-        rows = next_batch(rows, begun.elapsed());
-        // Lets a writer that waits have its turn: SQLite's lock knows no queue.
-        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 

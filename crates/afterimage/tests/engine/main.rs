@@ -48,6 +48,7 @@ mod sqlite_guards;
 mod sqlite_old_client;
 mod sqlite_replace;
 mod sqlite_roads;
+mod sqlite_turns;
 mod starting;
 mod stats;
 mod tables;

@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::sqlite_turns::longest_wait;
 use crate::support::*;
 use afterimage::{State, Track, Tracking};
-use sqlx::{Connection as _, Executor as _};
 
 const ROWS: i64 = 12_000;
 
@@ -85,39 +85,25 @@ async fn check(db: &mut TestDb, shape: &Shape) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn others_write_meanwhile_and_nobody_waits_long() {
-    const LONG: Duration = Duration::from_millis(200);
     for shape in &SHAPES {
-        // What else the machine does makes a wait longer, and none shorter.
-        let mut least = Duration::MAX;
-        for _ in 0..3 {
-            least = least.min(longest_wait(shape).await);
-            if least < LONG {
-                break;
-            }
-        }
-        assert!(least < LONG, "a writer waited {least:?}: {}", shape.schema);
-    }
-}
-
-/// How long a writer waited at most while the baseline of a table was written.
-async fn longest_wait(shape: &Shape) -> Duration {
-    let mut db = filled(shape).await;
-    let mut writer = sqlx::SqliteConnection::connect(&db.url).await.unwrap();
-    let audit = db.audit.clone();
-    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
-    let stopped = stop.clone();
-    let (begin, begun) = tokio::sync::oneshot::channel::<()>();
-    let values = shape.values;
-    let writing = tokio::spawn(async move {
-        begun.await.unwrap();
-        let mut longest = Duration::ZERO;
-        let mut i = 0_i64;
-        while !stopped.load(std::sync::atomic::Ordering::Relaxed) || i < 40 {
-            i += 1;
+        let mut db = filled(shape).await;
+        let audit = db.audit.clone();
+        let (begin, begun) = tokio::sync::oneshot::channel::<()>();
+        let mut begin = Some(begin);
+        let work = async move {
+            let mut progress = |_| {
+                if let Some(begin) = begin.take() {
+                    begin.send(()).unwrap();
+                }
+            };
+            audit.track_with(Track::new("item", Tracking::new()), &mut progress).await.unwrap();
+        };
+        let values = shape.values;
+        let write = move |i: i64| {
             // From the end, where the baseline has not been yet, and from the beginning.
             let at = if i % 2 == 0 { ROWS - i * 11 % ROWS } else { i * 7 % ROWS } + 1;
             let code = format!("'c{at}'");
-            let sql = match i % 5 {
+            match i % 5 {
                 0 => format!("UPDATE item SET n = n + 1 WHERE code = {code}"),
                 1 => format!("DELETE FROM item WHERE code = {code}"),
                 2 => {
@@ -127,25 +113,13 @@ async fn longest_wait(shape: &Shape) -> Duration {
                     format!("UPDATE OR REPLACE item SET code = 'c{}' WHERE code = {code}", at % ROWS + 1)
                 }
                 _ => format!("INSERT OR REPLACE INTO item SELECT {values} FROM (SELECT {at} AS i)"),
-            };
-            let begun = Instant::now();
-            writer.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql))).await.unwrap();
-            longest = longest.max(begun.elapsed());
-            tokio::time::sleep(Duration::from_micros(300)).await;
-        }
-        longest
-    });
-    let mut begin = Some(begin);
-    let mut progress = |_| {
-        if let Some(begin) = begin.take() {
-            begin.send(()).unwrap();
-        }
-    };
-    audit.track_with(Track::new("item", Tracking::new()), &mut progress).await.unwrap();
-    stop.store(true, std::sync::atomic::Ordering::Relaxed);
-    let longest = writing.await.unwrap();
-    check(&mut db, shape).await;
-    longest
+            }
+        };
+        let (longest, written) = longest_wait(&db.url, begun, work, write).await;
+        assert!(written >= 40);
+        assert!(longest < Duration::from_millis(200), "a writer waited {longest:?}: {}", shape.schema);
+        check(&mut db, shape).await;
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,82 @@
+//! SQLite's lock knows no queue: who waits for it asks again, less and less often. What writes batch after batch leaves others a turn.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::{Duration, Instant};
+
+use crate::archived::address;
+use crate::retention::keeper;
+use crate::support::*;
+use afterimage::{Archive, Dedupe, PointInTime, Prune, Retention, Tracking};
+use sqlx::{Connection as _, Executor as _};
+
+/// A row has so many records that changed it, and as many that did not.
+const TIMES: usize = 4;
+
+async fn filled() -> (TestDb, Retention) {
+    let mut db = TestDb::sqlite().await;
+    db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, note TEXT)").await;
+    db.track("item", Tracking::new().record_unchanged(true)).await;
+    db.run("WITH RECURSIVE g(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM g WHERE i < 4000) INSERT INTO item SELECT i, 0, 'a note of ' || i FROM g").await;
+    for _ in 0..TIMES {
+        db.run("UPDATE item SET n = n + 1; UPDATE item SET n = n").await;
+    }
+    let PointInTime::At(cut) = db.moment().await else { unreachable!() };
+    (db, Retention::until(cut))
+}
+
+/// How long a writer waits at most while something goes on, from when it begins, and how often it writes.
+pub(crate) async fn longest_wait(
+    url: &str,
+    begins: impl Future + Send + 'static,
+    work: impl Future<Output = ()>,
+    sql: impl Fn(i64) -> String + Send + 'static,
+) -> (Duration, i64) {
+    let mut writer = sqlx::SqliteConnection::connect(url).await.unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let writing = tokio::spawn(async move {
+        begins.await;
+        let (mut longest, mut written, mut stopped) = (Duration::ZERO, 0, stopped);
+        // What it has to do it does, however soon the other is done.
+        while written < 40 || stopped.try_recv() == Err(tokio::sync::oneshot::error::TryRecvError::Empty) {
+            written += 1;
+            let sql = sqlx::AssertSqlSafe(sql(written));
+            let begun = Instant::now();
+            writer.execute(sqlx::raw_sql(sql)).await.unwrap();
+            longest = longest.max(begun.elapsed());
+            tokio::time::sleep(Duration::from_micros(300)).await;
+        }
+        (longest, written)
+    });
+    work.await;
+    stop.send(()).unwrap();
+    writing.await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_removes_or_brings_back_leaves_writers_their_turn() {
+    let folder = tempfile::tempdir().unwrap();
+    for what in ["dedupe", "prune", "archive", "restore"] {
+        let (db, keep) = filled().await;
+        if what == "restore" {
+            db.audit.archive(&Archive::new(address(folder.path()), keep.clone()), &keeper()).await.unwrap();
+        }
+        let audit = db.audit.clone();
+        let url = address(folder.path());
+        let work = async move {
+            match what {
+                "dedupe" => drop(audit.dedupe(&Dedupe::new(), &keeper()).await.unwrap()),
+                "prune" => drop(audit.prune(&Prune::new().keep(keep), &keeper()).await.unwrap()),
+                "restore" => drop(audit.bring_back(&[], &keeper()).await.unwrap()),
+                _ => drop(audit.archive(&Archive::new(url, keep), &keeper()).await.unwrap()),
+            }
+        };
+        let one = |n: i64| format!("UPDATE item SET note = 'written' WHERE id = {}", n % 4000 + 1);
+        let begun = Instant::now();
+        let (longest, written) = longest_wait(&db.url, std::future::ready(()), work, one).await;
+        eprintln!("{what}: {written} writes in {:?}, the longest took {longest:?}", begun.elapsed());
+        assert!(written > 40, "{what} was done before others wrote");
+        assert!(longest < Duration::from_millis(200), "{what}: a writer waited {longest:?}");
+        db.verify().await;
+    }
+}
