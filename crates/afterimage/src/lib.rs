@@ -59,7 +59,7 @@ mod lost;
 mod migrate;
 #[cfg(feature = "sea-orm")]
 pub mod orm;
-#[cfg(feature = "sqlite")]
+#[cfg(all(feature = "archive", feature = "sqlite"))]
 mod packed;
 mod partition;
 #[cfg(feature = "past")]

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _, V
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::lent::Lent;
-#[cfg(feature = "sqlite")]
+#[cfg(all(feature = "archive", feature = "sqlite"))]
 use crate::packed::unpacked;
 use crate::remembered::Remembered;
 
@@ -300,6 +300,7 @@ impl Session {
     }
 
     /// The same of a query whose rows SQLite hands over packed.
+    #[cfg(feature = "archive")]
     pub(crate) async fn ask_each_packed(
         &mut self,
         sql: &str,
