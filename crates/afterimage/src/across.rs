@@ -120,7 +120,7 @@ fn typed_key(layout: &Layout, text: &str) -> Result<Vec<Value>> {
     let typed = |(field, value): (&Field, Value)| match (field.shown, value) {
         (Shown::Dynamic, Value::Text(text)) => {
             let number = !matches!(Affinity::of(&field.sql_type), Affinity::Text | Affinity::Blob);
-            match number && text.parse::<f64>().is_ok() {
+            match number && text.parse::<f64>().is_ok_and(f64::is_finite) {
                 true => Value::Number(text),
                 false => Value::Text(text),
             }

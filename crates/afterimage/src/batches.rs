@@ -7,9 +7,16 @@ use afterimage_core::Database;
 /// How long others may wait for one.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// SQLite's lock knows no queue: who waits for it asks again after 1, 2, 5, 10, 15, 20, 25, 25, 25, 50 and 50 milliseconds, and then
-/// every 100. So it is left alone for as long as it was held, which none of the first nine pauses is longer than.
-const TURN: Duration = Duration::from_millis(25);
+/// How long others are left alone after so long a transaction. SQLite's lock knows no queue: who waits for it asks again after 1, 2, 5,
+/// 10, 15, 20, 25, 25, 25, 50 and 50 milliseconds, and then every 100. It is as long as those pauses are by then.
+fn turn(took: Duration) -> Duration {
+    match took.as_millis() {
+        0..25 => took,
+        25..128 => Duration::from_millis(25),
+        128..228 => Duration::from_millis(50),
+        _ => Duration::from_millis(100),
+    }
+}
 
 /// How many rows each takes.
 #[derive(Debug)]
@@ -29,7 +36,7 @@ impl Batches {
         Self { size: first, largest, turns: database == Database::Sqlite, begun: now, due: now }
     }
 
-    /// All take as many.
+    /// Each takes as many, whatever `size` says.
     #[cfg(feature = "archive")]
     pub(crate) fn of(database: Database, many: usize) -> Self {
         let many = i64::try_from(many).unwrap_or(i64::MAX);
@@ -56,7 +63,7 @@ impl Batches {
         let share = MOMENT.as_secs_f64() / took.as_secs_f64().max(1e-4);
         self.size = ((self.size as f64 * share.clamp(0.25, 2.0)) as i64).max(100).min(self.largest);
         if self.turns {
-            self.due = Instant::now() + took.min(TURN);
+            self.due = Instant::now() + turn(took);
         }
     }
 }

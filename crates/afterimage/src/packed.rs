@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 
@@ -36,8 +36,8 @@ pub(crate) fn unpacked(row: &SqliteRow) -> Result<Row> {
 
 /// The values of arrays in an array one after the other; nothing for one that is told apart.
 fn read(json: &str) -> serde_json::Result<Vec<Option<Cell>>> {
-    // As many as there may be, more or less.
-    let mut cells = Vec::with_capacity(json.len() / 6);
+    // As many as there may be, more or less, of short ones.
+    let mut cells = Vec::with_capacity((json.len() / 6).min(256));
     let mut from = serde_json::Deserializer::from_str(json);
     Values(&mut cells).deserialize(&mut from)?;
     from.end()?;
@@ -108,6 +108,14 @@ impl<'de> Visitor<'de> for Values<'_> {
         self.visit_i64(i64::try_from(int).map_err(E::custom)?)
     }
 
+    /// A number, where some other crate asks `serde_json` for arbitrary precision.
+    fn visit_map<A: MapAccess<'de>>(self, mut number: A) -> std::result::Result<(), A::Error> {
+        use serde::de::Error as _;
+        let digits = number.next_entry::<String, String>()?.map(|(_, digits)| digits);
+        let int = digits.and_then(|digits| digits.parse().ok());
+        self.visit_i64(int.ok_or_else(|| A::Error::custom("no whole number"))?)
+    }
+
     fn visit_str<E>(self, text: &str) -> std::result::Result<(), E> {
         self.0.push(Some(Cell::Text(text.to_owned())));
         Ok(())
@@ -120,5 +128,51 @@ impl<'de> Visitor<'de> for Values<'_> {
             self.0.push(None);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use serde::de::value::MapDeserializer;
+
+    use super::*;
+
+    #[test]
+    fn values_are_read_in_whatever_arrays_they_stand() {
+        let text = |text: &str| Some(Cell::Text(text.to_owned()));
+        let read = read(r#"[[1,"a\u0000\"",[]],[null,-9223372036854775808,"[]"]]"#).unwrap();
+        assert_eq!(
+            read,
+            [
+                Some(Cell::Int(1)),
+                text("a\0\""),
+                None,
+                Some(Cell::Null),
+                Some(Cell::Int(i64::MIN)),
+                text("[]")
+            ]
+        );
+    }
+
+    /// Whoever builds this with others may have asked `serde_json` for it.
+    #[test]
+    fn numbers_of_arbitrary_precision_are_read() {
+        let mut cells = Vec::new();
+        let number = [("$serde_json::private::Number", "9223372036854775807")];
+        let map = MapDeserializer::<_, serde::de::value::Error>::new(number.into_iter());
+        Values(&mut cells).deserialize(map).unwrap();
+        assert_eq!(cells, [Some(Cell::Int(i64::MAX))]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_found_again() {
+        let all: Vec<u8> =
+            (0..=255).chain("\u{10feff}\u{10ff00}\u{10ffff}\u{e9}".bytes()).chain([0xC3]).collect();
+        for bytes in [all.as_slice(), "é\u{10ffff}".as_bytes(), b"\xC3", b""] {
+            let mut cell = Some(Cell::Text(spelled(bytes)));
+            mean(&mut cell);
+            assert_eq!(cell, Some(Cell::of_bytes(bytes.to_vec())));
+        }
     }
 }

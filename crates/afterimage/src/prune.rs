@@ -434,7 +434,9 @@ impl Run<'_> {
 
     /// Where contexts stand beside the records, those go to which none refers any more.
     async fn forget_contexts(&self, removal: i64, until: Moment) -> Result<()> {
+        let mut batches = Batches::new(self.audit.database(), FIRST_BATCH, LARGEST_BATCH);
         loop {
+            let size = batches.size();
             let ids: Vec<i64> = self
                 .audit
                 .reading(async |session| {
@@ -445,7 +447,7 @@ impl Run<'_> {
                     }
                     let histories = catalog::histories(&all);
                     let dialect = session.dialect();
-                    let sql = retention::unreferred_contexts(dialect, &histories, until, LARGEST_BATCH);
+                    let sql = retention::unreferred_contexts(dialect, &histories, until, size);
                     let Some(sql) = sql else { return Ok(Vec::new()) };
                     let rows = session.ask(&sql).await?;
                     Ok(rows.iter().filter_map(|row| row.first().and_then(Cell::int)).collect())
@@ -455,6 +457,7 @@ impl Run<'_> {
                 return Ok(());
             }
             // Their transactions have ended: no record will refer to them any more.
+            batches.begin().await;
             self.audit
                 .removing(async |session| {
                     catalog::alone(session).await?;
@@ -464,6 +467,7 @@ impl Run<'_> {
                     session.run(&sql::close_removal(dialect, removal, 0)).await
                 })
                 .await?;
+            batches.end();
         }
     }
 }

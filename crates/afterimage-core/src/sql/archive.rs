@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::log::{self, Asked, Position, Source};
+use super::log::{self, Asked, Holds, Position, Source};
 use super::{Bound, Dialect, mariadb, postgres, sqlite};
 use crate::Database;
 use crate::layout::{Field, Layout};
@@ -27,13 +27,18 @@ pub fn told_apart(dialect: &dyn Dialect, source: &Source<'_>) -> Option<String> 
 pub fn row_by_row(dialect: &dyn Dialect, source: &Source<'_>, bound: Bound, apart: &[bool]) -> String {
     let spelling = log::spelling(dialect.database());
     let layout = source.layout;
-    let ours = |sql| Asked { sql, apart: false };
+    let ours = |sql| Asked { sql, holds: Holds::Known };
     let of = |alias| {
-        let apart = apart.iter().copied().chain(std::iter::repeat(false));
-        let of = move |(field, apart)| Asked { sql: spelling.shown(field, alias), apart };
-        source.fields.iter().zip(apart).map(of)
+        let holds = |apart: &bool| if *apart { Holds::Anything } else { Holds::Known };
+        let holds = apart.iter().map(holds).chain(std::iter::repeat(Holds::Known));
+        let of = move |(field, holds)| Asked { sql: spelling.shown(field, alias), holds };
+        source.fields.iter().zip(holds).map(of)
     };
-    let mut values: Vec<Asked> = spelling.head().map(ours).into();
+    let head = |(sql, name)| match name {
+        "history_user" | "history_change_reason" => Asked { sql, holds: Holds::Given },
+        _ => ours(sql),
+    };
+    let mut values: Vec<Asked> = spelling.head().into_iter().zip(log::HEAD).map(head).collect();
     values.extend(layout.word_columns().map(|word| ours(format!("h.{word}"))));
     values.extend(of("h"));
     let (number, order) = match is_in_byte_order(layout) {

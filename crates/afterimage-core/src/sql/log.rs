@@ -63,8 +63,18 @@ impl Part<'_> {
 pub(super) struct Asked {
     /// Its expression.
     pub(super) sql: String,
-    /// Whether it may be anything else than a whole number or a text.
-    pub(super) apart: bool,
+    pub(super) holds: Holds,
+}
+
+/// What a value may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// A whole number, or a text.
+    Known,
+    /// What somebody gave as a text.
+    Given,
+    /// Anything.
+    Anything,
 }
 
 /// A position in the log: a date and a number.

@@ -273,30 +273,30 @@ impl Afterimage {
         progress: &mut (dyn FnMut(Archiving) + Send),
     ) -> Result<(TableName, String, Files)> {
         let fields = all_fields(&entry.epochs);
-        let mut files = Files::new(&fields)?;
-        let (table, seen) = self
-            .reading(async |session| {
-                let table = introspect::seen(session, &entry.table).await?;
-                let all = catalog::entries(session).await?;
-                let now = all.iter().find(|now| now.id == entry.id);
-                let seen = now.map(|now| others(now, None)).unwrap_or_default();
-                let dialect = session.dialect();
-                let bound = Bound::Time(cut);
-                let unfinished = as_of::unfinished(session, &catalog::histories(&all), bound).await?;
-                let source = Source { layout: entry.layout()?, fields: &fields, sparse: entry.sparse() };
+        self.reading(async |session| {
+            let table = introspect::seen(session, &entry.table).await?;
+            let all = catalog::entries(session).await?;
+            let now = all.iter().find(|now| now.id == entry.id);
+            let seen = now.map(|now| others(now, None)).unwrap_or_default();
+            let dialect = session.dialect();
+            let bound = Bound::Time(cut);
+            let unfinished = as_of::unfinished(session, &catalog::histories(&all), bound).await?;
+            let source = Source { layout: entry.layout()?, fields: &fields, sparse: entry.sparse() };
+            let total = session.int(&dialect.count(&source.layout.history), &[]).await?;
+            let total = total.unwrap_or_default().unsigned_abs();
+            let is_held = |archived: &afterimage_archive::Archived| {
+                !held.is_empty()
+                    && held.contains(&texts(&key_of(source.layout, &fields, &archived.record.values)))
+            };
+            let apart = match told_apart(dialect, &source) {
+                Some(sql) => session.ask_row(&sql).await?.unwrap_or_default(),
+                None => Vec::new(),
+            };
+            let mut apart: Vec<bool> = apart.iter().map(|cell| cell.int() == Some(1)).collect();
+            loop {
+                let mut files = Files::new(&fields)?;
                 let mut rows = Rows::new(entry, &fields, &unfinished)?;
-                let (mut read, total) = (0_u64, dialect.count(&source.layout.history));
-                let total = session.int(&total, &[]).await?.unwrap_or_default().unsigned_abs();
-                let apart = match told_apart(dialect, &source) {
-                    Some(sql) => session.ask_row(&sql).await?.unwrap_or_default(),
-                    None => Vec::new(),
-                };
-                let apart: Vec<bool> = apart.iter().map(|cell| cell.int() == Some(1)).collect();
-                let sql = row_by_row(dialect, &source, bound, &apart);
-                let is_held = |archived: &afterimage_archive::Archived| {
-                    !held.is_empty()
-                        && held.contains(&texts(&key_of(source.layout, &fields, &archived.record.values)))
-                };
+                let mut read = 0_u64;
                 let take = |row| {
                     for archived in rows.next(row)? {
                         if !is_held(&archived) {
@@ -309,14 +309,26 @@ impl Afterimage {
                     }
                     Ok(true)
                 };
-                session.ask_each_packed(&sql, take).await?;
-                progress(Archiving { table: table.clone(), removes: false, done: total, total });
-                Ok((table, seen))
-            })
-            .await?;
-        Ok((table, seen, files))
+                let sql = row_by_row(dialect, &source, bound, &apart);
+                match session.ask_each_packed(&sql, take).await {
+                    // All that stands in one text is longer than SQLite lets a text be.
+                    Err(error) if error.sqlstate() == Some(TOO_BIG) && apart.contains(&false) => {
+                        apart.fill(true);
+                    }
+                    read => {
+                        read?;
+                        progress(Archiving { table: table.clone(), removes: false, done: total, total });
+                        return Ok((table, seen, files));
+                    }
+                }
+            }
+        })
+        .await
     }
 }
+
+/// SQLite's code for a value that is longer than it takes.
+const TOO_BIG: &str = "18";
 
 /// The folder of the table that a manifest is of.
 fn folder_of(manifest: &str) -> &str {

@@ -227,6 +227,12 @@ async fn whatever_a_column_of_sqlites_holds_is_archived_as_it_is() {
     )
     .await;
     db.run("UPDATE item SET c1 = 'more'; UPDATE item SET id = id + 1000").await;
+    // Bytes as an actor, which SQLite's JSON takes for JSON; a time between two microseconds.
+    db.audit.allow_explicit_time(true).await.unwrap();
+    db.tick().await;
+    let now = "CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) * 1000 - 0.5";
+    db.run(&format!("BEGIN; INSERT INTO afterimage_context (actor, reason, at) VALUES (CAST('Wolfie' AS BLOB), x'ff00', {now}); UPDATE item SET c2 = 'more'; DELETE FROM afterimage_context; COMMIT")).await;
+    db.run("UPDATE item SET c3 = 'more'").await;
     let afterimage::PointInTime::At(cut) = db.moment().await else { unreachable!() };
     let archive = Archive::new(address(folder.path()), Retention::until(cut)).copy(true);
     let done = db.audit.archive(&archive, &keeper()).await.unwrap().remove(0);

@@ -250,7 +250,7 @@ fn extra_of_update() -> String {
 }
 
 /// An explicit time as microseconds, whether given so or as ISO 8601.
-const AT: &str = "CASE typeof(NEW.at) WHEN 'text' THEN CAST(round((julianday(NEW.at) - 2440587.5) * 86400000.0) AS INTEGER) * 1000 ELSE NEW.at END";
+const AT: &str = "CASE typeof(NEW.at) WHEN 'text' THEN CAST(round((julianday(NEW.at) - 2440587.5) * 86400000.0) AS INTEGER) * 1000 ELSE CAST(NEW.at AS INTEGER) END";
 
 /// Whether writes are to go unrecorded: 1, or NULL.
 const SKIP: &str = "CASE WHEN NEW.skip THEN 1 END";
