@@ -206,7 +206,7 @@ impl Bench {
         Ok(by_driver!(self, c => sqlx::query_scalar(sql).fetch_one(c).await?))
     }
 
-    /// Creates the three tables anew, the last two tracked.
+    /// Creates the three tables anew, the last two tracked, and the one with a trigger of somebody's.
     pub(crate) async fn fresh_tables(&mut self) -> Outcome {
         let columns = orders::columns(self.kind);
         for (side, table) in TABLES {
@@ -219,6 +219,6 @@ impl Bench {
                 self.audit.track(table, Tracking::new().storage(storage)).await?;
             }
         }
-        Ok(())
+        self.fresh_bare_table().await
     }
 }

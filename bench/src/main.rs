@@ -4,6 +4,7 @@
 //! `cargo xtask bench` starts servers of its own and runs it.
 
 mod arguments;
+mod bare;
 mod database;
 mod filling;
 mod growth;

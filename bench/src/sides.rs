@@ -7,6 +7,7 @@ use sea_orm::{
 use sqlx::AssertSqlSafe;
 
 use crate::Outcome;
+use crate::bare;
 use crate::database::{Bench, Connection, Kind, PRAGMAS, TABLES};
 use crate::orders::Order;
 use crate::report::Side;
@@ -14,6 +15,11 @@ use crate::report::Side;
 /// Statements for many rows: the plain table, and one tracked in each storage.
 pub(crate) fn tables() -> Vec<(Side, &'static str)> {
     sides("")
+}
+
+/// The same, and what somebody wrote by hand who wanted no more than a copy of each row.
+pub(crate) fn tables_and_bare() -> Vec<(Side, &'static str)> {
+    and_bare("")
 }
 
 /// Those that have a history.
@@ -27,6 +33,13 @@ fn sides(how: &str) -> Vec<(Side, &'static str)> {
         .into_iter()
         .map(|(name, table)| (Side { name: named(name), base: named("plain") }, table))
         .collect()
+}
+
+fn and_bare(how: &str) -> Vec<(Side, &'static str)> {
+    let bare = Side { name: format!("bare trigger{how}"), base: format!("plain{how}") };
+    let mut sides = sides(how);
+    sides.insert(1, (bare, bare::TABLE));
+    sides
 }
 
 /// How a single row is written.
@@ -46,12 +59,12 @@ impl Layer {
     pub(crate) const ALL: [Self; 4] = [Self::Alone, Self::Client, Self::Sqlx, Self::SeaOrm];
 
     pub(crate) fn sides(self) -> Vec<(Side, &'static str)> {
-        sides(match self {
-            Self::Alone => ", one statement",
-            Self::Client => ", SQL",
-            Self::Sqlx => ", sqlx",
-            Self::SeaOrm => ", SeaORM",
-        })
+        match self {
+            Self::Alone => and_bare(", one statement"),
+            Self::Client => and_bare(", SQL"),
+            Self::Sqlx => sides(", sqlx"),
+            Self::SeaOrm => sides(", SeaORM"),
+        }
     }
 }
 
@@ -228,15 +241,17 @@ impl Bench {
     }
 }
 
-/// How a transaction that says who writes begins and ends. The plain side of PostgreSQL and MariaDB sends the same messages;
-/// SQLite's context has a table of its own, so plain goes without.
+/// How a transaction that says who writes begins and ends. The plain side of PostgreSQL and MariaDB, and the bare trigger, send the same
+/// messages; SQLite's context has a table of its own, so these go without.
 fn transaction(kind: Kind, table: &str, user: &str) -> (String, &'static str) {
     match kind {
         Kind::Postgres => (
             format!("BEGIN; SELECT set_config('afterimage.context', '{{\"actor\":\"{user}\"}}', true)"),
             "COMMIT",
         ),
-        Kind::Sqlite if table == "orders_plain" => ("BEGIN IMMEDIATE".to_owned(), "COMMIT"),
+        Kind::Sqlite if matches!(table, "orders_plain" | bare::TABLE) => {
+            ("BEGIN IMMEDIATE".to_owned(), "COMMIT")
+        }
         Kind::Sqlite => (
             format!("BEGIN IMMEDIATE; INSERT INTO afterimage_context (actor) VALUES ('{user}')"),
             "DELETE FROM afterimage_context; COMMIT",

@@ -1,5 +1,7 @@
 //! Storage: what a change takes on the disk, with its indexes.
 
+use afterimage::Context;
+
 use crate::Outcome;
 use crate::database::{Bench, Kind};
 use crate::orders::VERSIONS;
@@ -11,10 +13,15 @@ use crate::sides::tracked;
 pub(crate) async fn run(bench: &mut Bench, peers: &mut Peers, written: Written) -> Outcome<Measured> {
     let mut measured = Measured::new(
         "Storage",
-        "Bytes for each change of the same history: 10 % creations, the rest updates of 2 of 7 columns, each of a user and without any other context.".to_owned(),
+        format!(
+            "Bytes for each change of the same history: 10 % creations, the rest updates of 2 of 7 columns, each of a user and without any other context. Then what {} other keys of a context add to each of {CHANGES} updates, each in a transaction of its own.",
+            KEYS.len()
+        ),
     );
     for (side, table) in tracked() {
-        measured.add(&side, figures(bench, table, written).await?);
+        let mut figures = figures(bench, table, written).await?;
+        figures.push(("bytes of five keys", of_keys(bench, table).await?));
+        measured.add(&side, figures);
     }
     peers.add(&mut measured, "storage", &[])?;
     Ok(measured)
@@ -38,6 +45,53 @@ pub(crate) async fn figures(bench: &mut Bench, table: &str, written: Written) ->
     }
     figures.push(("bytes in all", all));
     Ok(figures)
+}
+
+/// So many changes show what a context takes.
+const CHANGES: u32 = 4_000;
+
+/// What a program commonly knows of a request.
+const KEYS: [(&str, &str); 5] = [
+    ("request", "0192f6a4-6a52-7c31-9f5e-6f2b7a0f3c11"),
+    ("path", "/orders/1249/items"),
+    ("method", "PATCH"),
+    ("session", "5d41402abc4b2a76"),
+    ("version", "2026.11.3"),
+];
+
+/// What five keys of a context add to a change.
+async fn of_keys(bench: &mut Bench, table: &str) -> Outcome<f64> {
+    bench.set_durable(false).await?;
+    let parameter = if bench.kind == Kind::Postgres { "$1" } else { "?" };
+    let update = format!("UPDATE {table} SET status = 'of a key', total = total + 1 WHERE id = {parameter}");
+    let mut took = [0.0; 2];
+    for (took, keys) in took.iter_mut().zip([KEYS.as_slice(), &[]]) {
+        let before = of_history_and_contexts(bench, table).await?;
+        for n in 0..CHANGES {
+            let context =
+                keys.iter().fold(Context::actor("7"), |context, (key, value)| context.with(*key, *value));
+            let mut tx = bench.audit.begin(&context).await?;
+            // One text for all: MariaDB's driver takes each other one back, and waits for it.
+            tx.execute(&update, &[(n + 1).into()]).await?;
+            tx.commit().await?;
+        }
+        *took = (of_history_and_contexts(bench, table).await? - before) / f64::from(CHANGES);
+    }
+    bench.set_durable(true).await?;
+    Ok(took[0] - took[1])
+}
+
+async fn of_history_and_contexts(bench: &mut Bench, table: &str) -> Outcome<f64> {
+    bench.analyze().await?;
+    let (records, indexes) = sizes(bench, &format!("{table}_history")).await?;
+    let contexts = match bench.kind {
+        Kind::Postgres => 0.0,
+        _ => {
+            let (contexts, indexes) = sizes(bench, "afterimage_scope").await?;
+            contexts + indexes
+        }
+    };
+    Ok(records + indexes + contexts)
 }
 
 /// The bytes of a table, and of its indexes.

@@ -8,7 +8,7 @@ use crate::database::Bench;
 use crate::orders::{Order, USERS};
 use crate::peers::Peers;
 use crate::report::{Figures, Measured};
-use crate::sides::{Layer, Program, Write, tables};
+use crate::sides::{Layer, Program, Write, tables_and_bare};
 
 /// What is written, in three parts of single rows.
 fn plan(count: u32) -> [(&'static str, Vec<Write>); 3] {
@@ -90,7 +90,7 @@ pub(crate) async fn bulk(bench: &mut Bench, peers: &mut Peers, arguments: &Argum
     );
     for _ in 0..arguments.rounds {
         bench.fresh_tables().await?;
-        for (side, table) in tables() {
+        for (side, table) in tables_and_bare() {
             let statements = [
                 ("create", bench.insert(table, rows)),
                 ("update", format!("UPDATE {table} SET status = 'bulk', total = total + 1")),
