@@ -191,10 +191,15 @@ impl Session {
         Ok(())
     }
 
+    /// A message that the server does not prepare.
+    fn raw(&self, sql: &str) -> Result<sqlx::RawSql> {
+        self.sound(sql, &[])?;
+        Ok(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())))
+    }
+
     /// Runs statements that give no rows and take no parameters.
     pub(crate) async fn run(&mut self, sql: &str) -> Result<u64> {
-        self.sound(sql, &[])?;
-        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        let sql = self.raw(sql)?;
         whichever!(self, connection => Ok((&mut **connection).execute(sql).await?.rows_affected()))
     }
 
@@ -294,8 +299,7 @@ impl Session {
         sql: &str,
         mut take: impl FnMut(Row) -> Result<bool>,
     ) -> Result<()> {
-        self.sound(sql, &[])?;
-        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        let sql = self.raw(sql)?;
         handed_over!(self, sql, take)
     }
 
@@ -306,8 +310,7 @@ impl Session {
         sql: &str,
         mut take: impl FnMut(Row) -> Result<bool>,
     ) -> Result<()> {
-        self.sound(sql, &[])?;
-        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        let sql = self.raw(sql)?;
         handed_over!(self, sql, take, unpacked)
     }
 

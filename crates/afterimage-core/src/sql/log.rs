@@ -105,8 +105,7 @@ pub(super) trait Spelling {
     fn shown(&self, field: &Field, alias: &str) -> String;
 
     /// Of each field whether its values have to be told apart from others where many rows are handed over, as a row of booleans.
-    fn told_apart(&self, source: &Source<'_>) -> Option<String> {
-        let _ = source;
+    fn told_apart(&self, _source: &Source<'_>) -> Option<String> {
         None
     }
 

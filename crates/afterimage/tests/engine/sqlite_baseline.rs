@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::sqlite_turns::{LONG, longest_wait};
+use crate::sqlite_turns::{LONG, least_of_three, longest_wait};
 use crate::support::*;
 use afterimage::{State, Track, Tracking};
 
@@ -86,14 +86,7 @@ async fn check(db: &mut TestDb, shape: &Shape) {
 #[tokio::test(flavor = "multi_thread")]
 async fn others_write_meanwhile_and_nobody_waits_long() {
     for shape in &SHAPES {
-        // What else the machine does makes a wait longer, and none shorter.
-        let mut least = Duration::MAX;
-        for _ in 0..3 {
-            least = least.min(waited_for(shape).await);
-            if least < LONG {
-                break;
-            }
-        }
+        let least = least_of_three(async || waited_for(shape).await).await;
         assert!(least < LONG, "a writer waited {least:?}: {}", shape.schema);
     }
 }
