@@ -413,7 +413,7 @@ pub(crate) async fn unfinished(
     histories: &[&Layout],
     bound: Bound,
 ) -> Result<Vec<String>> {
-    let rows = session.ask(&session.dialect().unfinished(histories, bound)).await?;
+    let rows = session.answers(&session.dialect().unfinished(histories, bound)).await?;
     Ok(rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect())
 }
 

@@ -274,7 +274,7 @@ impl Afterimage {
 
     /// Runs `work` in a transaction that only reads, and sees one moment.
     pub(crate) async fn reading<T>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
-        let mut session = self.open(self.dialect().open(false)).await?;
+        let mut session = self.open(self.dialect().open_to_answer()).await?;
         session.remembered().sees_one_moment = true;
         session.remembered().eyes = self.eyes.clone();
         match work(&mut session).await {

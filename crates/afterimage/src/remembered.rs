@@ -93,13 +93,13 @@ async fn whole(session: &mut Session) -> Result<Entries> {
     if last.is_none() && !catalog::exists(session).await? {
         return Ok(Entries::new());
     }
-    let revision = session.ask_row(&sql::revision(session.dialect())).await;
+    let revision = session.answers(&sql::revision(session.dialect())).await;
     let revision = match revision {
-        Ok(Some(mut row)) => {
+        Ok(mut rows) => {
+            let mut row = rows.pop().unwrap_or_default();
             session.remembered().default_schema = row.pop().and_then(Cell::text);
             row.pop().and_then(Cell::text)
         }
-        Ok(None) => None,
         Err(error) => {
             session.remembered().keep(None);
             return Err(error);

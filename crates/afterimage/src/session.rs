@@ -1,7 +1,8 @@
 //! One connection, of either database, with rows that have no static type: what the engine itself talks through.
 
-use afterimage_core::Database;
+use afterimage_core::sql::question::Question;
 use afterimage_core::sql::{self, Dialect};
+use afterimage_core::{Database, Value};
 #[cfg(feature = "sqlite")]
 use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
@@ -33,6 +34,14 @@ impl Cell {
         }
     }
 
+    /// What a question is given: bytes, or a text.
+    pub(crate) fn of_given(value: &Value) -> Self {
+        match value {
+            Value::Bytes(bytes) => Self::Blob(bytes.clone()),
+            other => Self::Text(other.to_string()),
+        }
+    }
+
     pub(crate) fn text(self) -> Option<String> {
         match self {
             Self::Null => None,
@@ -53,6 +62,10 @@ impl Cell {
 }
 
 pub(crate) type Row = Vec<Cell>;
+
+pub(crate) fn zero_byte() -> Error {
+    Error::new(ErrorKind::InvalidInput, "a zero byte stands in what is asked for")
+}
 
 /// A query with its parameters: the same for every driver, whose types for it have nothing in common.
 macro_rules! bound {
@@ -186,7 +199,7 @@ impl Session {
         let holds = |parameter: &Cell| matches!(parameter, Cell::Text(text) if text.contains('\0'));
         let in_parameters = self.dialect().database() == Database::Postgres && parameters.iter().any(holds);
         if sql.contains('\0') || in_parameters {
-            return Err(Error::new(ErrorKind::InvalidInput, "a zero byte stands in what is asked for"));
+            return Err(zero_byte());
         }
         Ok(())
     }
@@ -246,6 +259,30 @@ impl Session {
     /// The first row of one.
     pub(crate) async fn ask_row(&mut self, sql: &str) -> Result<Option<Row>> {
         Ok(self.ask(sql).await?.into_iter().next())
+    }
+
+    /// Hands over the answers to a question of ours one by one, until `take` says that it has enough.
+    pub(crate) async fn each_answer(
+        &mut self,
+        question: &Question,
+        take: impl FnMut(Row) -> Result<bool>,
+    ) -> Result<()> {
+        if !question.kept {
+            return self.ask_each(&question.sql, take).await;
+        }
+        let given: Vec<Cell> = question.given.iter().map(Cell::of_given).collect();
+        self.each(&question.sql, &given, take).await
+    }
+
+    /// All answers to one.
+    pub(crate) async fn answers(&mut self, question: &Question) -> Result<Vec<Row>> {
+        let mut rows = Vec::new();
+        self.each_answer(question, |row| {
+            rows.push(row);
+            Ok(true)
+        })
+        .await?;
+        Ok(rows)
     }
 
     /// All rows of a query.
@@ -384,29 +421,44 @@ pub(crate) fn cell(value: &serde_json::Value) -> Cell {
 /// Our queries ask PostgreSQL for integers, booleans and text, and nothing else.
 #[cfg(feature = "postgres")]
 fn cells_of_postgres(row: &sqlx::postgres::PgRow) -> Result<Row> {
-    row.columns()
-        .iter()
-        .map(|column| {
-            let at = column.ordinal();
-            if row.try_get_raw(at)?.is_null() {
-                return Ok(Cell::Null);
+    let cell = |(at, column): (usize, &sqlx::postgres::PgColumn)| {
+        let value = row.try_get_raw(at)?;
+        if value.is_null() {
+            return Ok(Cell::Null);
+        }
+        let kind = column.type_info();
+        // A table as of a time is many values, most of them text: told by the number of its type, and taken as it is.
+        Ok(match kind.oid().map(|oid| oid.0) {
+            Some(number_of::TEXT | number_of::NAME | number_of::VARCHAR) => {
+                Cell::Text(value.as_str().map_err(sqlx::Error::Decode)?.to_owned())
             }
-            Ok(match column.type_info().name() {
-                "INT8" => Cell::Int(row.try_get(at)?),
-                "INT4" => Cell::Int(row.try_get::<i32, _>(at)?.into()),
-                "INT2" => Cell::Int(row.try_get::<i16, _>(at)?.into()),
-                "BOOL" => Cell::Int(row.try_get::<bool, _>(at)?.into()),
-                "OID" => Cell::Int(row.try_get::<sqlx::postgres::types::Oid, _>(at)?.0.into()),
-                "TEXT" | "NAME" | "VARCHAR" => Cell::Text(row.try_get(at)?),
-                other => {
-                    return Err(Error::new(
-                        ErrorKind::Database,
-                        format!("a query of ours gave a value of type {other}"),
-                    ));
-                }
-            })
+            Some(number_of::INT8) => Cell::Int(row.try_get_unchecked(at)?),
+            Some(number_of::INT4) => Cell::Int(row.try_get_unchecked::<i32, _>(at)?.into()),
+            Some(number_of::INT2) => Cell::Int(row.try_get_unchecked::<i16, _>(at)?.into()),
+            Some(number_of::BOOL) => Cell::Int(row.try_get_unchecked::<bool, _>(at)?.into()),
+            Some(number_of::OID) => {
+                Cell::Int(row.try_get_unchecked::<sqlx::postgres::types::Oid, _>(at)?.0.into())
+            }
+            _ => {
+                let message = format!("a query of ours gave a value of type {}", kind.name());
+                return Err(Error::new(ErrorKind::Database, message));
+            }
         })
-        .collect()
+    };
+    row.columns().iter().enumerate().map(cell).collect()
+}
+
+/// The numbers of PostgreSQL's types, which are the same everywhere.
+#[cfg(feature = "postgres")]
+mod number_of {
+    pub(super) const BOOL: u32 = 16;
+    pub(super) const NAME: u32 = 19;
+    pub(super) const INT8: u32 = 20;
+    pub(super) const INT2: u32 = 21;
+    pub(super) const INT4: u32 = 23;
+    pub(super) const TEXT: u32 = 25;
+    pub(super) const OID: u32 = 26;
+    pub(super) const VARCHAR: u32 = 1043;
 }
 
 #[cfg(feature = "sqlite")]

@@ -235,7 +235,8 @@ async fn read(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) 
 async fn kept(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) -> Result<Vec<Record>> {
     let layout = entry.layout()?;
     let fields = all_fields(&entry.epochs);
-    let dialect = session.dialect();
+    let key: Vec<Value> = key.iter().cloned().map(key::value).collect();
+    let question = session.dialect().records_of_key(layout, &fields, &key, bound);
     let mut records = Vec::new();
     let take = |row: Row| {
         let mut record = record(row, layout, &fields)?;
@@ -243,19 +244,7 @@ async fn kept(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) 
         records.push(record);
         Ok(true)
     };
-    let read = match bound {
-        // The same text for every row, which PostgreSQL and SQLite keep prepared.
-        Bound::Now => {
-            let sql = dialect.records_of_key(layout, &fields, None, bound);
-            session.each(&sql, key, take).await
-        }
-        // Nobody asks of the same time again.
-        _ => {
-            let key: Vec<Value> = key.iter().cloned().map(key::value).collect();
-            session.ask_each(&dialect.records_of_key(layout, &fields, Some(&key), bound), take).await
-        }
-    };
-    read.map_err(|error| error.on(&entry.table))?;
+    session.each_answer(&question, take).await.map_err(|error| error.on(&entry.table))?;
     Ok(records)
 }
 
@@ -276,7 +265,7 @@ pub(crate) async fn recorded(
     key: &[Value],
 ) -> Result<Option<(Vec<Value>, Vec<Position>)>> {
     let layout = entry.layout()?;
-    let cells: Vec<Cell> = key.iter().map(cell).collect();
+    let cells: Vec<Cell> = key.iter().map(Cell::of_given).collect();
     let records = kept(session, entry, &cells, Bound::Now).await?;
     let Some(last) = records.last() else { return Ok(None) };
     let key = key_of(layout, &all_fields(&entry.epochs), &last.values);
@@ -392,18 +381,10 @@ async fn arrival_of(
         let Some(old_key) = &arrived.header.old_key else { continue };
         if is(arrived.header.id, old_key)? {
             let key = key_of(layout, &fields, &arrived.values);
-            return Ok(Some((arrived.header.id, key.iter().map(cell).collect())));
+            return Ok(Some((arrived.header.id, key.iter().map(Cell::of_given).collect())));
         }
     }
     Ok(None)
-}
-
-/// A value of a key, to ask for it.
-fn cell(value: &Value) -> Cell {
-    match value {
-        Value::Bytes(bytes) => Cell::Blob(bytes.clone()),
-        other => Cell::Text(other.to_string()),
-    }
 }
 
 /// The values of a record's key, in the key's order.

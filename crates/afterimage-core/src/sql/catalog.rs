@@ -4,6 +4,7 @@ use crate::Database;
 use crate::layout::Layout;
 use crate::name::{TableName, literal};
 use crate::sql::Dialect;
+use crate::sql::question::Question;
 use crate::time::Moment;
 use crate::tracking::Tracking;
 
@@ -13,9 +14,10 @@ pub const TRACKED_COLUMNS: [&str; 7] =
 
 /// Which revision of the catalogue this is: a random text, another after each change; and the schema that a table without one
 /// is in.
-pub fn revision(dialect: &dyn Dialect) -> String {
+pub fn revision(dialect: &dyn Dialect) -> Question {
     let schema = if dialect.database() == Database::Postgres { DEFAULT_SCHEMA } else { "NULL" };
-    format!("SELECT value, {schema} FROM {} WHERE name = 'revision'", dialect.catalog_table("setting"))
+    let setting = dialect.catalog_table("setting");
+    Question::fixed(dialect, format!("SELECT value, {schema} FROM {setting} WHERE name = 'revision'"))
 }
 
 /// PostgreSQL's schema for what is named without one.

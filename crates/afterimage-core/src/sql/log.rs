@@ -7,10 +7,11 @@
 use crate::Database;
 use crate::layout::{Field, Layout};
 use crate::name::literal;
-use crate::query::{Query, Wanted};
+use crate::query::{ChangeWanted, Choice, Query, Wanted};
 use crate::search::Needle;
 use crate::sql::expression::{balanced, col, mask_names};
-use crate::sql::then;
+use crate::sql::question::{About, Given, Question};
+use crate::sql::{Dialect, then};
 use crate::time::Moment;
 use crate::value::Value;
 
@@ -127,9 +128,14 @@ pub(super) trait Spelling {
     /// Whether the key of a record is this one.
     fn key_is(&self, layout: &Layout, key: &[Value]) -> String;
 
+    /// The same of one that a question is given.
+    fn key_given(&self, layout: &Layout, key: &[Value], _given: &mut Given<'_>) -> String {
+        self.key_is(layout, key)
+    }
+
     /// Whether a record is older than one of that moment and number. Records of one statement may share their moment, so
     /// that the index has to begin at the number.
-    fn older(&self, at: &str, id: i64) -> String {
+    fn older(&self, at: &str, id: &str) -> String {
         format!("(h.history_date, h.history_id) < ({at}, {id})")
     }
 
@@ -257,29 +263,25 @@ pub(super) fn condition(
     part: &Part<'_>,
     query: &Query,
     after: Option<Position>,
+    given: &mut Given<'_>,
 ) -> (String, bool) {
     let layout = part.source.layout;
     let mut all = vec![format!("NOT {}", spelling.departs(layout))];
     if let Some(from) = query.from {
-        all.push(format!("h.history_date >= {}", spelling.at(from)));
+        all.push(format!("h.history_date >= {}", given.moment(from)));
     }
     if let Some(before) = query.before {
-        all.push(format!("h.history_date < {}", spelling.at(before)));
+        all.push(format!("h.history_date < {}", given.moment(before)));
     }
     if part.latest {
         all.push(spelling.is_latest(layout));
     }
     if let Some((date, id)) = after {
-        let at = spelling.at(date);
-        all.push(spelling.older(&at, id));
+        let (at, id) = (given.moment(date), given.number(id));
+        all.push(spelling.older(&at, &id));
     }
-    one_of(&mut all, spelling.user(), &query.actors.wanted, &query.actors.not);
-    one_of(
-        &mut all,
-        &spelling.context("correlation_id"),
-        &query.correlations.wanted,
-        &query.correlations.not,
-    );
+    one_of(&mut all, spelling.user(), &query.actors, given);
+    one_of(&mut all, &spelling.context("correlation_id"), &query.correlations, given);
     let transactions = |ids: &[String]| {
         spelling.of_transaction(
             &ids.iter().filter(|id| super::check_tx(id).is_ok()).map(String::as_str).collect::<Vec<_>>(),
@@ -291,8 +293,9 @@ pub(super) fn condition(
     if !query.transactions.not.is_empty() {
         all.push(format!("({}) IS NOT TRUE", transactions(&query.transactions.not)));
     }
-    let any_key = |keys: &[Vec<Value>]| {
-        balanced(&keys.iter().map(|key| spelling.key_is(layout, key)).collect::<Vec<_>>(), "OR", "1 = 0")
+    let mut any_key = |keys: &[Vec<Value>]| {
+        let each: Vec<String> = keys.iter().map(|key| spelling.key_given(layout, key, given)).collect();
+        balanced(&each, "OR", "1 = 0")
     };
     if !part.keys.is_empty() {
         all.push(format!("({})", any_key(&part.keys)));
@@ -324,13 +327,16 @@ pub(super) fn condition(
     (all.join("\n    AND "), previous)
 }
 
-fn one_of(all: &mut Vec<String>, expression: &str, wanted: &[String], not: &[String]) {
-    let list = |texts: &[String]| texts.iter().map(|text| literal(text)).collect::<Vec<_>>().join(", ");
-    if !wanted.is_empty() {
-        all.push(format!("{expression} IN ({})", list(wanted)));
+fn one_of(all: &mut Vec<String>, expression: &str, choice: &Choice, given: &mut Given<'_>) {
+    let mut list = |texts: &[String]| {
+        let each = texts.iter().map(|text| given.name(About::Text(text), || literal(text)));
+        each.collect::<Vec<_>>().join(", ")
+    };
+    if !choice.wanted.is_empty() {
+        all.push(format!("{expression} IN ({})", list(&choice.wanted)));
     }
-    if !not.is_empty() {
-        all.push(format!("({expression} IN ({})) IS NOT TRUE", list(not)));
+    if !choice.not.is_empty() {
+        all.push(format!("({expression} IN ({})) IS NOT TRUE", list(&choice.not)));
     }
 }
 
@@ -445,16 +451,55 @@ fn anywhere(spelling: &dyn Spelling, part: &Part<'_>, needle: &Needle) -> String
 /// The positions of the newest records that may answer, in all these histories: the place of the history in the list,
 /// its date in microseconds, its number.
 pub(super) fn positions(
-    spelling: &dyn Spelling,
-    micros: &dyn Fn(&str) -> String,
+    dialect: &dyn Dialect,
     parts: &[Part<'_>],
     query: &Query,
     after: Option<Position>,
     limit: u64,
-) -> String {
-    let found = newest(spelling, "", parts, query, after, limit);
-    let date = micros("history_date");
-    format!("SELECT part, {date}, history_id FROM {found}")
+) -> Question {
+    let mut given = given_of(dialect, parts, query);
+    let found = newest(spelling(dialect.database()), "", parts, query, after, limit, &mut given);
+    let date = dialect.micros("history_date");
+    given.ask(format!("SELECT part, {date}, history_id FROM {found}"))
+}
+
+/// The newest records of one history that may answer; `records` asks for those at the positions that a query in parentheses
+/// gives, as a record calls them.
+pub(super) fn newest_records(
+    dialect: &dyn Dialect,
+    part: &Part<'_>,
+    query: &Query,
+    after: Option<Position>,
+    limit: u64,
+    records: impl FnOnce(&Source<'_>, &str) -> String,
+) -> Question {
+    let mut given = given_of(dialect, std::slice::from_ref(part), query);
+    let columns = "h.history_date, h.history_id";
+    let newest = newest_of(spelling(dialect.database()), columns, part, query, after, limit, &mut given);
+    given.ask(records(&part.source, &format!("({newest})")))
+}
+
+/// What a question asks about stands beside its text where the text then says nothing else of it.
+fn given_of<'d>(dialect: &'d dyn Dialect, parts: &[Part<'_>], query: &Query) -> Given<'d> {
+    let Query {
+        tables: _,
+        keys: _,
+        actors: _,
+        correlations: _,
+        transactions,
+        actions: _,
+        labels,
+        reasons,
+        change: ChangeWanted { fields: _, was, now },
+        no_change: _,
+        text,
+        from: _,
+        before: _,
+    } = query;
+    let in_text = *transactions != Choice::default()
+        || !(labels.is_empty() && reasons.is_empty() && text.is_empty() && was.is_empty() && now.is_empty())
+        || parts.iter().any(|part| !part.refers.is_empty() || part.keys.len() + part.not_keys.len() > 1);
+    if in_text { Given::inside(dialect) } else { Given::beside(dialect) }
 }
 
 /// A period of so many microseconds begins wherever a day begins anywhere: offsets of time zones are multiples of it.
@@ -463,19 +508,14 @@ pub const QUARTER: i64 = 15 * 60 * 1_000_000;
 /// How many of the newest records that answer, in all these histories together, there are of each: the place of the
 /// history in the list, the [`QUARTER`] of an hour that begins at so many microseconds, the user, the sign of what
 /// happened (a change of the key is an update), and their number.
-pub(super) fn summary(
-    spelling: &dyn Spelling,
-    micros: &dyn Fn(&str) -> String,
-    parts: &[Part<'_>],
-    query: &Query,
-    limit: u64,
-) -> String {
+pub(super) fn summary(dialect: &dyn Dialect, parts: &[Part<'_>], query: &Query, limit: u64) -> String {
+    let spelling = spelling(dialect.database());
     let header = format!(
         ", {} AS who, CASE WHEN h.history_type = '-' THEN '-' WHEN h.history_type = '+' AND h.history_old_key IS NULL THEN '+' ELSE '~' END AS sign",
         spelling.user()
     );
-    let found = newest(spelling, &header, parts, query, None, limit);
-    let at = micros("history_date");
+    let found = newest(spelling, &header, parts, query, None, limit, &mut Given::inside(dialect));
+    let at = dialect.micros("history_date");
     format!(
         "SELECT part, {at} - {at} % {QUARTER} AS quarter, who, sign, count(*) FROM (SELECT * FROM {found}) AS n\nGROUP BY 1, 2, 3, 4"
     )
@@ -490,19 +530,15 @@ fn newest(
     query: &Query,
     after: Option<Position>,
     limit: u64,
+    given: &mut Given<'_>,
 ) -> String {
     let each: Vec<String> = parts
         .iter()
         .enumerate()
         .map(|(n, part)| {
-            let (condition, previous) = condition(spelling, part, query, after);
-            format!(
-                "SELECT * FROM (SELECT {n} AS part, h.history_date, h.history_id{header}
-  FROM {}
-  WHERE {condition}
-  ORDER BY h.history_date DESC, h.history_id DESC LIMIT {limit}) AS part_{n}",
-                spelling.from(&part.source, previous)
-            )
+            let columns = format!("{n} AS part, h.history_date, h.history_id{header}");
+            let own = newest_of(spelling, &columns, part, query, after, limit, given);
+            format!("SELECT * FROM ({own}) AS part_{n}")
         })
         .collect();
     format!(
@@ -511,5 +547,24 @@ fn newest(
 ) AS found
 ORDER BY history_date DESC, history_id DESC LIMIT {limit}",
         each.join("\nUNION ALL\n")
+    )
+}
+
+fn newest_of(
+    spelling: &dyn Spelling,
+    columns: &str,
+    part: &Part<'_>,
+    query: &Query,
+    after: Option<Position>,
+    limit: u64,
+    given: &mut Given<'_>,
+) -> String {
+    let (condition, previous) = condition(spelling, part, query, after, given);
+    format!(
+        "SELECT {columns}
+  FROM {}
+  WHERE {condition}
+  ORDER BY h.history_date DESC, h.history_id DESC LIMIT {limit}",
+        spelling.from(&part.source, previous)
     )
 }

@@ -9,6 +9,7 @@ use crate::name::{Quoted, TableName};
 use crate::query::Query;
 use crate::schema::{Column, Table};
 use crate::sql::log::{Part, Position, Source};
+use crate::sql::question::{About, Question};
 use crate::time::Moment;
 use crate::value::Value;
 use crate::{Context, Database, Error, ErrorKind, Result};
@@ -20,6 +21,7 @@ pub mod live;
 pub mod log;
 pub mod mariadb;
 pub mod postgres;
+pub mod question;
 mod restore;
 pub mod retention;
 mod scoped;
@@ -176,6 +178,11 @@ pub trait Dialect: Debug + Send + Sync {
         self.open(true)
     }
 
+    /// The same for one that only reads, in which nobody asks but the engine: what it asks it keeps prepared.
+    fn open_to_answer(&self) -> String {
+        self.open(false)
+    }
+
     /// What says that a removal is open in this transaction, and in no other.
     fn opened_in(&self) -> &'static str;
 
@@ -208,22 +215,20 @@ pub trait Dialect: Debug + Send + Sync {
         None
     }
 
-    /// The records of one row, oldest first, bounded: header columns, mask words, then `fields`. Where no key is given, its
-    /// values are the parameters, in the key's order.
-    fn records_of_key(
-        &self,
-        layout: &Layout,
-        fields: &[Field],
-        key: Option<&[Value]>,
-        bound: Bound,
-    ) -> String;
+    /// A parameter, by its place, and its value: nothing where the database keeps no question prepared.
+    fn parameter(&self, _place: usize, _about: About<'_>) -> Option<(String, Value)> {
+        None
+    }
+
+    /// The records of the row of a key, oldest first, bounded: header columns, mask words, then `fields`.
+    fn records_of_key(&self, layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question;
 
     /// The arrival that belongs to a departure: its parameters are the departure's id and date (in microseconds).
     fn arrival_of(&self, layout: &Layout) -> String;
 
     /// The positions of the newest records that may answer a query, in all these histories, older than `after`: the
     /// place of the history in the list, the date in microseconds, the number.
-    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String;
+    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> Question;
 
     /// How many of the newest records that may answer a query, in all these histories together, there are of each: the
     /// place of the history in the list, the quarter of an hour ([`log::QUARTER`]) as its begin in microseconds, the user,
@@ -232,7 +237,11 @@ pub trait Dialect: Debug + Send + Sync {
 
     /// The records at these positions, in any order: header columns, mask words, the values of `fields`, and the
     /// values that those which changed had before.
-    fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> String;
+    fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> Question;
+
+    /// The same of the newest records that may answer a query, in one history, older than `after`.
+    fn newest_records(&self, part: &Part<'_>, query: &Query, after: Option<Position>, limit: u64)
+    -> Question;
 
     /// All records as versions: the header's columns under the names of a record's, the words of the mask, and each of the
     /// source's fields as it was after the record, typed, under [`then::version_column`]. A departure is told by its arrival.
@@ -246,7 +255,7 @@ pub trait Dialect: Debug + Send + Sync {
     fn state_before(&self, source: &Source<'_>, position: Position) -> String;
 
     /// The transactions that had not ended at that time, of all these histories.
-    fn unfinished(&self, histories: &[&Layout], bound: Bound) -> String;
+    fn unfinished(&self, histories: &[&Layout], bound: Bound) -> Question;
 
     /// The position of the last record of a transaction, over all these histories.
     fn position_of_tx(&self, histories: &[&Layout], tx: &str) -> Result<String>;

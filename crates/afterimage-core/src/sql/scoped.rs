@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 
 use super::Bound;
 use super::expression::{col, is_gone};
+use super::question::Given;
 use crate::layout::Layout;
 use crate::{Context, Result};
 
@@ -48,11 +49,16 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 /// A condition on the records of an alias: up to a bound.
 pub(super) fn within(alias: &str, bound: Bound) -> String {
+    bounded(alias, bound, &mut Given::inside(&super::sqlite::Sqlite))
+}
+
+/// The same, of a bound that a question is given.
+pub(super) fn bounded(alias: &str, bound: Bound, given: &mut Given<'_>) -> String {
     match bound {
         Bound::Now => "TRUE".to_owned(),
-        Bound::Time(at) => format!("{alias}.history_date <= {}", at.as_micros()),
+        Bound::Time(at) => format!("{alias}.history_date <= {}", given.moment(at)),
         Bound::Position(at, id) => {
-            let at = at.as_micros();
+            let (at, id) = (given.moment(at), given.number(id));
             format!(
                 "({alias}.history_date < {at} OR ({alias}.history_date = {at} AND {alias}.history_id <= {id}))"
             )

@@ -1,10 +1,13 @@
 //! Records as entries of the log.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 
 use afterimage_core::matching::{Changed, Matcher, Seen};
+use afterimage_core::query::Query;
 use afterimage_core::record::{Epoch, Record, epoch_at};
 use afterimage_core::sql::log::Position;
+use afterimage_core::sql::question::Question;
 use afterimage_core::sql::{First, retention};
 use afterimage_core::{Action, Field, FieldChange, Header, Value, layout};
 
@@ -62,12 +65,15 @@ impl SeenEntry {
     }
 }
 
-/// The records at some positions, by history and number.
+/// Entries, by the place of their history and their number.
+pub(super) type Entries = HashMap<(usize, i64), SeenEntry>;
+
+/// The records at some positions.
 pub(super) async fn entries(
     session: &mut Session,
     sources: &[LogSource],
     found: &[(usize, Position)],
-) -> Result<HashMap<(usize, i64), SeenEntry>> {
+) -> Result<Entries> {
     let mut entries = HashMap::with_capacity(found.len());
     for (part, source) in sources.iter().enumerate() {
         let positions: Vec<Position> =
@@ -75,29 +81,71 @@ pub(super) async fn entries(
         if positions.is_empty() {
             continue;
         }
-        let begins = first_of_their_row(session, source, &positions).await?;
-        let sql = session.dialect().records_at(&source.source()?, &positions);
-        let rows = session.ask(&sql).await.map_err(|error| error.on(&source.entry.table))?;
-        let records: Vec<(Record, Vec<Value>)> =
-            rows.into_iter().map(|row| record_and_before(row, source)).collect::<Result<_>>()?;
-        let unknown = |(record, olds): &&(Record, Vec<Value>)| is_unknown(record, olds, &begins);
-        let unknown: Vec<&Record> = records.iter().filter(unknown).map(|(record, _)| record).collect();
-        let mut before = archived_before(session, source, &unknown).await?;
-        for (record, olds) in records {
-            let id = record.header.id;
-            let seen = match before.remove(&id) {
-                // SQL could not tell what it referred to before.
-                Some(before) if !source.refers_to(&record, &before) => continue,
-                Some(before) => seen(source, record, before, false)?,
-                None => {
-                    let unknown = is_unknown(&record, &olds, &begins);
-                    seen(source, record, olds, unknown)?
-                }
-            };
-            entries.insert((part, id), seen);
-        }
+        let question = session.dialect().records_at(&source.source()?, &positions);
+        let records = records(session, source, &question).await?;
+        take_in(session, part, source, records, &mut entries).await?;
     }
     Ok(entries)
+}
+
+/// The newest records of the only history that may answer: where they stand, and those that may be told.
+pub(super) async fn newest_of(
+    session: &mut Session,
+    source: &LogSource,
+    query: &Query,
+    after: Option<Position>,
+    limit: u64,
+) -> Result<(Vec<(usize, Position)>, Entries)> {
+    let question = session.dialect().newest_records(&source.part(query)?, query, after, limit);
+    let records = records(session, source, &question).await?;
+    let mut found: Vec<(usize, Position)> = records.iter().map(|(record, _)| (0, at(record))).collect();
+    found.sort_by_key(|(_, position)| Reverse(*position));
+    let mut entries = HashMap::with_capacity(found.len());
+    take_in(session, 0, source, records, &mut entries).await?;
+    Ok((found, entries))
+}
+
+/// Records, each with what its row was before it.
+async fn records(
+    session: &mut Session,
+    source: &LogSource,
+    question: &Question,
+) -> Result<Vec<(Record, Vec<Value>)>> {
+    let rows = session.answers(question).await.map_err(|error| error.on(&source.entry.table))?;
+    rows.into_iter().map(|row| record_and_before(row, source)).collect()
+}
+
+/// Puts records of the history of this place among the entries.
+async fn take_in(
+    session: &mut Session,
+    part: usize,
+    source: &LogSource,
+    records: Vec<(Record, Vec<Value>)>,
+    entries: &mut Entries,
+) -> Result<()> {
+    let positions: Vec<Position> = records.iter().map(|(record, _)| at(record)).collect();
+    let begins = first_of_their_row(session, source, &positions).await?;
+    let unknown = |(record, olds): &&(Record, Vec<Value>)| is_unknown(record, olds, &begins);
+    let unknown: Vec<&Record> = records.iter().filter(unknown).map(|(record, _)| record).collect();
+    let mut before = archived_before(session, source, &unknown).await?;
+    for (record, olds) in records {
+        let id = record.header.id;
+        let seen = match before.remove(&id) {
+            // SQL could not tell what it referred to before.
+            Some(before) if !source.refers_to(&record, &before) => continue,
+            Some(before) => seen(source, record, before, false)?,
+            None => {
+                let unknown = is_unknown(&record, &olds, &begins);
+                seen(source, record, olds, unknown)?
+            }
+        };
+        entries.insert((part, id), seen);
+    }
+    Ok(())
+}
+
+fn at(record: &Record) -> Position {
+    (record.header.date, record.header.id)
 }
 
 /// Of these records, those before which no record of their row is left, where that is not how all rows begin.
@@ -154,7 +202,6 @@ async fn archived_before(
         return Ok(before);
     }
     let Some(shelf) = Shelf::of(session, &source.entry).await? else { return Ok(before) };
-    let at = |record: &Record| (record.header.date, record.header.id);
     let changed: Vec<Position> =
         unknown.iter().filter(|record| !arrived(&record.header)).map(|record| at(record)).collect();
     for shelved in shelf.before(&changed, false).await? {

@@ -14,7 +14,7 @@ use afterimage_core::sql::log::Position;
 use afterimage_core::{Action, FieldChange, Header, Moment, TableName, Value};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use entry::entries;
+use entry::{Entries, entries, newest_of};
 use older::Older;
 pub(crate) use source::{LogSource, entries_asked, gaps_of};
 use source::{gaps, sources};
@@ -285,9 +285,15 @@ pub(crate) async fn each_of(
     loop {
         // One more than asked for tells whether there is a next page.
         let chunk = if matcher.accepts_all() { left.saturating_add(1).min(CHUNK) } else { CHUNK };
-        let mut found = positions(session, sources, query, after, chunk).await?;
+        let (mut found, mut entries) = match sources {
+            [source] => newest_of(session, source, query, after, chunk).await?,
+            _ => {
+                let found = positions(session, sources, query, after, chunk).await?;
+                let entries = entries(session, sources, &found).await?;
+                (found, entries)
+            }
+        };
         let here_exhausted = (found.len() as u64) < chunk;
-        let mut entries = entries(session, sources, &found).await?;
         let down_to = if here_exhausted { None } else { found.last().map(|(_, position)| *position) };
         let archived = older.take(session, sources, query, after, down_to, chunk, &mut entries).await?;
         let exhausted = here_exhausted && (archived.len() as u64) < chunk;
@@ -325,7 +331,7 @@ pub(crate) async fn each_of(
 async fn departed(
     session: &mut Session,
     sources: &[LogSource],
-    entries: &HashMap<(usize, i64), entry::SeenEntry>,
+    entries: &Entries,
 ) -> Result<HashSet<(usize, i64)>> {
     let mut all = HashSet::new();
     for (part, source) in sources.iter().enumerate().filter(|(_, source)| !source.entry.archives.is_empty()) {
@@ -355,8 +361,8 @@ async fn positions(
     let parts = sources.iter().map(|source| source.part(query)).collect::<Result<Vec<_>>>()?;
     let mut found = Vec::new();
     for (n, parts) in parts.chunks(HISTORIES).enumerate() {
-        let sql = session.dialect().positions(parts, query, after, limit);
-        for row in session.ask(&sql).await? {
+        let question = session.dialect().positions(parts, query, after, limit);
+        for row in session.answers(&question).await? {
             let int = |at: usize| row.get(at).and_then(crate::session::Cell::int).unwrap_or_default();
             let part = usize::try_from(int(0)).unwrap_or_default() + n * HISTORIES;
             found.push((part, (Moment::from_micros(int(1)), int(2))));

@@ -7,7 +7,7 @@ use afterimage_core::query::Query;
 use afterimage_core::sql::log::Position;
 use afterimage_core::{Action, Moment, Value};
 
-use super::entry::{self, SeenEntry};
+use super::entry::{self, Entries};
 use super::source::LogSource;
 use crate::error::Result;
 use crate::redact::texts;
@@ -55,7 +55,7 @@ impl Older {
         after: Option<Position>,
         down_to: Option<Position>,
         limit: u64,
-        entries: &mut HashMap<(usize, i64), SeenEntry>,
+        entries: &mut Entries,
     ) -> Result<Vec<(usize, Position)>> {
         let Some(until) = self.until else { return Ok(Vec::new()) };
         if down_to.is_some_and(|(date, _)| date > until) || query.from.is_some_and(|from| from > until) {

@@ -6,6 +6,7 @@ use crate::support::*;
 use afterimage::{LogQuery, Moment, Query, Storage, Tracking, Value};
 use afterimage_core::Layout;
 use afterimage_core::sql::log::{Part, Source};
+use afterimage_core::sql::question::Question;
 use afterimage_core::sql::{AsOf, Bound, Rows, dialect};
 
 /// A table of 2,000 rows with three versions each, as wide as rows are, analysed.
@@ -27,17 +28,29 @@ async fn filled(db: &mut TestDb, storage: Storage) -> Layout {
     serde_json::from_str(&db.text(&format!("SELECT layout FROM {epoch}")).await.unwrap()).unwrap()
 }
 
-/// The plan of a query whose parameters are these literals.
-async fn plan(db: &mut TestDb, sql: &str, literals: &[&str]) -> String {
-    let mut sql = sql.to_owned();
-    for (n, literal) in literals.iter().enumerate() {
-        if db.is_mariadb() {
-            sql = sql.replacen('?', literal, 1);
+/// What an `EXPLAIN` says of a question; on PostgreSQL of the plan that it keeps, whatever is asked about.
+pub(crate) async fn explained(db: &mut TestDb, explain: &str, question: &Question) -> String {
+    let given: Vec<String> = question.given.iter().map(|value| format!("'{value}'")).collect();
+    if !db.is_postgres() {
+        let mut sql = question.sql.clone();
+        for (n, value) in given.iter().enumerate() {
+            let numbered = format!("?{}", n + 1);
+            let is = sql.contains(&numbered);
+            sql = if is { sql.replace(&numbered, value) } else { sql.replacen('?', value, 1) };
         }
-        sql = sql.replace(&db.by(format!("?{}", n + 1), format!("${}", n + 1)), literal);
+        return db.lines(&format!("{explain} {sql}")).await.join("\n");
     }
+    db.run(&format!("SET plan_cache_mode = force_generic_plan; PREPARE asked AS {}", question.sql)).await;
+    let values = if given.is_empty() { String::new() } else { format!("({})", given.join(", ")) };
+    let plan = db.lines(&format!("{explain} EXECUTE asked{values}")).await.join("\n");
+    db.run("DEALLOCATE asked; RESET plan_cache_mode").await;
+    plan
+}
+
+/// The plan of a question.
+async fn plan(db: &mut TestDb, question: &Question) -> String {
     let explain = db.by3("EXPLAIN QUERY PLAN", "EXPLAIN", "EXPLAIN FORMAT = JSON");
-    db.lines(&format!("{explain} {sql}")).await.join("\n")
+    explained(db, explain, question).await
 }
 
 fn scans_history(plan: &str) -> bool {
@@ -62,11 +75,12 @@ on_every_database! {
         let sql = dialect(db.audit.database());
         let now = Moment::now();
         let key = [Value::Text("42".to_owned())];
-        for (key, bound) in [(None, Bound::Now), (Some(&key[..]), Bound::Time(now)), (Some(&key[..]), Bound::Position(now, 5))] {
-            let plan = plan(db, &sql.records_of_key(&layout, &layout.fields, key, bound), &["'42'"]).await;
+        for bound in [Bound::Now, Bound::Time(now), Bound::Position(now, 5)] {
+            let plan = plan(db, &sql.records_of_key(&layout, &layout.fields, &key, bound)).await;
             assert!(!scans_history(&plan) && plan.contains(db.by3("doc_history_key", "doc_history_key", "history_key")), "{bound:?}:\n{plan}");
         }
-        let plan = plan(db, &sql.arrival_of(&layout), &["5", "1795384800000000"]).await;
+        let given = ["5", "1795384800000000"].map(|text| Value::Text(text.to_owned())).to_vec();
+        let plan = plan(db, &Question { sql: sql.arrival_of(&layout), given, kept: true }).await;
         assert!(!scans_history(&plan), "{plan}");
     }
 }
@@ -77,7 +91,7 @@ on_every_database! {
         let bound = Bound::Time(Moment::now());
         let as_of = AsOf { layout: &layout, fields: &[], sparse: false, bound, unfinished: &[], rows: Rows::All, first: false };
         let sql = dialect(db.audit.database()).count_as_of(&as_of);
-        let plan = plan(db, &sql, &[]).await;
+        let plan = plan(db, &Question::once(sql)).await;
         let covers = ["COVERING INDEX", "Index Only Scan", "\"using_index\": true"];
         assert!(covers.iter().any(|words| plan.contains(words)), "{plan}");
     }
@@ -132,8 +146,8 @@ async fn a_condition_on_the_key_reaches_the_index() {
     }
 }
 
-/// How the positions that answer a query are found.
-async fn plan_of_log(db: &mut TestDb, layout: &Layout, query: &str) -> String {
+/// How the records that answer a query are found, in one history and among others.
+async fn plans_of_log(db: &mut TestDb, layout: &Layout, query: &str) -> [String; 2] {
     let query: Query = LogQuery::parse(query).unwrap().query;
     let source = Source { layout, fields: &layout.fields, sparse: true };
     let latest = query == Query::default().and(LogQuery::parse("action:delete").unwrap().query);
@@ -146,17 +160,20 @@ async fn plan_of_log(db: &mut TestDb, layout: &Layout, query: &str) -> String {
         latest,
         archived_until: None,
     };
-    let sql = dialect(db.audit.database()).positions(&[part], &query, None, 50);
-    plan(db, &sql, &[]).await
+    let sql = dialect(db.audit.database());
+    let records = sql.newest_records(&part, &query, None, 50);
+    [plan(db, &records).await, plan(db, &sql.positions(&[part], &query, None, 50)).await]
 }
 
 on_every_database! {
     /// Among ten million changes, few are deletions.
     async fn what_is_deleted_has_an_index_of_its_own(db: &mut TestDb) {
         let layout = filled(db, Storage::Delta).await;
-        let plan = plan_of_log(db, &layout, "action:delete").await;
-        assert!(db.is_mariadb() || plan.contains("doc_history_gone"), "{plan}");
+        let [records, plan] = plans_of_log(db, &layout, "action:delete").await;
         assert!(!plan.contains("Join"), "{plan}");
+        for plan in [records, plan] {
+            assert!(db.is_mariadb() || plan.contains("doc_history_gone"), "{plan}");
+        }
     }
 }
 
@@ -166,25 +183,28 @@ async fn what_a_transaction_wrote_is_found_by_where_it_stands() {
     let mut db = TestDb::postgres().await;
     let layout = filled(&mut db, Storage::Delta).await;
     db.run("SET enable_indexscan = off; SET enable_bitmapscan = on").await;
-    let plan = plan_of_log(&mut db, &layout, "tx:7711").await;
-    assert!(plan.contains("doc_history_tx"), "{plan}");
+    for plan in plans_of_log(&mut db, &layout, "tx:7711").await {
+        assert!(plan.contains("doc_history_tx"), "{plan}");
+    }
 }
 
 on_every_database! {
     async fn the_newest_page_a_period_and_an_actor_have_their_indexes(db: &mut TestDb) {
         let layout = filled(db, Storage::Delta).await;
         for query in ["", "at:>1h", "at:>1h now:2", "at:<1h"] {
-            let plan = plan_of_log(db, &layout, query).await;
-            let index = plan.contains(db.by3("doc_history_date", "doc_history_pkey", "history_date"));
-            // Of everything, in the order of the index, so that it stops after a page: a scan, and none.
-            let sorts = plan.contains("TEMP B-TREE FOR ORDER BY") && plan.contains("SCAN h");
-            let scans = scans_history(&plan) && !plan.contains("SCAN h USING INDEX doc_history_date");
-            assert!(index && !scans && !sorts, "{query}:\n{plan}");
+            for plan in plans_of_log(db, &layout, query).await {
+                let index = plan.contains(db.by3("doc_history_date", "doc_history_pkey", "history_date"));
+                // Of everything, in the order of the index, so that it stops after a page: a scan, and none.
+                let sorts = plan.contains("TEMP B-TREE FOR ORDER BY") && plan.contains("SCAN h");
+                let scans = scans_history(&plan) && !plan.contains("SCAN h USING INDEX doc_history_date");
+                assert!(index && !scans && !sorts, "{query}:\n{plan}");
+            }
         }
         // On SQLite a context stands apart: an index by actor would cost every transaction a page, and a period is read.
-        let plan = plan_of_log(db, &layout, "actor:7 at:>1h").await;
-        let index = plan.contains(db.by3("doc_history_date", "doc_history_user", "history_date"));
-        assert!(index && !scans_history(&plan), "{plan}");
+        for plan in plans_of_log(db, &layout, "actor:7 at:>1h").await {
+            let index = plan.contains(db.by3("doc_history_date", "doc_history_user", "history_date"));
+            assert!(index && !scans_history(&plan), "{plan}");
+        }
     }
 }
 
@@ -198,7 +218,7 @@ on_every_database! {
             let layout = filled(db, storage).await;
             let source = Source { layout: &layout, fields: &layout.fields, sparse: storage == Storage::Delta };
             let positions = [(Moment::now(), 5), (Moment::now(), 6)];
-            let plan = plan(db, &dialect(db.audit.database()).records_at(&source, &positions), &[]).await;
+            let plan = plan(db, &dialect(db.audit.database()).records_at(&source, &positions)).await;
             assert!(!scans_history(&plan), "{storage}:\n{plan}");
         }
     }

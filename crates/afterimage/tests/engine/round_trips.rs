@@ -147,12 +147,12 @@ async fn questions(url: &str) -> Vec<(&'static str, usize)> {
 }
 
 /// The beginning, the catalogue's revision, the question, and its end, which nobody waits for. As of a time also which
-/// transactions had not ended; a page of the log finds its records, and then reads them.
+/// transactions had not ended. A page of the log of several tables would take one more: it finds its records, and then reads them.
 #[tokio::test]
 async fn a_question_on_postgres_takes_few() {
     let mut db = TestDb::postgres().await;
     table(&mut db).await;
-    let expected = [("versions", 4), ("page", 5), ("show", 5), ("count", 6), ("as of", 5)];
+    let expected = [("versions", 4), ("page", 4), ("show", 5), ("count", 6), ("as of", 5)];
     assert_eq!(questions(&db.url).await, expected);
 }
 
@@ -161,6 +161,6 @@ async fn a_question_on_postgres_takes_few() {
 async fn a_question_on_mariadb_takes_as_many() {
     let mut db = TestDb::mariadb().await;
     table(&mut db).await;
-    let expected = [("versions", 6), ("page", 7), ("show", 7), ("count", 8), ("as of", 7)];
+    let expected = [("versions", 6), ("page", 6), ("show", 7), ("count", 8), ("as of", 7)];
     assert_eq!(questions(&db.url).await, expected);
 }

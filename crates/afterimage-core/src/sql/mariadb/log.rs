@@ -5,10 +5,10 @@ use super::read::{head, header, key_is, of_tx};
 use super::value::{as_text, handed_over, is_single, key_literal};
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
-use crate::query::Query;
 use crate::search::Needle;
 use crate::sql::expression::{col, mask_names};
-use crate::sql::log::{Part, Position, Source, Spelling, pattern, says_changed};
+use crate::sql::log::{Position, Source, Spelling, pattern, says_changed};
+use crate::sql::question::Question;
 use crate::sql::{log, scoped};
 use crate::time::Moment;
 use crate::value::Value;
@@ -69,7 +69,7 @@ impl Spelling for MariaDb {
         key_is(layout, |field| col("h", &field.history), key)
     }
 
-    fn older(&self, at: &str, id: i64) -> String {
+    fn older(&self, at: &str, id: &str) -> String {
         // Rows that are compared as such are no range of an index there.
         format!("h.history_date <= {at} AND (h.history_date < {at} OR h.history_id < {id})")
     }
@@ -166,15 +166,20 @@ fn before(source: &Source<'_>, field: &Field) -> String {
     )
 }
 
-pub(super) fn positions(parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String {
-    log::positions(&MariaDb, &ToOwned::to_owned, parts, query, after, limit)
+pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> Question {
+    let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();
+    let from = format!("{} AS h", source.layout.history.quoted());
+    Question::once(format!("{}\nWHERE h.history_id IN ({})", records(source, &from), ids.join(", ")))
 }
 
-pub(super) fn summary(parts: &[Part<'_>], query: &Query, limit: u64) -> String {
-    log::summary(&MariaDb, &ToOwned::to_owned, parts, query, limit)
+/// The records of the numbers that a query gives, which come first: the records are looked up one by one.
+pub(super) fn newest_records(source: &Source<'_>, numbers: &str) -> String {
+    let history = source.layout.history.quoted();
+    records(source, &format!("{numbers} AS w STRAIGHT_JOIN {history} AS h ON h.history_id = w.history_id"))
 }
 
-pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String {
+/// Records of alias `h`.
+fn records(source: &Source<'_>, from: &str) -> String {
     let layout = source.layout;
     let new: String = source
         .fields
@@ -189,15 +194,11 @@ pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String 
             format!(", CASE WHEN {} THEN {old} END", says_changed("h", field))
         })
         .collect();
-    let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();
     format!(
         "SELECT {}{new}{old}
-FROM {} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope{}
-WHERE h.history_id IN ({})",
+FROM {from} LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope{}",
         header("h", layout),
-        layout.history.quoted(),
         joined(source),
-        ids.join(", "),
     )
 }
 

@@ -24,6 +24,7 @@ use crate::query::Query;
 use crate::schema::{Column, Table};
 use crate::sql::expression::col;
 use crate::sql::log::{Part, Position, Source};
+use crate::sql::question::Question;
 use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx, scoped};
 use crate::time::Moment;
 use crate::value::Shown;
@@ -167,13 +168,7 @@ impl Dialect for MariaDb {
         Some("DELETE FROM afterimage_context WHERE number = @afterimage_context")
     }
 
-    fn records_of_key(
-        &self,
-        layout: &Layout,
-        fields: &[Field],
-        key: Option<&[Value]>,
-        bound: Bound,
-    ) -> String {
+    fn records_of_key(&self, layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
         read::records_of_key(layout, fields, key, bound)
     }
 
@@ -181,16 +176,26 @@ impl Dialect for MariaDb {
         read::arrival_of(layout)
     }
 
-    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String {
-        log::positions(parts, query, after, limit)
+    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> Question {
+        crate::sql::log::positions(self, parts, query, after, limit)
     }
 
     fn summary(&self, parts: &[Part<'_>], query: &Query, limit: u64) -> String {
-        log::summary(parts, query, limit)
+        crate::sql::log::summary(self, parts, query, limit)
     }
 
-    fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> String {
+    fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> Question {
         log::records_at(source, positions)
+    }
+
+    fn newest_records(
+        &self,
+        part: &Part<'_>,
+        query: &Query,
+        after: Option<Position>,
+        limit: u64,
+    ) -> Question {
+        crate::sql::log::newest_records(self, part, query, after, limit, log::newest_records)
     }
 
     fn newest_of_each(&self, layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String {
@@ -205,8 +210,8 @@ impl Dialect for MariaDb {
         log::state_before(source, position)
     }
 
-    fn unfinished(&self, histories: &[&Layout], bound: Bound) -> String {
-        read::unfinished(histories, bound)
+    fn unfinished(&self, histories: &[&Layout], bound: Bound) -> Question {
+        Question::once(read::unfinished(histories, bound))
     }
 
     fn position_of_tx(&self, histories: &[&Layout], tx: &str) -> Result<String> {

@@ -8,6 +8,7 @@ use super::value::{self, handed_over, is_text};
 use crate::layout::{Field, Layout};
 use crate::name::Quoted;
 use crate::sql::expression::{balanced, col, mask_names};
+use crate::sql::question::Question;
 use crate::sql::scoped::{beyond, key_columns, within};
 use crate::sql::{AsOf, Bound, Rows, scoped};
 use crate::value::Value;
@@ -31,24 +32,22 @@ pub(super) fn header(alias: &str, layout: &Layout) -> String {
     scoped::header(alias, layout, "CHAR")
 }
 
-pub(super) fn records_of_key(
-    layout: &Layout,
-    fields: &[Field],
-    key: Option<&[Value]>,
-    bound: Bound,
-) -> String {
+pub(super) fn records_of_key(layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
     let columns: String =
         fields.iter().map(|field| format!(", {}", handed_over(field, &col("h", &field.history)))).collect();
-    let is = match key {
-        Some(key) => key_is(layout, |field| col("h", &field.history), key),
-        None => {
+    let (is, given) = match bound {
+        Bound::Time(_) | Bound::Position(..) => {
+            (key_is(layout, |field| col("h", &field.history), key), Vec::new())
+        }
+        // However it is spelt, by the column's own comparison.
+        Bound::Now => {
             let parameters = layout.key_fields().map(|field| {
                 format!("{} = {}", col("h", &field.history), value::given(&field.sql_type, field.shown, "?"))
             });
-            parameters.collect::<Vec<_>>().join(" AND ")
+            (parameters.collect::<Vec<_>>().join(" AND "), key.to_vec())
         }
     };
-    format!(
+    let sql = format!(
         "SELECT {}{columns}
 FROM {} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope
 WHERE {} AND {}
@@ -57,7 +56,8 @@ ORDER BY h.history_date, h.history_id",
         layout.history.quoted(),
         is,
         within("h", bound),
-    )
+    );
+    Question { sql, kept: !given.is_empty(), given }
 }
 
 /// An arrival has the number after its departure's.

@@ -1,12 +1,12 @@
 //! Questions about records.
 
-use super::read::{as_text, key_among, key_json, key_value};
+use super::read::{as_text, key_given, key_json, key_value};
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
-use crate::query::Query;
 use crate::search::Needle;
 use crate::sql::expression::{col, is_gone, mask_names};
-use crate::sql::log::{Part, Position, Source, Spelling, pattern, says_changed};
+use crate::sql::log::{Position, Source, Spelling, pattern, says_changed};
+use crate::sql::question::{About, Given, Question};
 use crate::sql::{Dialect as _, log};
 use crate::time::Moment;
 use crate::value::{Shown, Value};
@@ -65,7 +65,11 @@ impl Spelling for Postgres {
     }
 
     fn key_is(&self, layout: &Layout, key: &[Value]) -> String {
-        key_among(layout, "h", |field| field.history.clone(), &[key.to_vec()])
+        key_given(layout, key, &mut Given::inside(&super::Postgres))
+    }
+
+    fn key_given(&self, layout: &Layout, key: &[Value], given: &mut Given<'_>) -> String {
+        key_given(layout, key, given)
     }
 
     fn same_row(&self, layout: &Layout, a: &str, b: &str) -> String {
@@ -177,10 +181,6 @@ fn before(source: &Source<'_>, field: &Field) -> String {
     )
 }
 
-pub(super) fn positions(parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String {
-    log::positions(&Postgres, &|date| super::Postgres.micros(date), parts, query, after, limit)
-}
-
 /// The columns of the header of alias `h` but for the mask.
 fn head() -> [String; 8] {
     let own = |column: &str| format!("h.{column}");
@@ -200,11 +200,19 @@ pub(super) fn versions(source: &Source<'_>) -> String {
     log::versions(&Postgres, source, &head())
 }
 
-pub(super) fn summary(parts: &[Part<'_>], query: &Query, limit: u64) -> String {
-    log::summary(&Postgres, &|date| super::Postgres.micros(date), parts, query, limit)
+pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> Question {
+    let mut given = Given::beside(&super::Postgres);
+    let list = |members: Vec<String>| format!("{{{}}}", members.join(","));
+    let dates = list(positions.iter().map(|(date, _)| format!("\"{date}\"")).collect());
+    let ids = list(positions.iter().map(|(_, id)| id.to_string()).collect());
+    let dates = given.name(About::Text(&dates), || literal(&dates));
+    let ids = given.name(About::Text(&ids), || literal(&ids));
+    let at = format!("unnest({dates}::timestamptz[], {ids}::bigint[])");
+    given.ask(records(source, &at))
 }
 
-pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String {
+/// The records at some positions: a date and a number each.
+pub(super) fn records(source: &Source<'_>, positions: &str) -> String {
     let layout = source.layout;
     let words: Vec<String> = layout.word_columns().map(|word| format!("h.{word}")).collect();
     let text = |field: &Field, expression: &str| match (field.shown, field.keeping) {
@@ -223,14 +231,11 @@ pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String 
             format!(", CASE WHEN {} THEN {} END", says_changed("h", field), text(field, &old))
         })
         .collect();
-    let at: Vec<String> =
-        positions.iter().map(|(date, id)| format!("({}, {id})", super::Postgres.moment(*date))).collect();
     format!(
         "SELECT {}, {}{new}{old}
-FROM (VALUES {}) AS w (date, id) JOIN {} AS h ON h.history_date = w.date AND h.history_id = w.id{}",
+FROM {positions} AS w (date, id) JOIN {} AS h ON h.history_date = w.date AND h.history_id = w.id{}",
         head().join(", "),
         words.join(", "),
-        at.join(", "),
         layout.history.quoted(),
         joined(source),
     )

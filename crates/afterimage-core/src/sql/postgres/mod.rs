@@ -22,6 +22,7 @@ use crate::name::{TableName, literal};
 use crate::query::Query;
 use crate::schema::{Column, Table};
 use crate::sql::log::{Part, Position, Source};
+use crate::sql::question::{About, Question};
 use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx};
 use crate::time::Moment;
 use crate::value::Shown;
@@ -79,6 +80,11 @@ impl Dialect for Postgres {
         )
     }
 
+    fn open_to_answer(&self) -> String {
+        // Planning some of them anew each time, for what they ask about, takes longer than answering them.
+        format!("{}; SET LOCAL plan_cache_mode = force_generic_plan", self.open(false))
+    }
+
     fn opened_in(&self) -> &'static str {
         "pg_catalog.pg_current_xact_id()::text::bigint"
     }
@@ -121,13 +127,18 @@ impl Dialect for Postgres {
         ))
     }
 
-    fn records_of_key(
-        &self,
-        layout: &Layout,
-        fields: &[Field],
-        key: Option<&[Value]>,
-        bound: Bound,
-    ) -> String {
+    fn parameter(&self, place: usize, about: About<'_>) -> Option<(String, Value)> {
+        Some(match about {
+            About::Text(text) => (format!("${place}::text"), Value::Text(text.to_owned())),
+            About::Number(number) => (format!("${place}::text::bigint"), Value::Text(number.to_string())),
+            About::Moment(moment) => {
+                (format!("${place}::text::timestamptz"), Value::Text(moment.to_string()))
+            }
+            About::Key(value) => (format!("${place}"), value.clone()),
+        })
+    }
+
+    fn records_of_key(&self, layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
         read::records_of_key(layout, fields, key, bound)
     }
 
@@ -135,16 +146,26 @@ impl Dialect for Postgres {
         read::arrival_of(layout)
     }
 
-    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String {
-        log::positions(parts, query, after, limit)
+    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> Question {
+        crate::sql::log::positions(self, parts, query, after, limit)
     }
 
     fn summary(&self, parts: &[Part<'_>], query: &Query, limit: u64) -> String {
-        log::summary(parts, query, limit)
+        crate::sql::log::summary(self, parts, query, limit)
     }
 
-    fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> String {
+    fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> Question {
         log::records_at(source, positions)
+    }
+
+    fn newest_records(
+        &self,
+        part: &Part<'_>,
+        query: &Query,
+        after: Option<Position>,
+        limit: u64,
+    ) -> Question {
+        crate::sql::log::newest_records(self, part, query, after, limit, log::records)
     }
 
     fn newest_of_each(&self, layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String {
@@ -159,7 +180,7 @@ impl Dialect for Postgres {
         log::state_before(source, position)
     }
 
-    fn unfinished(&self, histories: &[&Layout], bound: Bound) -> String {
+    fn unfinished(&self, histories: &[&Layout], bound: Bound) -> Question {
         read::unfinished(histories, bound)
     }
 

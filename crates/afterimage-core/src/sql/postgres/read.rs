@@ -3,18 +3,22 @@
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::{Quoted, literal};
 use crate::sql::expression::{balanced, col, mask_names};
+use crate::sql::question::{About, Given, Question};
 use crate::sql::{AsOf, Bound, Dialect as _, Rows};
-use crate::time::Moment;
 use crate::value::{Shown, Value};
 
 /// A condition on the records of an alias.
 pub(super) fn within(alias: &str, bound: Bound) -> String {
-    let at = |moment: Moment| super::Postgres.moment(moment);
+    bounded(alias, bound, &mut Given::inside(&super::Postgres))
+}
+
+fn bounded(alias: &str, bound: Bound, given: &mut Given<'_>) -> String {
     match bound {
         Bound::Now => "true".to_owned(),
-        Bound::Time(moment) => format!("{alias}.history_date <= {}", at(moment)),
+        Bound::Time(moment) => format!("{alias}.history_date <= {}", given.moment(moment)),
         Bound::Position(moment, id) => {
-            format!("({alias}.history_date, {alias}.history_id) <= ({}, {id})", at(moment))
+            let (at, id) = (given.moment(moment), given.number(id));
+            format!("({alias}.history_date, {alias}.history_id) <= ({at}, {id})")
         }
     }
 }
@@ -45,25 +49,23 @@ pub(super) fn key_value(field: &Field, text: &str) -> String {
     }
 }
 
-pub(super) fn records_of_key(
-    layout: &Layout,
-    fields: &[Field],
-    key: Option<&[Value]>,
-    bound: Bound,
-) -> String {
+/// Whether the key of a record of alias `h` is this one.
+pub(super) fn key_given(layout: &Layout, key: &[Value], given: &mut Given<'_>) -> String {
+    let terms = layout.key_fields().zip(key).map(|(field, value)| {
+        let text = given.name(About::Key(value), || literal(&value.to_string()));
+        format!("{} = {}", col("h", &field.history), key_value(field, &text))
+    });
+    format!("({})", terms.collect::<Vec<_>>().join(" AND "))
+}
+
+pub(super) fn records_of_key(layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
+    let mut given = Given::beside(&super::Postgres);
     let words: Vec<String> = layout.word_columns().map(|word| format!("h.{word}")).collect();
     let columns: String =
         fields.iter().map(|field| format!(", {}", as_text(field, "h", &field.history))).collect();
-    let is = match key {
-        Some(key) => key_among(layout, "h", |field| field.history.clone(), &[key]),
-        None => {
-            let parameters = layout.key_fields().enumerate().map(|(n, field)| {
-                format!("{} = {}", col("h", &field.history), key_value(field, &format!("${}", n + 1)))
-            });
-            parameters.collect::<Vec<_>>().join(" AND ")
-        }
-    };
-    format!(
+    let is = key_given(layout, key, &mut given);
+    let within = bounded("h", bound, &mut given);
+    given.ask(format!(
         "SELECT h.history_id, {}, h.history_type::text, h.history_user, h.history_change_reason, h.history_context::text, h.history_tx::text, h.history_old_key::text, {}{columns}
 FROM {} AS h
 WHERE {} AND {}
@@ -72,8 +74,8 @@ ORDER BY h.history_date, h.history_id",
         words.join(", "),
         layout.history.quoted(),
         is,
-        within("h", bound),
-    )
+        within,
+    ))
 }
 
 /// `{"id": row.id}`, as records keep the key a row had before.
@@ -104,7 +106,9 @@ pub(super) fn arrival_of(layout: &Layout) -> String {
 ///
 /// A record says when its transaction began only if that is more than a second before; so the others have both their
 /// sides within a second of the time, and those are found by an index of their own.
-pub(super) fn unfinished(histories: &[&Layout], bound: Bound) -> String {
+///
+/// Planned for each time anew: of a time that it does not know it expects a great many, and makes room for them.
+pub(super) fn unfinished(histories: &[&Layout], bound: Bound) -> Question {
     let (at, before, after) = match bound {
         Bound::Time(moment) if !histories.is_empty() => {
             let at = super::Postgres.moment(moment);
@@ -115,7 +119,7 @@ pub(super) fn unfinished(histories: &[&Layout], bound: Bound) -> String {
             let side = |sign: &str| format!("(history_date, history_id) {sign} ({at}, {id})");
             (at.clone(), side("<="), side(">"))
         }
-        _ => return "SELECT NULL::text WHERE false".to_owned(),
+        _ => return Question::once("SELECT NULL::text WHERE false".to_owned()),
     };
     let union = |condition: &str| {
         histories
@@ -124,7 +128,7 @@ pub(super) fn unfinished(histories: &[&Layout], bound: Bound) -> String {
             .collect::<Vec<_>>()
             .join(" UNION ")
     };
-    format!(
+    Question::once(format!(
         "SELECT history_tx::text FROM (
 (({}) INTERSECT ({}))
 UNION {}
@@ -132,7 +136,7 @@ UNION {}
         union(&format!("{after} AND history_date <= {at} + interval '1 second'")),
         union(&format!("{before} AND history_date >= {at} - interval '1 second'")),
         union(&format!("history_tx_start <= {at} AND {after}")),
-    )
+    ))
 }
 
 /// The key of a row of alias `row`, by the columns that `name` gives, is one of these.

@@ -1,13 +1,13 @@
 //! Questions about records.
 
 use super::packed;
-use super::read::{head, header, key_is, key_literal};
+use super::read::{head, header, key_given, key_literal};
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
-use crate::query::Query;
 use crate::search::Needle;
 use crate::sql::expression::{col, mask_names};
-use crate::sql::log::{Asked, Part, Position, Source, Spelling, pattern, says_changed};
+use crate::sql::log::{Asked, Position, Source, Spelling, pattern, says_changed};
+use crate::sql::question::{About, Given, Question};
 use crate::sql::{log, scoped};
 use crate::time::Moment;
 use crate::value::{Shown, Value};
@@ -76,7 +76,11 @@ impl Spelling for Sqlite {
     }
 
     fn key_is(&self, layout: &Layout, key: &[Value]) -> String {
-        format!("({})", key_is(layout, |field| col("h", &field.history), |n| key_literal(&key[n])))
+        self.key_given(layout, key, &mut Given::inside(&super::Sqlite))
+    }
+
+    fn key_given(&self, layout: &Layout, key: &[Value], given: &mut Given<'_>) -> String {
+        format!("({})", key_given(layout, key, given))
     }
 
     fn same_row(&self, layout: &Layout, a: &str, b: &str) -> String {
@@ -167,15 +171,16 @@ fn before(source: &Source<'_>, field: &Field) -> String {
     )
 }
 
-pub(super) fn positions(parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String {
-    log::positions(&Sqlite, &ToOwned::to_owned, parts, query, after, limit)
+pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> Question {
+    let mut given = Given::beside(&super::Sqlite);
+    let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();
+    let ids = format!("[{}]", ids.join(","));
+    let ids = given.name(About::Text(&ids), || literal(&ids));
+    given.ask(records(source, &format!("(SELECT value AS history_id FROM json_each({ids}))")))
 }
 
-pub(super) fn summary(parts: &[Part<'_>], query: &Query, limit: u64) -> String {
-    log::summary(&Sqlite, &ToOwned::to_owned, parts, query, limit)
-}
-
-pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String {
+/// The records of some numbers. They come first: the records are looked up one by one.
+pub(super) fn records(source: &Source<'_>, numbers: &str) -> String {
     let layout = source.layout;
     let new: String = source.fields.iter().map(|field| format!(", {}", col("h", &field.history))).collect();
     let old: String = source
@@ -185,15 +190,12 @@ pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> String 
             format!(", CASE WHEN {} THEN {} END", says_changed("h", field), Sqlite.old(source, field))
         })
         .collect();
-    let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();
     format!(
         "SELECT {}{new}{old}
-FROM {} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope{}
-WHERE h.history_id IN ({})",
+FROM {numbers} AS w CROSS JOIN {} AS h ON h.history_id = w.history_id LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope{}",
         header("h", layout),
         layout.history.quoted(),
         joined(source),
-        ids.join(", "),
     )
 }
 

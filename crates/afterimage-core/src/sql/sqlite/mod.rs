@@ -26,6 +26,7 @@ use crate::query::Query;
 use crate::schema::{Column, Table};
 use crate::sql::expression::{balanced, col};
 use crate::sql::log::{Part, Position, Source};
+use crate::sql::question::{About, Given, Question};
 use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx, scoped};
 use crate::time::Moment;
 use crate::value::Value;
@@ -139,13 +140,17 @@ impl Dialect for Sqlite {
         Some("DELETE FROM afterimage_context")
     }
 
-    fn records_of_key(
-        &self,
-        layout: &Layout,
-        fields: &[Field],
-        key: Option<&[Value]>,
-        bound: Bound,
-    ) -> String {
+    fn parameter(&self, place: usize, about: About<'_>) -> Option<(String, Value)> {
+        let number = |number: i64| (format!("CAST(?{place} AS INTEGER)"), Value::Text(number.to_string()));
+        Some(match about {
+            About::Text(text) => (format!("?{place}"), Value::Text(text.to_owned())),
+            About::Number(given) => number(given),
+            About::Moment(moment) => number(moment.as_micros()),
+            About::Key(value) => (format!("?{place}"), value.clone()),
+        })
+    }
+
+    fn records_of_key(&self, layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
         read::records_of_key(layout, fields, key, bound)
     }
 
@@ -153,16 +158,26 @@ impl Dialect for Sqlite {
         read::arrival_of(layout)
     }
 
-    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> String {
-        log::positions(parts, query, after, limit)
+    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> Question {
+        crate::sql::log::positions(self, parts, query, after, limit)
     }
 
     fn summary(&self, parts: &[Part<'_>], query: &Query, limit: u64) -> String {
-        log::summary(parts, query, limit)
+        crate::sql::log::summary(self, parts, query, limit)
     }
 
-    fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> String {
+    fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> Question {
         log::records_at(source, positions)
+    }
+
+    fn newest_records(
+        &self,
+        part: &Part<'_>,
+        query: &Query,
+        after: Option<Position>,
+        limit: u64,
+    ) -> Question {
+        crate::sql::log::newest_records(self, part, query, after, limit, log::records)
     }
 
     fn newest_of_each(&self, layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String {
@@ -177,9 +192,10 @@ impl Dialect for Sqlite {
         log::state_before(source, position)
     }
 
-    fn unfinished(&self, histories: &[&Layout], bound: Bound) -> String {
-        let Some(at) = bound.moment() else { return "SELECT NULL WHERE 0".to_owned() };
-        let at = at.as_micros();
+    fn unfinished(&self, histories: &[&Layout], bound: Bound) -> Question {
+        let Some(at) = bound.moment() else { return Question::once("SELECT NULL WHERE 0".to_owned()) };
+        let mut given = Given::beside(self);
+        let at = given.moment(at);
         // Where one ended is an upper bound: a write of which nothing was recorded takes a time too.
         let later: Vec<String> = histories
             .iter()
@@ -192,10 +208,10 @@ impl Dialect for Sqlite {
             .collect();
         let later = balanced(&later, "OR", "0");
         // Transactions follow one another, so at most one had begun and not ended: the first to end after that time.
-        format!(
+        given.ask(format!(
             "SELECT CAST(t.tx AS TEXT) FROM (SELECT tx, began, last_date FROM afterimage_scope \
              WHERE last_date > began AND last_date > {at} ORDER BY last_date LIMIT 1) AS t WHERE t.began <= {at} AND {later}"
-        )
+        ))
     }
 
     fn position_of_tx(&self, _histories: &[&Layout], tx: &str) -> Result<String> {

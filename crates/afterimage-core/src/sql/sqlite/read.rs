@@ -6,7 +6,8 @@ use super::Affinity;
 use crate::layout::{Field, Layout};
 use crate::name::literal;
 use crate::sql::expression::{balanced, col, mask_names};
-use crate::sql::scoped::{beyond, hex, key_columns, within};
+use crate::sql::question::{About, Given, Question};
+use crate::sql::scoped::{beyond, bounded, hex, key_columns, within};
 use crate::sql::{AsOf, Bound, Rows, scoped};
 use crate::value::Value;
 
@@ -47,27 +48,26 @@ pub(super) fn key_is(
         .join(" AND ")
 }
 
-pub(super) fn records_of_key(
-    layout: &Layout,
-    fields: &[Field],
-    key: Option<&[Value]>,
-    bound: Bound,
-) -> String {
+/// Whether the key of a record of alias `h` is this one.
+pub(super) fn key_given(layout: &Layout, key: &[Value], given: &mut Given<'_>) -> String {
+    let names: Vec<String> =
+        key.iter().map(|value| given.name(About::Key(value), || key_literal(value))).collect();
+    key_is(layout, |field| col("h", &field.history), |n| names[n].clone())
+}
+
+pub(super) fn records_of_key(layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
+    let mut given = Given::beside(&super::Sqlite);
+    let is = key_given(layout, key, &mut given);
     let columns: String = fields.iter().map(|field| format!(", {}", col("h", &field.history))).collect();
-    format!(
+    let within = bounded("h", bound, &mut given);
+    given.ask(format!(
         "SELECT {}{columns}
 FROM {} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope
-WHERE {} AND {}
+WHERE {is} AND {within}
 ORDER BY h.history_date, h.history_id",
         header("h", layout),
         layout.history.quoted(),
-        key_is(
-            layout,
-            |field| col("h", &field.history),
-            |n| key.map_or_else(|| format!("?{}", n + 1), |key| key_literal(&key[n]))
-        ),
-        within("h", bound),
-    )
+    ))
 }
 
 /// A trigger writes the arrival right after the departure: it has the next number.
