@@ -54,7 +54,7 @@ async fn main() -> Outcome {
                 page.add(storage::run(&mut bench, &mut peers, written).await?);
             }
             if arguments.wants("pruning") {
-                page.add(pruning::run(&mut bench, &mut peers, written).await?);
+                page.add(pruning::run(&mut bench, &mut peers, &arguments, written).await?);
             }
         }
         if arguments.wants("growth") {

@@ -23,7 +23,9 @@ pub(crate) fn check() -> Outcome {
             return Err(format!("there is no package {package}").into());
         };
         let features = known["features"].as_object().into_iter().flatten().map(|(name, _)| name.as_str());
-        for feature in features.filter(|name| *name != "default").chain([""]) {
+        // With nothing but a database it is checked where that is the feature.
+        let none = needed.is_empty().then_some("");
+        for feature in features.filter(|name| *name != "default").chain(none) {
             let with = needed.first().filter(|_| !needed.contains(&feature)).copied().unwrap_or_default();
             println!("{package} with {}", [feature, with].join(" "));
             let mut cargo = Command::new("cargo");

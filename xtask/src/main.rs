@@ -53,6 +53,7 @@ fn main() -> ExitCode {
 
 fn test(rest: &[String]) -> Outcome {
     server::need("sqlite3", "sqlite3")?;
+    server::need("valgrind", "valgrind")?;
     let postgres = server::Postgres::start(&["-c", "max_connections=200"])?;
     let mariadb = server::MariaDb::start(&[])?;
     let nextest = quiet("cargo", &["nextest", "--version"]);

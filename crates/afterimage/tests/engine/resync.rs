@@ -132,8 +132,8 @@ on_every_database! {
                     db.run(&trigger).await;
                 }
             } else if db.is_mariadb() {
-                let triggers = db.lines("SELECT 'CREATE TRIGGER ' || trigger_name || ' ' || action_timing || ' ' || event_manipulation || ' ON doc FOR EACH ROW ' || action_statement FROM information_schema.triggers WHERE trigger_schema = DATABASE() AND event_object_table = 'doc'").await;
-                for name in db.lines("SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE() AND event_object_table = 'doc'").await {
+                let triggers = db.lines("SELECT 'CREATE TRIGGER ' || trigger_name || ' ' || action_timing || ' ' || event_manipulation || ' ON doc FOR EACH ROW ' || action_statement FROM information_schema.triggers WHERE event_object_schema = DATABASE() AND event_object_table = 'doc'").await;
+                for name in db.lines("SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = DATABASE() AND event_object_table = 'doc'").await {
                     db.run(&format!("DROP TRIGGER {name}")).await;
                 }
                 db.run(around).await;

@@ -21,7 +21,7 @@ async fn things(db: &mut TestDb) -> Vec<String> {
     let sql = db.by3(
         "SELECT name FROM sqlite_schema ORDER BY 1",
         "SELECT n.nspname || '.' || relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = relnamespace WHERE nspname NOT LIKE 'pg\\_%' AND nspname <> 'information_schema' UNION ALL SELECT tgname::text FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1",
-        "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() UNION ALL SELECT trigger_name FROM information_schema.triggers WHERE trigger_schema = DATABASE() ORDER BY 1",
+        "SELECT table_name FROM information_schema.tables WHERE table_schema = DATABASE() UNION ALL SELECT trigger_name FROM information_schema.triggers WHERE event_object_schema = DATABASE() ORDER BY 1",
     );
     db.lines(sql).await
 }
