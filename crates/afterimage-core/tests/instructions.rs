@@ -2,7 +2,7 @@
 //!
 //! Valgrind counts them, which `cargo xtask test` installs. They are those of the build that is tested, and of its compiler: a newer
 //! one may take others.
-
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::hint::black_box;
@@ -11,12 +11,12 @@ use std::process::Command;
 use afterimage_core::layout::{Field, Keeping, Layout};
 use afterimage_core::matching::{Changed, Matcher, Seen};
 use afterimage_core::record::{Epoch, Fold, all_fields};
-use afterimage_core::sql::log::{Part, Source};
+use afterimage_core::sql::log::{self, Part, Source};
 use afterimage_core::sql::{AsOf, Bound, Rows, dialect};
 use afterimage_core::value::Shown;
 use afterimage_core::{Action, Database, Header, Moment, Query, Record, Storage, TableName, Value};
 
-/// What is counted, and what it took. A change that takes a tenth more says so here.
+/// What is counted, and what it took. A change that takes a tenth more says so here, and one that takes a quarter less.
 const COUNTED: [(&str, fn(), u64); 4] = [
     ("versions_of_a_thousand_records", versions_of_a_thousand_records, 37_360_000),
     ("a_thousand_values_of_each_kind", a_thousand_values_of_each_kind, 17_060_000),
@@ -57,7 +57,7 @@ fn nothing_takes_many_more_than_it_did() {
 #[test]
 #[ignore = "what Valgrind runs"]
 fn work() {
-    let asked = std::env::var(ASKED).unwrap();
+    let Ok(asked) = std::env::var(ASKED) else { return };
     let (_, does, _) = COUNTED.into_iter().find(|(name, ..)| *name == asked).unwrap();
     does();
 }
@@ -190,7 +190,7 @@ fn the_questions_of_a_page() {
             archived_until: None,
         };
         let bound = Bound::Time(Moment::from_micros(1_795_384_800_000_000));
-        black_box(sql.newest_records(&part, &Query::default(), None, 51));
+        black_box(log::newest_records(sql, &part, &Query::default(), None, 51));
         black_box(sql.records_of_key(&layout, &fields, &[text("42")], bound));
         black_box(sql.as_of(&AsOf {
             layout: &layout,

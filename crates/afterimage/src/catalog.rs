@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use afterimage_core::record::{Epoch, epoch_at};
+use afterimage_core::sql::question::Question;
 use afterimage_core::sql::{First, catalog as sql};
 use afterimage_core::{Field, Keeping, Layout, Moment, Storage, TableName, Tracking, suggest};
 use serde::Serialize;
@@ -115,6 +116,11 @@ impl Entry {
         self.epochs.last().map(|epoch| &epoch.layout).ok_or_else(|| {
             Error::new(ErrorKind::Unknowable, "the catalogue has no epoch of it").on(&self.table)
         })
+    }
+
+    /// A question of its history, as it is asked. Of one in partitions a plan is as large as there are partitions: none is kept.
+    pub(crate) fn asked(&self, question: Question) -> Question {
+        Question { kept: question.kept && self.tracking.partitions.is_none(), ..question }
     }
 
     /// Whether any of its records may be sparse.

@@ -272,6 +272,31 @@ impl Afterimage {
         }
     }
 
+    /// Runs `work`, which only reads, in no transaction: one question sees one moment by itself. Nothing where it takes more than
+    /// one, or the catalogue is not as it was read last: then it is to be run again, [in one](Self::reading), which tells errors too.
+    pub(crate) async fn alone<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Session) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let Some(mut session) = self.at_hand().await? else { return Ok(None) };
+        let answer = work(&mut session).await;
+        Ok(answer.ok().filter(|_| session.remembered().guessed_right()))
+    }
+
+    /// A session that is in no transaction, for one question; nothing where it would not know what to ask.
+    async fn at_hand(&self) -> Result<Option<Session>> {
+        let Some(remembered) = self.remembered().guessing(self.eyes.clone()) else { return Ok(None) };
+        Ok(match &self.pools {
+            #[cfg(feature = "postgres")]
+            Pools::Postgres(pool) => Some(Session::Postgres(Lent::at_hand(pool, remembered).await?)),
+            #[cfg(feature = "sqlite")]
+            Pools::Sqlite(pool) => Some(Session::Sqlite(Lent::at_hand(pool, remembered).await?)),
+            // It keeps no question prepared.
+            #[cfg(feature = "mysql")]
+            Pools::MariaDb { .. } => None,
+        })
+    }
+
     /// Runs `work` in a transaction that only reads, and sees one moment.
     pub(crate) async fn reading<T>(&self, work: impl AsyncFnOnce(&mut Session) -> Result<T>) -> Result<T> {
         let mut session = self.open(self.dialect().open_to_answer()).await?;

@@ -33,6 +33,11 @@ impl<D: sqlx::Database> Lent<D> {
         }
     }
 
+    /// One that is there, or was: for a question that is asked again where it is not.
+    pub(crate) async fn at_hand(pool: &sqlx::Pool<D>, remembered: Remembered) -> Result<Self> {
+        Ok(Self { connection: pool.acquire().await?, open: false, remembered })
+    }
+
     /// Begins a transaction by a statement: of a connection that is gone it can be told to another.
     pub(crate) async fn begin(
         pool: &sqlx::Pool<D>,

@@ -17,11 +17,29 @@ use crate::sight::Eyes;
 /// All tracked tables, in the order in which they were tracked.
 pub(crate) type Entries = Vec<Arc<Entry>>;
 
-/// A revision of the catalogue, and what it says.
+/// A revision of the catalogue, where its tables are that are named without a schema, and what it says.
 #[derive(Debug, Clone)]
 struct Reading {
     revision: String,
+    default_schema: Option<String>,
     entries: Entries,
+}
+
+/// What a session takes for granted that is in no transaction: the catalogue as it was read last. It may ask one question, which
+/// tells whether that still stands.
+#[derive(Debug, Clone)]
+struct Guess {
+    reading: Reading,
+    asked: Asked,
+}
+
+/// How far the one question has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    NotYet,
+    Now,
+    /// It was answered, and what was taken for granted stands.
+    Answered,
 }
 
 /// What a session remembers of the catalogue.
@@ -40,6 +58,7 @@ pub(crate) struct Remembered {
     pub(crate) shelves: Shelves,
     /// Nor where tables are that are named without a schema.
     default_schema: Option<String>,
+    guess: Option<Guess>,
 }
 
 impl Remembered {
@@ -51,6 +70,43 @@ impl Remembered {
     #[cfg(feature = "postgres")]
     pub(crate) fn default_schema(&self) -> Option<String> {
         self.default_schema.clone()
+    }
+
+    /// For a session that is in no transaction, of somebody with these eyes; nothing where nothing was read yet.
+    pub(crate) fn guessing(self, eyes: Eyes) -> Option<Self> {
+        let reading = self.last()?;
+        let default_schema = reading.default_schema.clone();
+        let guess = Some(Guess { reading, asked: Asked::NotYet });
+        Some(Self { sees_one_moment: true, eyes, default_schema, guess, ..self })
+    }
+
+    /// Whether this session is in no transaction.
+    pub(crate) fn guesses(&self) -> bool {
+        self.guess.is_some()
+    }
+
+    /// Whether the session may send a statement: one that is in no transaction only its question.
+    pub(crate) fn may_ask(&self) -> bool {
+        self.guess.as_ref().is_none_or(|guess| guess.asked == Asked::Now)
+    }
+
+    /// Whether its question was answered, and what it took for granted stands.
+    pub(crate) fn guessed_right(&self) -> bool {
+        self.guess.as_ref().is_some_and(|guess| guess.asked == Asked::Answered)
+    }
+
+    /// The revision and the schema that its question is to find; nothing where it was asked already.
+    pub(crate) fn ask(&mut self) -> Option<[Option<String>; 2]> {
+        let guess = self.guess.as_mut().filter(|guess| guess.asked == Asked::NotYet)?;
+        guess.asked = Asked::Now;
+        Some([Some(guess.reading.revision.clone()), guess.reading.default_schema.clone()])
+    }
+
+    /// Its question found them.
+    pub(crate) fn answered(&mut self) {
+        if let Some(guess) = &mut self.guess {
+            guess.asked = Asked::Answered;
+        }
     }
 
     fn keep(&self, reading: Option<Reading>) {
@@ -83,6 +139,9 @@ pub(crate) async fn with_seen(session: &mut Session) -> Result<Vec<(Arc<Entry>, 
 
 /// All tracked tables, whoever asks: read anew only where the catalogue has changed since they were read last.
 async fn whole(session: &mut Session) -> Result<Entries> {
+    if let Some(guess) = &session.remembered().guess {
+        return Ok(guess.reading.entries.clone());
+    }
     if !session.remembered().sees_one_moment {
         // What a transaction that writes makes of the catalogue may never be committed: it is nobody else's to remember.
         let there = catalog::exists(session).await?;
@@ -109,7 +168,9 @@ async fn whole(session: &mut Session) -> Result<Entries> {
         (Some(last), Some(revision)) if last.revision == *revision => Ok(last.entries),
         _ => {
             let entries = catalog::read(session).await?;
-            let reading = revision.map(|revision| Reading { revision, entries: entries.clone() });
+            let default_schema = session.remembered().default_schema.clone();
+            let reading =
+                revision.map(|revision| Reading { revision, default_schema, entries: entries.clone() });
             session.remembered().keep(reading);
             Ok(entries)
         }

@@ -63,20 +63,27 @@ impl Cell {
 
 pub(crate) type Row = Vec<Cell>;
 
-pub(crate) fn zero_byte() -> Error {
-    Error::new(ErrorKind::InvalidInput, "a zero byte stands in what is asked for")
+/// What a session that is in no transaction says to whatever takes more than one question.
+fn needs_a_transaction() -> Error {
+    Error::new(ErrorKind::Database, "this is no single question of a catalogue that is as it was")
 }
 
-/// A query with its parameters: the same for every driver, whose types for it have nothing in common.
+/// A query with its parameters, which is kept prepared: the same for every driver, whose types for it have nothing in common.
 macro_rules! bound {
     ($sql:expr, $parameters:expr) => {
-        $parameters.iter().fold(sqlx::query($sql), |query, parameter: &Cell| match parameter.clone() {
-            Cell::Null => query.bind(None::<String>),
-            Cell::Int(int) => query.bind(int),
-            Cell::Real(real) => query.bind(real),
-            Cell::Text(text) => query.bind(text),
-            Cell::Blob(bytes) => query.bind(bytes),
-        })
+        bound!($sql, $parameters, true)
+    };
+    ($sql:expr, $parameters:expr, $kept:expr) => {
+        $parameters.iter().fold(
+            sqlx::query($sql).persistent($kept),
+            |query, parameter: &Cell| match parameter.clone() {
+                Cell::Null => query.bind(None::<String>),
+                Cell::Int(int) => query.bind(int),
+                Cell::Real(real) => query.bind(real),
+                Cell::Text(text) => query.bind(text),
+                Cell::Blob(bytes) => query.bind(bytes),
+            },
+        )
     };
 }
 
@@ -195,17 +202,20 @@ impl Session {
     }
 
     /// A zero byte, which no statement can hold, nor any text of PostgreSQL, is somebody's input.
-    fn sound(&self, sql: &str, parameters: &[Cell]) -> Result<()> {
+    fn sound(&mut self, sql: &str, parameters: &[Cell]) -> Result<()> {
+        if !self.remembered().may_ask() {
+            return Err(needs_a_transaction());
+        }
         let holds = |parameter: &Cell| matches!(parameter, Cell::Text(text) if text.contains('\0'));
         let in_parameters = self.dialect().database() == Database::Postgres && parameters.iter().any(holds);
         if sql.contains('\0') || in_parameters {
-            return Err(zero_byte());
+            return Err(Error::new(ErrorKind::InvalidInput, "a zero byte stands in what is asked for"));
         }
         Ok(())
     }
 
     /// A message that the server does not prepare.
-    fn raw(&self, sql: &str) -> Result<sqlx::RawSql> {
+    fn raw(&mut self, sql: &str) -> Result<sqlx::RawSql> {
         self.sound(sql, &[])?;
         Ok(sqlx::raw_sql(AssertSqlSafe(sql.to_owned())))
     }
@@ -267,11 +277,52 @@ impl Session {
         question: &Question,
         take: impl FnMut(Row) -> Result<bool>,
     ) -> Result<()> {
-        if !question.kept {
-            return self.ask_each(&question.sql, take).await;
+        if self.remembered().guesses() {
+            return self.answer_alone(question, take).await;
+        }
+        self.put_each(&question.sql, question, take).await
+    }
+
+    /// Puts a question by this text.
+    async fn put_each(
+        &mut self,
+        sql: &str,
+        question: &Question,
+        take: impl FnMut(Row) -> Result<bool>,
+    ) -> Result<()> {
+        if !question.kept && question.given.is_empty() {
+            return self.ask_each(sql, take).await;
         }
         let given: Vec<Cell> = question.given.iter().map(Cell::of_given).collect();
-        self.each(&question.sql, &given, take).await
+        self.each_of(sql, &given, question.kept, take).await
+    }
+
+    /// The same of the one question of a session that is in no transaction: the answer tells whether the catalogue is as it was
+    /// taken for.
+    async fn answer_alone(
+        &mut self,
+        question: &Question,
+        mut take: impl FnMut(Row) -> Result<bool>,
+    ) -> Result<()> {
+        let (Some(sql), Some(expected)) = (self.dialect().alone(question), self.remembered().ask()) else {
+            return Err(needs_a_transaction());
+        };
+        let mut found = false;
+        self.put_each(&sql, question, |mut row| {
+            let rest = row.split_off(2);
+            if row.into_iter().map(Cell::text).ne(expected.iter().cloned()) {
+                return Err(needs_a_transaction());
+            }
+            found = true;
+            take(rest)
+        })
+        .await?;
+        if !found {
+            // No row tells it.
+            return Err(needs_a_transaction());
+        }
+        self.remembered().answered();
+        Ok(())
     }
 
     /// All answers to one.
@@ -317,6 +368,16 @@ impl Session {
         &mut self,
         sql: &str,
         parameters: &[Cell],
+        take: impl FnMut(Row) -> Result<bool>,
+    ) -> Result<()> {
+        self.each_of(sql, parameters, true, take).await
+    }
+
+    async fn each_of(
+        &mut self,
+        sql: &str,
+        parameters: &[Cell],
+        kept: bool,
         mut take: impl FnMut(Row) -> Result<bool>,
     ) -> Result<()> {
         self.sound(sql, parameters)?;
@@ -327,7 +388,7 @@ impl Session {
             return handed_over!(self, sql, take);
         }
         let sql = AssertSqlSafe(sql.to_owned());
-        handed_over!(self, bound!(sql, parameters), take)
+        handed_over!(self, bound!(sql, parameters, kept), take)
     }
 
     /// Hands over the rows of a query of [ours](Self::ask) one by one, until `take` says that it has enough.

@@ -138,23 +138,29 @@ const LONGEST_LINEAGE: usize = 1000;
 impl Afterimage {
     /// All versions of a row, newest first, through every change of its key.
     pub async fn history(&self, table: &str, key: &str) -> Result<Vec<Version>> {
-        self.reading(async |session| {
+        let ask = async |session: &mut Session| {
             let entry = catalog::find(session, table).await?;
             let mut versions = of_row(session, &entry, key).await?;
             versions.reverse();
             Ok(versions)
-        })
-        .await
+        };
+        match self.alone(ask).await? {
+            Some(versions) => Ok(versions),
+            None => self.reading(ask).await,
+        }
     }
 
     /// One version of a row.
     pub async fn version(&self, table: &str, key: &str, selector: &Selector) -> Result<Version> {
-        self.reading(async |session| {
+        let ask = async |session: &mut Session| {
             let entry = catalog::find(session, table).await?;
             let versions = of_row(session, &entry, key).await?;
             select(session, &entry, &versions, selector).await.cloned()
-        })
-        .await
+        };
+        match self.alone(ask).await? {
+            Some(version) => Ok(version),
+            None => self.reading(ask).await,
+        }
     }
 
     /// The row as of a time: the version in force then, which may be its deletion. An error where it did not exist
@@ -162,12 +168,12 @@ impl Afterimage {
     pub async fn show(&self, table: &str, key: &str, at: &PointInTime) -> Result<Version> {
         self.reading(async |session| {
             let entry = catalog::find(session, table).await?;
-            let cells = key::parse(entry.layout()?, key)?;
+            let values = key::values(entry.layout()?, key)?;
             let point = crate::as_of::resolve(session, &entry, at).await?;
             crate::as_of::answerable_of_row(&entry, point.bound, Some(key))?;
             let records = match entry.is_archived_at(point.bound) {
-                true => read(session, &entry, &cells, point.bound).await?,
-                false => kept(session, &entry, &cells, point.bound).await?,
+                true => read(session, &entry, &values, point.bound).await?,
+                false => kept(session, &entry, &values, point.bound).await?,
             };
             let known = !records.is_empty();
             let finished: Vec<Record> = records
@@ -180,7 +186,7 @@ impl Afterimage {
             if let Some(error) = crate::as_of::removed(&entry, point.bound) {
                 return Err(error);
             }
-            Err(if known || !read(session, &entry, &cells, Bound::Now).await?.is_empty() {
+            Err(if known || !read(session, &entry, &values, Bound::Now).await?.is_empty() {
                 Error::new(ErrorKind::NotFound, format!("the row {key} did not exist yet")).on(&entry.table)
             } else {
                 no_record(&entry, key)
@@ -192,8 +198,8 @@ impl Afterimage {
 
 /// All versions of a row, oldest first, through every change of its key.
 pub(crate) async fn of_row(session: &mut Session, entry: &Entry, key: &str) -> Result<Vec<Version>> {
-    let cells = key::parse(entry.layout()?, key)?;
-    let records = lineage(session, entry, cells).await?;
+    let values = key::values(entry.layout()?, key)?;
+    let records = lineage(session, entry, &values).await?;
     if records.is_empty() {
         return Err(no_record(entry, key));
     }
@@ -210,7 +216,7 @@ fn fold(epochs: &[Epoch], records: Vec<Record>) -> Result<Vec<Version>> {
 }
 
 /// The records of one key, oldest first, wherever they are.
-async fn read(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) -> Result<Vec<Record>> {
+async fn read(session: &mut Session, entry: &Entry, key: &[Value], bound: Bound) -> Result<Vec<Record>> {
     let Some(until) = entry.archived_until() else { return kept(session, entry, key, bound).await };
     // A row's last record is always here: from the oldest one that is, archived ones lead back.
     let here = kept(session, entry, key, Bound::Now).await?;
@@ -232,11 +238,10 @@ async fn read(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) 
 }
 
 /// The records of one key that are in the database, oldest first.
-async fn kept(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) -> Result<Vec<Record>> {
+async fn kept(session: &mut Session, entry: &Entry, key: &[Value], bound: Bound) -> Result<Vec<Record>> {
     let layout = entry.layout()?;
     let fields = all_fields(&entry.epochs);
-    let key: Vec<Value> = key.iter().cloned().map(key::value).collect();
-    let question = session.dialect().records_of_key(layout, &fields, &key, bound);
+    let question = entry.asked(session.dialect().records_of_key(layout, &fields, key, bound));
     let mut records = Vec::new();
     let take = |row: Row| {
         let mut record = record(row, layout, &fields)?;
@@ -252,7 +257,7 @@ async fn kept(session: &mut Session, entry: &Entry, key: &[Cell], bound: Bound) 
 pub(crate) async fn key_of_row(session: &mut Session, entry: &Entry, key: &str) -> Result<Vec<Value>> {
     let layout = entry.layout()?;
     let fields = all_fields(&entry.epochs);
-    let records = kept(session, entry, &key::parse(layout, key)?, Bound::Now).await?;
+    let records = kept(session, entry, &key::values(layout, key)?, Bound::Now).await?;
     let record = records.last().ok_or_else(|| no_record(entry, key))?;
     Ok(key_of(layout, &fields, &record.values))
 }
@@ -265,8 +270,7 @@ pub(crate) async fn recorded(
     key: &[Value],
 ) -> Result<Option<(Vec<Value>, Vec<Position>)>> {
     let layout = entry.layout()?;
-    let cells: Vec<Cell> = key.iter().map(Cell::of_given).collect();
-    let records = kept(session, entry, &cells, Bound::Now).await?;
+    let records = kept(session, entry, key, Bound::Now).await?;
     let Some(last) = records.last() else { return Ok(None) };
     let key = key_of(layout, &all_fields(&entry.epochs), &last.values);
     Ok(Some((key, records.iter().map(|record| (record.header.date, record.header.id)).collect())))
@@ -275,8 +279,8 @@ pub(crate) async fn recorded(
 /// The lives of the rows that ever had a key, the newest last: each from how it came to be, or from its first record that is
 /// left, through every change of its key, to its end.
 pub(crate) async fn lives(session: &mut Session, entry: &Entry, key: &str) -> Result<Vec<Vec<Version>>> {
-    let cells = key::parse(entry.layout()?, key)?;
-    let mut records = read(session, entry, &cells, Bound::Now).await?;
+    let values = key::values(entry.layout()?, key)?;
+    let mut records = read(session, entry, &values, Bound::Now).await?;
     if records.is_empty() {
         return Err(no_record(entry, key));
     }
@@ -297,8 +301,8 @@ pub(crate) async fn lives(session: &mut Session, entry: &Entry, key: &str) -> Re
 }
 
 /// The records of a row through changes of its key.
-async fn lineage(session: &mut Session, entry: &Entry, key: Vec<Cell>) -> Result<Vec<Record>> {
-    let records = read(session, entry, &key, Bound::Now).await?;
+async fn lineage(session: &mut Session, entry: &Entry, key: &[Value]) -> Result<Vec<Record>> {
+    let records = read(session, entry, key, Bound::Now).await?;
     through_changes_of_key(session, entry, records).await
 }
 
@@ -313,8 +317,8 @@ async fn through_changes_of_key(
         let Some(first) = records.first() else { return Ok(records) };
         let Some(old_key) = first.header.old_key.clone() else { break };
         let (date, id) = (first.header.date, first.header.id);
-        let cells = key::parse(layout, &old_key)?;
-        let mut earlier = read(session, entry, &cells, Bound::Position(date, id)).await?;
+        let key = key::values(layout, &old_key)?;
+        let mut earlier = read(session, entry, &key, Bound::Position(date, id)).await?;
         // The departure itself is told by the arrival. Where keys were exchanged, others have arrived at the old one since.
         let departs = |record: &Record| record.header.action == Action::Delete && record.header.date == date;
         let Some(departure) = earlier.iter().rposition(departs) else { break };
@@ -333,8 +337,8 @@ async fn through_changes_of_key(
         let Some(last) = records.last().filter(|record| record.header.action == Action::Delete) else {
             break;
         };
-        let Some((id, cells)) = arrival_of(session, entry, last).await? else { break };
-        let there = read(session, entry, &cells, Bound::Now).await?;
+        let Some((id, key)) = arrival_of(session, entry, last).await? else { break };
+        let there = read(session, entry, &key, Bound::Now).await?;
         let Some(begin) = there.iter().position(|record| record.header.id == id) else { break };
         // What the new key was after this row departed from it again is another row's life.
         let end = there[begin..].iter().position(|record| record.header.action == Action::Delete);
@@ -350,13 +354,13 @@ async fn arrival_of(
     session: &mut Session,
     entry: &Entry,
     departure: &Record,
-) -> Result<Option<(i64, Vec<Cell>)>> {
+) -> Result<Option<(i64, Vec<Value>)>> {
     let layout = entry.layout()?;
     let (id, date) = (departure.header.id, departure.header.date);
     let sql = session.dialect().arrival_of(layout);
     if let Some(mut arrival) = session.row(&sql, &[Cell::Int(id), Cell::Int(date.as_micros())]).await? {
-        let cells = arrival.split_off(1);
-        return Ok(Some((arrival[0].int().unwrap_or_default(), cells)));
+        let key = arrival.split_off(1).into_iter().map(key::value).collect();
+        return Ok(Some((arrival[0].int().unwrap_or_default(), key)));
     }
     if entry.archived_until().is_none_or(|until| date > until) {
         return Ok(None);
@@ -373,15 +377,14 @@ async fn arrival_of(
         if let (Some(old_key), Some(arrived)) = (old_key, arrived)
             && is(arrived, &old_key)?
         {
-            return Ok(Some((arrived, key)));
+            return Ok(Some((arrived, key.into_iter().map(key::value).collect())));
         }
     }
     let Some(shelf) = Shelf::of(session, entry).await? else { return Ok(None) };
     for arrived in shelf.of_moments(&HashSet::from([date])).await?.into_iter().map(|shelved| shelved.record) {
         let Some(old_key) = &arrived.header.old_key else { continue };
         if is(arrived.header.id, old_key)? {
-            let key = key_of(layout, &fields, &arrived.values);
-            return Ok(Some((arrived.header.id, key.iter().map(Cell::of_given).collect())));
+            return Ok(Some((arrived.header.id, key_of(layout, &fields, &arrived.values))));
         }
     }
     Ok(None)

@@ -4,7 +4,7 @@ use crate::Database;
 use crate::layout::Layout;
 use crate::name::{TableName, literal};
 use crate::sql::Dialect;
-use crate::sql::question::Question;
+use crate::sql::question::{Given, Question};
 use crate::time::Moment;
 use crate::tracking::Tracking;
 
@@ -17,7 +17,7 @@ pub const TRACKED_COLUMNS: [&str; 7] =
 pub fn revision(dialect: &dyn Dialect) -> Question {
     let schema = if dialect.database() == Database::Postgres { DEFAULT_SCHEMA } else { "NULL" };
     let setting = dialect.catalog_table("setting");
-    Question::fixed(dialect, format!("SELECT value, {schema} FROM {setting} WHERE name = 'revision'"))
+    Given::beside(dialect).ask(format!("SELECT value, {schema} FROM {setting} WHERE name = 'revision'"))
 }
 
 /// PostgreSQL's schema for what is named without one.

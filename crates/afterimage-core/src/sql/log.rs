@@ -1,8 +1,9 @@
 //! Questions about records over any number of histories, newest first.
 //!
 //! Two steps: *positions* finds the records that may answer, in all histories at once, by their headers and by a first
-//! look at their values; *records at* those positions come with the values they changed, old and new. The exact rule
-//! about values is [`Needle`]'s, applied to what the second step gives; so the first may find too much, never too little.
+//! look at their values; *records at* those positions come with the values they changed, old and new. Of one history both are
+//! one question. The exact rule about values is [`Needle`]'s, applied to what the second step gives; so the first may find too
+//! much, never too little.
 
 use crate::Database;
 use crate::layout::{Field, Layout};
@@ -10,7 +11,7 @@ use crate::name::literal;
 use crate::query::{ChangeWanted, Choice, Query, Wanted};
 use crate::search::Needle;
 use crate::sql::expression::{balanced, col, mask_names};
-use crate::sql::question::{About, Given, Question};
+use crate::sql::question::{Given, Question};
 use crate::sql::{Dialect, then};
 use crate::time::Moment;
 use crate::value::Value;
@@ -280,8 +281,8 @@ pub(super) fn condition(
         let (at, id) = (given.moment(date), given.number(id));
         all.push(spelling.older(&at, &id));
     }
-    one_of(&mut all, spelling.user(), &query.actors, given);
-    one_of(&mut all, &spelling.context("correlation_id"), &query.correlations, given);
+    one_of(&mut all, spelling.user(), &query.actors);
+    one_of(&mut all, &spelling.context("correlation_id"), &query.correlations);
     let transactions = |ids: &[String]| {
         spelling.of_transaction(
             &ids.iter().filter(|id| super::check_tx(id).is_ok()).map(String::as_str).collect::<Vec<_>>(),
@@ -327,11 +328,8 @@ pub(super) fn condition(
     (all.join("\n    AND "), previous)
 }
 
-fn one_of(all: &mut Vec<String>, expression: &str, choice: &Choice, given: &mut Given<'_>) {
-    let mut list = |texts: &[String]| {
-        let each = texts.iter().map(|text| given.name(About::Text(text), || literal(text)));
-        each.collect::<Vec<_>>().join(", ")
-    };
+fn one_of(all: &mut Vec<String>, expression: &str, choice: &Choice) {
+    let list = |texts: &[String]| texts.iter().map(|text| literal(text)).collect::<Vec<_>>().join(", ");
     if !choice.wanted.is_empty() {
         all.push(format!("{expression} IN ({})", list(&choice.wanted)));
     }
@@ -448,9 +446,9 @@ fn anywhere(spelling: &dyn Spelling, part: &Part<'_>, needle: &Needle) -> String
     format!("({})", terms.join("\n      OR "))
 }
 
-/// The positions of the newest records that may answer, in all these histories: the place of the history in the list,
-/// its date in microseconds, its number.
-pub(super) fn positions(
+/// The positions of the newest records that may answer, in all these histories, older than `after`: the place of the history in
+/// the list, its date in microseconds, its number.
+pub fn positions(
     dialect: &dyn Dialect,
     parts: &[Part<'_>],
     query: &Query,
@@ -463,29 +461,32 @@ pub(super) fn positions(
     given.ask(format!("SELECT part, {date}, history_id FROM {found}"))
 }
 
-/// The newest records of one history that may answer; `records` asks for those at the positions that a query in parentheses
-/// gives, as a record calls them.
-pub(super) fn newest_records(
+/// The newest records of one history that may answer, older than `after`, as [`records_at`](Dialect::records_at) gives them.
+pub fn newest_records(
     dialect: &dyn Dialect,
     part: &Part<'_>,
     query: &Query,
     after: Option<Position>,
     limit: u64,
-    records: impl FnOnce(&Source<'_>, &str) -> String,
 ) -> Question {
     let mut given = given_of(dialect, std::slice::from_ref(part), query);
     let columns = "h.history_date, h.history_id";
     let newest = newest_of(spelling(dialect.database()), columns, part, query, after, limit, &mut given);
-    given.ask(records(&part.source, &format!("({newest})")))
+    let sql = dialect.records_where(&part.source, &format!("({newest})"));
+    given.ask_one(sql, &part.source.layout.history, part.source.fields)
 }
 
-/// What a question asks about stands beside its text where the text then says nothing else of it.
+/// The text of a question about more histories than these is too long to be kept.
+const KEPT: usize = 16;
+
+/// What a question asks about stands beside its text where the text then says nothing else of it. Whose changes are asked for
+/// stays in it: a plan for anybody's would go through all records of everybody, to find the few of somebody.
 fn given_of<'d>(dialect: &'d dyn Dialect, parts: &[Part<'_>], query: &Query) -> Given<'d> {
     let Query {
         tables: _,
         keys: _,
-        actors: _,
-        correlations: _,
+        actors,
+        correlations,
         transactions,
         actions: _,
         labels,
@@ -496,19 +497,20 @@ fn given_of<'d>(dialect: &'d dyn Dialect, parts: &[Part<'_>], query: &Query) -> 
         from: _,
         before: _,
     } = query;
-    let in_text = *transactions != Choice::default()
+    let in_text = [actors, correlations, transactions].into_iter().any(|choice| *choice != Choice::default())
         || !(labels.is_empty() && reasons.is_empty() && text.is_empty() && was.is_empty() && now.is_empty())
-        || parts.iter().any(|part| !part.refers.is_empty() || part.keys.len() + part.not_keys.len() > 1);
+        || parts.iter().any(|part| !part.refers.is_empty() || part.keys.len() + part.not_keys.len() > 1)
+        || parts.len() > KEPT;
     if in_text { Given::inside(dialect) } else { Given::beside(dialect) }
 }
 
 /// A period of so many microseconds begins wherever a day begins anywhere: offsets of time zones are multiples of it.
 pub const QUARTER: i64 = 15 * 60 * 1_000_000;
 
-/// How many of the newest records that answer, in all these histories together, there are of each: the place of the
+/// How many of the newest records that may answer, in all these histories together, there are of each: the place of the
 /// history in the list, the [`QUARTER`] of an hour that begins at so many microseconds, the user, the sign of what
 /// happened (a change of the key is an update), and their number.
-pub(super) fn summary(dialect: &dyn Dialect, parts: &[Part<'_>], query: &Query, limit: u64) -> String {
+pub fn summary(dialect: &dyn Dialect, parts: &[Part<'_>], query: &Query, limit: u64) -> String {
     let spelling = spelling(dialect.database());
     let header = format!(
         ", {} AS who, CASE WHEN h.history_type = '-' THEN '-' WHEN h.history_type = '+' AND h.history_old_key IS NULL THEN '+' ELSE '~' END AS sign",

@@ -6,9 +6,8 @@ use std::fmt::Debug;
 
 use crate::layout::{Field, Layout};
 use crate::name::{Quoted, TableName};
-use crate::query::Query;
 use crate::schema::{Column, Table};
-use crate::sql::log::{Part, Position, Source};
+use crate::sql::log::{Position, Source};
 use crate::sql::question::{About, Question};
 use crate::time::Moment;
 use crate::value::Value;
@@ -178,7 +177,7 @@ pub trait Dialect: Debug + Send + Sync {
         self.open(true)
     }
 
-    /// The same for one that only reads, in which nobody asks but the engine: what it asks it keeps prepared.
+    /// The same for one that only reads, in which the engine asks: what it asks it keeps prepared.
     fn open_to_answer(&self) -> String {
         self.open(false)
     }
@@ -215,8 +214,23 @@ pub trait Dialect: Debug + Send + Sync {
         None
     }
 
-    /// A parameter, by its place, and its value: nothing where the database keeps no question prepared.
-    fn parameter(&self, _place: usize, _about: About<'_>) -> Option<(String, Value)> {
+    /// Whether questions are kept prepared, with what they ask about beside their text.
+    fn keeps_questions(&self) -> bool {
+        true
+    }
+
+    /// A parameter, by its place, and its value, as a text or bytes.
+    fn parameter(&self, place: usize, about: About<'_>) -> (String, Value);
+
+    /// Whether the values of these fields have the same text in every session as a driver opens it.
+    fn looks_the_same(&self, _fields: &[Field]) -> bool {
+        true
+    }
+
+    /// A question of one history as it is asked outside of any transaction: before the columns of each row, which revision of the
+    /// catalogue this is, where the session is as the question needs it, and the schema that a table without one is in. Nothing
+    /// where it has to be asked in one.
+    fn alone(&self, _question: &Question) -> Option<String> {
         None
     }
 
@@ -226,22 +240,12 @@ pub trait Dialect: Debug + Send + Sync {
     /// The arrival that belongs to a departure: its parameters are the departure's id and date (in microseconds).
     fn arrival_of(&self, layout: &Layout) -> String;
 
-    /// The positions of the newest records that may answer a query, in all these histories, older than `after`: the
-    /// place of the history in the list, the date in microseconds, the number.
-    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> Question;
-
-    /// How many of the newest records that may answer a query, in all these histories together, there are of each: the
-    /// place of the history in the list, the quarter of an hour ([`log::QUARTER`]) as its begin in microseconds, the user,
-    /// the sign of what happened, and their number.
-    fn summary(&self, parts: &[Part<'_>], query: &Query, limit: u64) -> String;
-
     /// The records at these positions, in any order: header columns, mask words, the values of `fields`, and the
     /// values that those which changed had before.
     fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> Question;
 
-    /// The same of the newest records that may answer a query, in one history, older than `after`.
-    fn newest_records(&self, part: &Part<'_>, query: &Query, after: Option<Position>, limit: u64)
-    -> Question;
+    /// The same at the positions that a query in parentheses gives, in columns called as those of a record.
+    fn records_where(&self, source: &Source<'_>, positions: &str) -> String;
 
     /// All records as versions: the header's columns under the names of a record's, the words of the mask, and each of the
     /// source's fields as it was after the record, typed, under [`then::version_column`]. A departure is told by its arrival.

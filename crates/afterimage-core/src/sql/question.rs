@@ -1,6 +1,8 @@
 //! Questions whose text is the same whatever they ask about, so that a database keeps them prepared.
 
 use super::Dialect;
+use crate::layout::Field;
+use crate::name::{TableName, literal};
 use crate::time::Moment;
 use crate::value::Value;
 
@@ -13,21 +15,18 @@ pub struct Question {
     pub given: Vec<Value>,
     /// Whether the same text will come again, so that it pays to have it prepared.
     pub kept: bool,
+    /// The one history that it reads, where its values have the same text in every session as a driver opens it.
+    pub alone: Option<TableName>,
 }
 
 impl Question {
-    /// One that asks about nothing in particular: each time the same.
-    pub fn fixed(dialect: &dyn Dialect, sql: String) -> Self {
-        Self { sql, given: Vec::new(), kept: dialect.parameter(1, About::Text("")).is_some() }
-    }
-
     /// One that will not come again.
     pub fn once(sql: String) -> Self {
-        Self { sql, given: Vec::new(), kept: false }
+        Self { sql, given: Vec::new(), kept: false, alone: None }
     }
 }
 
-/// Something that a question asks about.
+/// Something that a question asks about, and is given beside its text.
 #[derive(Debug, Clone, Copy)]
 pub enum About<'a> {
     /// A text.
@@ -40,6 +39,18 @@ pub enum About<'a> {
     Key(&'a Value),
 }
 
+impl About<'_> {
+    /// As the value of a parameter, as a text or bytes.
+    pub(super) fn value(self) -> Value {
+        match self {
+            Self::Text(text) => Value::Text(text.to_owned()),
+            Self::Number(number) => Value::Text(number.to_string()),
+            Self::Moment(moment) => Value::Text(moment.to_string()),
+            Self::Key(value) => value.clone(),
+        }
+    }
+}
+
 /// What a question asks about, while its text is written: beside it, where the database keeps questions prepared, or in it.
 #[derive(Debug)]
 pub(super) struct Given<'d> {
@@ -50,7 +61,7 @@ pub(super) struct Given<'d> {
 
 impl<'d> Given<'d> {
     pub(super) fn beside(dialect: &'d dyn Dialect) -> Self {
-        Self { dialect, values: Vec::new(), beside: dialect.parameter(1, About::Text("")).is_some() }
+        Self { dialect, values: Vec::new(), beside: dialect.keeps_questions() }
     }
 
     pub(super) fn inside(dialect: &'d dyn Dialect) -> Self {
@@ -58,18 +69,22 @@ impl<'d> Given<'d> {
     }
 
     /// How the text names it: as a parameter, or by what `literal` writes.
-    pub(super) fn name(&mut self, about: About<'_>, literal: impl FnOnce() -> String) -> String {
-        let parameter = match self.beside {
-            true => self.dialect.parameter(self.values.len() + 1, about),
-            false => None,
-        };
-        match parameter {
-            Some((name, value)) => {
-                self.values.push(value);
-                name
-            }
-            None => literal(),
+    fn name(&mut self, about: About<'_>, literal: impl FnOnce() -> String) -> String {
+        if !self.beside {
+            return literal();
         }
+        let (name, value) = self.dialect.parameter(self.values.len() + 1, about);
+        self.values.push(value);
+        name
+    }
+
+    pub(super) fn text(&mut self, text: &str) -> String {
+        self.name(About::Text(text), || literal(text))
+    }
+
+    /// A value of a key.
+    pub(super) fn key(&mut self, value: &Value, literal: impl FnOnce() -> String) -> String {
+        self.name(About::Key(value), literal)
     }
 
     pub(super) fn moment(&mut self, moment: Moment) -> String {
@@ -81,7 +96,13 @@ impl<'d> Given<'d> {
         self.name(About::Number(number), || number.to_string())
     }
 
+    /// The question of one history, for these of its fields.
+    pub(super) fn ask_one(self, sql: String, history: &TableName, fields: &[Field]) -> Question {
+        let alone = self.dialect.looks_the_same(fields).then(|| history.clone());
+        Question { alone, ..self.ask(sql) }
+    }
+
     pub(super) fn ask(self, sql: String) -> Question {
-        Question { sql, given: self.values, kept: self.beside }
+        Question { sql, given: self.values, kept: self.beside, alone: None }
     }
 }

@@ -49,6 +49,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 
 /// A condition on the records of an alias: up to a bound.
 pub(super) fn within(alias: &str, bound: Bound) -> String {
+    // Moments are numbers in both.
     bounded(alias, bound, &mut Given::inside(&super::sqlite::Sqlite))
 }
 

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use afterimage_core::matching::{Changed, Matcher, Seen};
 use afterimage_core::query::Query;
 use afterimage_core::record::{Epoch, Record, epoch_at};
-use afterimage_core::sql::log::Position;
+use afterimage_core::sql::log::{self as sql, Position};
 use afterimage_core::sql::question::Question;
 use afterimage_core::sql::{First, retention};
 use afterimage_core::{Action, Field, FieldChange, Header, Value, layout};
@@ -82,22 +82,22 @@ pub(super) async fn entries(
             continue;
         }
         let question = session.dialect().records_at(&source.source()?, &positions);
-        let records = records(session, source, &question).await?;
+        let records = records(session, source, question).await?;
         take_in(session, part, source, records, &mut entries).await?;
     }
     Ok(entries)
 }
 
 /// The newest records of the only history that may answer: where they stand, and those that may be told.
-pub(super) async fn newest_of(
+pub(super) async fn newest(
     session: &mut Session,
     source: &LogSource,
     query: &Query,
     after: Option<Position>,
     limit: u64,
 ) -> Result<(Vec<(usize, Position)>, Entries)> {
-    let question = session.dialect().newest_records(&source.part(query)?, query, after, limit);
-    let records = records(session, source, &question).await?;
+    let question = sql::newest_records(session.dialect(), &source.part(query)?, query, after, limit);
+    let records = records(session, source, question).await?;
     let mut found: Vec<(usize, Position)> = records.iter().map(|(record, _)| (0, at(record))).collect();
     found.sort_by_key(|(_, position)| Reverse(*position));
     let mut entries = HashMap::with_capacity(found.len());
@@ -109,9 +109,10 @@ pub(super) async fn newest_of(
 async fn records(
     session: &mut Session,
     source: &LogSource,
-    question: &Question,
+    question: Question,
 ) -> Result<Vec<(Record, Vec<Value>)>> {
-    let rows = session.answers(question).await.map_err(|error| error.on(&source.entry.table))?;
+    let question = source.entry.asked(question);
+    let rows = session.answers(&question).await.map_err(|error| error.on(&source.entry.table))?;
     rows.into_iter().map(|row| record_and_before(row, source)).collect()
 }
 

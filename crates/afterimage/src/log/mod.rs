@@ -10,11 +10,11 @@ use std::sync::Arc;
 
 use afterimage_core::matching::Matcher;
 use afterimage_core::query::Query;
-use afterimage_core::sql::log::Position;
+use afterimage_core::sql::log::{self as sql, Position};
 use afterimage_core::{Action, FieldChange, Header, Moment, TableName, Value};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use entry::{Entries, entries, newest_of};
+use entry::{Entries, entries, newest};
 use older::Older;
 pub(crate) use source::{LogSource, entries_asked, gaps_of};
 use source::{gaps, sources};
@@ -28,6 +28,9 @@ use crate::session::Session;
 
 /// So many records are looked at together where the exact rule may leave some out.
 const CHUNK: u64 = 500;
+
+/// So many are asked for where a page wants no more, and one: a few numbers, so that questions have few texts.
+const PAGES: [u64; 6] = [2, 11, 26, 51, 101, 251];
 
 /// So many histories are asked by one statement.
 const HISTORIES: usize = 100;
@@ -204,14 +207,13 @@ impl Afterimage {
     /// # }
     /// ```
     pub async fn log(&self, query: &LogQuery) -> Result<LogPage> {
-        let mut entries = Vec::new();
-        let (next, gaps) = self
-            .log_each(query, |entry| {
-                entries.push(entry);
-                true
-            })
-            .await?;
-        Ok(LogPage { entries, next, gaps })
+        // Of one table a page is one question.
+        if query.query.tables.wanted.len() == 1
+            && let Some(page) = self.alone(async |session| page(session, query).await).await?
+        {
+            return Ok(page);
+        }
+        self.reading(async |session| page(session, query).await).await
     }
 
     /// Changes of all tracked tables, newest first, one by one, until `take` says that it has enough. Gives where the
@@ -257,6 +259,16 @@ impl Afterimage {
     }
 }
 
+async fn page(session: &mut Session, query: &LogQuery) -> Result<LogPage> {
+    let mut entries = Vec::new();
+    let take = |entry| {
+        entries.push(entry);
+        true
+    };
+    let (next, gaps) = each(session, query, take).await?;
+    Ok(LogPage { entries, next, gaps })
+}
+
 /// The log as one session sees it.
 pub(crate) async fn each(
     session: &mut Session,
@@ -284,9 +296,10 @@ pub(crate) async fn each_of(
     let cursor = |(date, id)| Cursor { date, id };
     loop {
         // One more than asked for tells whether there is a next page.
-        let chunk = if matcher.accepts_all() { left.saturating_add(1).min(CHUNK) } else { CHUNK };
+        let page = PAGES.into_iter().find(|page| *page > left && matcher.accepts_all());
+        let chunk = page.unwrap_or(CHUNK);
         let (mut found, mut entries) = match sources {
-            [source] => newest_of(session, source, query, after, chunk).await?,
+            [source] => newest(session, source, query, after, chunk).await?,
             _ => {
                 let found = positions(session, sources, query, after, chunk).await?;
                 let entries = entries(session, sources, &found).await?;
@@ -360,8 +373,9 @@ async fn positions(
 ) -> Result<Vec<(usize, Position)>> {
     let parts = sources.iter().map(|source| source.part(query)).collect::<Result<Vec<_>>>()?;
     let mut found = Vec::new();
-    for (n, parts) in parts.chunks(HISTORIES).enumerate() {
-        let question = session.dialect().positions(parts, query, after, limit);
+    for (n, (parts, sources)) in parts.chunks(HISTORIES).zip(sources.chunks(HISTORIES)).enumerate() {
+        let question = sql::positions(session.dialect(), parts, query, after, limit);
+        let question = sources.iter().fold(question, |question, source| source.entry.asked(question));
         for row in session.answers(&question).await? {
             let int = |at: usize| row.get(at).and_then(crate::session::Cell::int).unwrap_or_default();
             let part = usize::try_from(int(0)).unwrap_or_default() + n * HISTORIES;

@@ -10,7 +10,7 @@ use afterimage_core::{Field, Layout, Record, TableName, Value, layout, suggest};
 use super::LogQuery;
 use crate::catalog::{self, Entry, Gap};
 use crate::error::{Error, ErrorKind, Result};
-use crate::session::{Session, zero_byte};
+use crate::session::Session;
 use crate::{introspect, key};
 
 /// One history that may answer, with what the query asks of it.
@@ -118,10 +118,6 @@ pub(crate) async fn entries_asked(session: &mut Session, query: &LogQuery) -> Re
 /// The histories that a query is about.
 pub(super) async fn sources(session: &mut Session, query: &LogQuery) -> Result<Vec<LogSource>> {
     let LogQuery { query, latest, .. } = query;
-    let of_whom = [&query.actors, &query.correlations];
-    if of_whom.iter().any(|choice| choice.wanted.iter().chain(&choice.not).any(|text| text.contains('\0'))) {
-        return Err(zero_byte());
-    }
     let mut chosen: Vec<Arc<Entry>> = Vec::new();
     if query.tables.wanted.is_empty() {
         chosen = catalog::entries(session).await?;

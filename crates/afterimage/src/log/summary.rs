@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use afterimage_core::matching::Matcher;
-use afterimage_core::sql::log::QUARTER;
+use afterimage_core::sql::log::{self as sql, QUARTER};
 use afterimage_core::{Action, Moment, TableName};
 
 use super::{HISTORIES, LogEntry, LogQuery, LogSource, each_of, sources};
@@ -115,7 +115,7 @@ async fn counted(
     let limit = query.limit.unwrap_or(u64::MAX).min(i64::MAX.unsigned_abs());
     let parts = sources.iter().map(|source| source.part(&query.query)).collect::<Result<Vec<_>>>()?;
     for (n, parts) in parts.chunks(HISTORIES).enumerate() {
-        let sql = session.dialect().summary(parts, &query.query, limit);
+        let sql = sql::summary(session.dialect(), parts, &query.query, limit);
         for row in session.ask(&sql).await? {
             let int = |at: usize| row.get(at).and_then(crate::session::Cell::int).unwrap_or_default();
             let text = |at: usize| row.get(at).cloned().and_then(crate::session::Cell::text);

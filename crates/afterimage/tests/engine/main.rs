@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod alone;
 mod archive;
 #[path = "../support/archived.rs"]
 mod archived;

@@ -5,7 +5,7 @@
 use crate::support::*;
 use afterimage::{LogQuery, Moment, Query, Storage, Tracking, Value};
 use afterimage_core::Layout;
-use afterimage_core::sql::log::{Part, Source};
+use afterimage_core::sql::log::{self, Part, Source};
 use afterimage_core::sql::question::Question;
 use afterimage_core::sql::{AsOf, Bound, Rows, dialect};
 
@@ -80,7 +80,7 @@ on_every_database! {
             assert!(!scans_history(&plan) && plan.contains(db.by3("doc_history_key", "doc_history_key", "history_key")), "{bound:?}:\n{plan}");
         }
         let given = ["5", "1795384800000000"].map(|text| Value::Text(text.to_owned())).to_vec();
-        let plan = plan(db, &Question { sql: sql.arrival_of(&layout), given, kept: true }).await;
+        let plan = plan(db, &Question { sql: sql.arrival_of(&layout), given, kept: true, alone: None }).await;
         assert!(!scans_history(&plan), "{plan}");
     }
 }
@@ -160,9 +160,9 @@ async fn plans_of_log(db: &mut TestDb, layout: &Layout, query: &str) -> [String;
         latest,
         archived_until: None,
     };
-    let sql = dialect(db.audit.database());
-    let records = sql.newest_records(&part, &query, None, 50);
-    [plan(db, &records).await, plan(db, &sql.positions(&[part], &query, None, 50)).await]
+    let dialect = dialect(db.audit.database());
+    let records = log::newest_records(dialect, &part, &query, None, 50);
+    [plan(db, &records).await, plan(db, &log::positions(dialect, &[part], &query, None, 50)).await]
 }
 
 on_every_database! {
@@ -204,6 +204,24 @@ on_every_database! {
         for plan in plans_of_log(db, &layout, "actor:7 at:>1h").await {
             let index = plan.contains(db.by3("doc_history_date", "doc_history_user", "history_date"));
             assert!(index && !scans_history(&plan), "{plan}");
+        }
+    }
+}
+
+/// Where one account writes nearly everything, the few changes of somebody else are found without going through all of its.
+#[tokio::test]
+async fn whoever_changes_little_is_found_by_their_index() {
+    let mut db = TestDb::postgres().await;
+    let layout = filled(&mut db, Storage::Delta).await;
+    db.run(
+        "SET session_replication_role = replica; UPDATE doc_history SET history_user = 'system';
+         UPDATE doc_history SET history_user = CASE WHEN id < 5 THEN 'ann' ELSE 'bob' END WHERE id < 10 AND rank = 1;
+         RESET session_replication_role; ANALYZE doc_history; SET enable_bitmapscan = on",
+    )
+    .await;
+    for query in ["actor:ann", "actor:ann actor:bob", "actor:ann at:>1h"] {
+        for plan in plans_of_log(&mut db, &layout, query).await {
+            assert!(plan.contains("doc_history_user"), "{query}:\n{plan}");
         }
     }
 }

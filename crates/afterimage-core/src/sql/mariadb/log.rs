@@ -173,7 +173,7 @@ pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> Questio
 }
 
 /// The records of the numbers that a query gives, which come first: the records are looked up one by one.
-pub(super) fn newest_records(source: &Source<'_>, numbers: &str) -> String {
+pub(super) fn records_where(source: &Source<'_>, numbers: &str) -> String {
     let history = source.layout.history.quoted();
     records(source, &format!("{numbers} AS w STRAIGHT_JOIN {history} AS h ON h.history_id = w.history_id"))
 }

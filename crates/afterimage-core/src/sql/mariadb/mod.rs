@@ -20,11 +20,10 @@ mod value;
 
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::{Quoted, TableName};
-use crate::query::Query;
 use crate::schema::{Column, Table};
 use crate::sql::expression::col;
-use crate::sql::log::{Part, Position, Source};
-use crate::sql::question::Question;
+use crate::sql::log::{Position, Source};
+use crate::sql::question::{About, Question};
 use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx, scoped};
 use crate::time::Moment;
 use crate::value::Shown;
@@ -168,6 +167,14 @@ impl Dialect for MariaDb {
         Some("DELETE FROM afterimage_context WHERE number = @afterimage_context")
     }
 
+    fn keeps_questions(&self) -> bool {
+        false
+    }
+
+    fn parameter(&self, _place: usize, about: About<'_>) -> (String, Value) {
+        ("?".to_owned(), about.value())
+    }
+
     fn records_of_key(&self, layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
         read::records_of_key(layout, fields, key, bound)
     }
@@ -176,26 +183,12 @@ impl Dialect for MariaDb {
         read::arrival_of(layout)
     }
 
-    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> Question {
-        crate::sql::log::positions(self, parts, query, after, limit)
-    }
-
-    fn summary(&self, parts: &[Part<'_>], query: &Query, limit: u64) -> String {
-        crate::sql::log::summary(self, parts, query, limit)
-    }
-
     fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> Question {
         log::records_at(source, positions)
     }
 
-    fn newest_records(
-        &self,
-        part: &Part<'_>,
-        query: &Query,
-        after: Option<Position>,
-        limit: u64,
-    ) -> Question {
-        crate::sql::log::newest_records(self, part, query, after, limit, log::newest_records)
+    fn records_where(&self, source: &Source<'_>, positions: &str) -> String {
+        log::records_where(source, positions)
     }
 
     fn newest_of_each(&self, layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String {

@@ -57,7 +57,7 @@ ORDER BY h.history_date, h.history_id",
         is,
         within("h", bound),
     );
-    Question { sql, kept: !given.is_empty(), given }
+    Question { sql, given, kept: false, alone: None }
 }
 
 /// An arrival has the number after its departure's.

@@ -1,12 +1,12 @@
 //! Questions about records.
 
-use super::read::{as_text, key_given, key_json, key_value};
+use super::read::{as_text, key_json, key_value};
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
 use crate::search::Needle;
 use crate::sql::expression::{col, is_gone, mask_names};
 use crate::sql::log::{Position, Source, Spelling, pattern, says_changed};
-use crate::sql::question::{About, Given, Question};
+use crate::sql::question::{Given, Question};
 use crate::sql::{Dialect as _, log};
 use crate::time::Moment;
 use crate::value::{Shown, Value};
@@ -65,11 +65,11 @@ impl Spelling for Postgres {
     }
 
     fn key_is(&self, layout: &Layout, key: &[Value]) -> String {
-        key_given(layout, key, &mut Given::inside(&super::Postgres))
+        self.key_given(layout, key, &mut Given::inside(&super::Postgres))
     }
 
     fn key_given(&self, layout: &Layout, key: &[Value], given: &mut Given<'_>) -> String {
-        key_given(layout, key, given)
+        super::read::key_is(layout, "h", |field| field.history.clone(), key, given)
     }
 
     fn same_row(&self, layout: &Layout, a: &str, b: &str) -> String {
@@ -205,9 +205,7 @@ pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> Questio
     let list = |members: Vec<String>| format!("{{{}}}", members.join(","));
     let dates = list(positions.iter().map(|(date, _)| format!("\"{date}\"")).collect());
     let ids = list(positions.iter().map(|(_, id)| id.to_string()).collect());
-    let dates = given.name(About::Text(&dates), || literal(&dates));
-    let ids = given.name(About::Text(&ids), || literal(&ids));
-    let at = format!("unnest({dates}::timestamptz[], {ids}::bigint[])");
+    let at = format!("unnest({}::timestamptz[], {}::bigint[])", given.text(&dates), given.text(&ids));
     given.ask(records(source, &at))
 }
 

@@ -19,9 +19,9 @@ mod trigger;
 
 use crate::layout::{Field, Layout};
 use crate::name::{TableName, literal};
-use crate::query::Query;
 use crate::schema::{Column, Table};
-use crate::sql::log::{Part, Position, Source};
+use crate::sql::catalog::DEFAULT_SCHEMA;
+use crate::sql::log::{Position, Source};
 use crate::sql::question::{About, Question};
 use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx};
 use crate::time::Moment;
@@ -44,6 +44,13 @@ pub struct Postgres;
 pub const SESSION: &str = "SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO, MDY'; SET LOCAL intervalstyle = 'postgres'; \
 SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; SET LOCAL lc_monetary = 'C'; SET LOCAL xmlbinary = 'base64'; \
 SET LOCAL standard_conforming_strings = on; SET LOCAL row_security = off";
+
+/// Whether a session is as if that had been set, but for what money looks like: drivers set most of it, and it is the servers'
+/// own choice.
+const AS_SET: &str = "pg_catalog.current_setting('TimeZone') = 'UTC' AND pg_catalog.current_setting('DateStyle') = 'ISO, MDY' \
+AND pg_catalog.current_setting('IntervalStyle') = 'postgres' AND pg_catalog.current_setting('extra_float_digits')::int > 0 \
+AND pg_catalog.current_setting('bytea_output') = 'hex' AND pg_catalog.current_setting('xmlbinary') = 'base64' \
+AND pg_catalog.current_setting('standard_conforming_strings') = 'on'";
 
 impl Dialect for Postgres {
     fn database(&self) -> Database {
@@ -127,15 +134,28 @@ impl Dialect for Postgres {
         ))
     }
 
-    fn parameter(&self, place: usize, about: About<'_>) -> Option<(String, Value)> {
-        Some(match about {
-            About::Text(text) => (format!("${place}::text"), Value::Text(text.to_owned())),
-            About::Number(number) => (format!("${place}::text::bigint"), Value::Text(number.to_string())),
-            About::Moment(moment) => {
-                (format!("${place}::text::timestamptz"), Value::Text(moment.to_string()))
-            }
-            About::Key(value) => (format!("${place}"), value.clone()),
-        })
+    fn parameter(&self, place: usize, about: About<'_>) -> (String, Value) {
+        let name = match about {
+            About::Text(_) => format!("${place}::text"),
+            About::Number(_) => format!("${place}::text::bigint"),
+            About::Moment(_) => format!("${place}::text::timestamptz"),
+            About::Key(_) => format!("${place}"),
+        };
+        // Of one type, whatever is asked about: the driver goes by the text when it looks for what is prepared.
+        (name, Value::Text(about.value().to_string()))
+    }
+
+    fn looks_the_same(&self, fields: &[Field]) -> bool {
+        // Money is written as the server's users write it.
+        !fields.iter().any(|field| field.sql_type.contains("money"))
+    }
+
+    fn alone(&self, question: &Question) -> Option<String> {
+        let history = literal(&question.alone.as_ref()?.quoted());
+        Some(format!(
+            "SELECT CASE WHEN {AS_SET} AND NOT pg_catalog.row_security_active({history}) THEN (SELECT value FROM afterimage.setting WHERE name = 'revision') END, {DEFAULT_SCHEMA}, q.*\nFROM (\n{}\n) AS q",
+            question.sql
+        ))
     }
 
     fn records_of_key(&self, layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
@@ -146,26 +166,12 @@ impl Dialect for Postgres {
         read::arrival_of(layout)
     }
 
-    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> Question {
-        crate::sql::log::positions(self, parts, query, after, limit)
-    }
-
-    fn summary(&self, parts: &[Part<'_>], query: &Query, limit: u64) -> String {
-        crate::sql::log::summary(self, parts, query, limit)
-    }
-
     fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> Question {
         log::records_at(source, positions)
     }
 
-    fn newest_records(
-        &self,
-        part: &Part<'_>,
-        query: &Query,
-        after: Option<Position>,
-        limit: u64,
-    ) -> Question {
-        crate::sql::log::newest_records(self, part, query, after, limit, log::records)
+    fn records_where(&self, source: &Source<'_>, positions: &str) -> String {
+        log::records(source, positions)
     }
 
     fn newest_of_each(&self, layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String {

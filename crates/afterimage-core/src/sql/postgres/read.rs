@@ -3,7 +3,7 @@
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::{Quoted, literal};
 use crate::sql::expression::{balanced, col, mask_names};
-use crate::sql::question::{About, Given, Question};
+use crate::sql::question::{Given, Question};
 use crate::sql::{AsOf, Bound, Dialect as _, Rows};
 use crate::value::{Shown, Value};
 
@@ -49,11 +49,17 @@ pub(super) fn key_value(field: &Field, text: &str) -> String {
     }
 }
 
-/// Whether the key of a record of alias `h` is this one.
-pub(super) fn key_given(layout: &Layout, key: &[Value], given: &mut Given<'_>) -> String {
+/// The key of a row of alias `row`, by the columns that `name` gives, is this one.
+pub(super) fn key_is(
+    layout: &Layout,
+    row: &str,
+    name: impl Fn(&Field) -> String,
+    key: &[Value],
+    given: &mut Given<'_>,
+) -> String {
     let terms = layout.key_fields().zip(key).map(|(field, value)| {
-        let text = given.name(About::Key(value), || literal(&value.to_string()));
-        format!("{} = {}", col("h", &field.history), key_value(field, &text))
+        let text = given.key(value, || literal(&value.to_string()));
+        format!("{} = {}", col(row, &name(field)), key_value(field, &text))
     });
     format!("({})", terms.collect::<Vec<_>>().join(" AND "))
 }
@@ -63,9 +69,9 @@ pub(super) fn records_of_key(layout: &Layout, fields: &[Field], key: &[Value], b
     let words: Vec<String> = layout.word_columns().map(|word| format!("h.{word}")).collect();
     let columns: String =
         fields.iter().map(|field| format!(", {}", as_text(field, "h", &field.history))).collect();
-    let is = key_given(layout, key, &mut given);
+    let is = key_is(layout, "h", |field| field.history.clone(), key, &mut given);
     let within = bounded("h", bound, &mut given);
-    given.ask(format!(
+    let sql = format!(
         "SELECT h.history_id, {}, h.history_type::text, h.history_user, h.history_change_reason, h.history_context::text, h.history_tx::text, h.history_old_key::text, {}{columns}
 FROM {} AS h
 WHERE {} AND {}
@@ -75,7 +81,8 @@ ORDER BY h.history_date, h.history_id",
         layout.history.quoted(),
         is,
         within,
-    ))
+    );
+    given.ask_one(sql, &layout.history, fields)
 }
 
 /// `{"id": row.id}`, as records keep the key a row had before.
@@ -146,19 +153,9 @@ pub(super) fn key_among(
     name: impl Fn(&Field) -> String,
     keys: &[impl AsRef<[Value]>],
 ) -> String {
-    let each: Vec<String> = keys
-        .iter()
-        .map(|key| {
-            let terms: Vec<String> = layout
-                .key_fields()
-                .zip(key.as_ref())
-                .map(|(field, value)| {
-                    format!("{} = {}", col(row, &name(field)), key_value(field, &literal(&value.to_string())))
-                })
-                .collect();
-            format!("({})", terms.join(" AND "))
-        })
-        .collect();
+    let mut given = Given::inside(&super::Postgres);
+    let each: Vec<String> =
+        keys.iter().map(|key| key_is(layout, row, &name, key.as_ref(), &mut given)).collect();
     format!("({})", balanced(&each, "OR", "false"))
 }
 

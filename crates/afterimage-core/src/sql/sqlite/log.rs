@@ -7,7 +7,7 @@ use crate::name::literal;
 use crate::search::Needle;
 use crate::sql::expression::{col, mask_names};
 use crate::sql::log::{Asked, Position, Source, Spelling, pattern, says_changed};
-use crate::sql::question::{About, Given, Question};
+use crate::sql::question::{Given, Question};
 use crate::sql::{log, scoped};
 use crate::time::Moment;
 use crate::value::{Shown, Value};
@@ -175,7 +175,7 @@ pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> Questio
     let mut given = Given::beside(&super::Sqlite);
     let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();
     let ids = format!("[{}]", ids.join(","));
-    let ids = given.name(About::Text(&ids), || literal(&ids));
+    let ids = given.text(&ids);
     given.ask(records(source, &format!("(SELECT value AS history_id FROM json_each({ids}))")))
 }
 

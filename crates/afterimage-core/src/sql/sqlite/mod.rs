@@ -22,10 +22,9 @@ mod restore;
 
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::TableName;
-use crate::query::Query;
 use crate::schema::{Column, Table};
 use crate::sql::expression::{balanced, col};
-use crate::sql::log::{Part, Position, Source};
+use crate::sql::log::{Position, Source};
 use crate::sql::question::{About, Given, Question};
 use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx, scoped};
 use crate::time::Moment;
@@ -140,14 +139,22 @@ impl Dialect for Sqlite {
         Some("DELETE FROM afterimage_context")
     }
 
-    fn parameter(&self, place: usize, about: About<'_>) -> Option<(String, Value)> {
-        let number = |number: i64| (format!("CAST(?{place} AS INTEGER)"), Value::Text(number.to_string()));
-        Some(match about {
-            About::Text(text) => (format!("?{place}"), Value::Text(text.to_owned())),
-            About::Number(given) => number(given),
-            About::Moment(moment) => number(moment.as_micros()),
-            About::Key(value) => (format!("?{place}"), value.clone()),
-        })
+    fn parameter(&self, place: usize, about: About<'_>) -> (String, Value) {
+        match about {
+            About::Text(_) | About::Key(_) => (format!("?{place}"), about.value()),
+            About::Number(_) => (format!("CAST(?{place} AS INTEGER)"), about.value()),
+            About::Moment(at) => {
+                (format!("CAST(?{place} AS INTEGER)"), About::Number(at.as_micros()).value())
+            }
+        }
+    }
+
+    fn alone(&self, question: &Question) -> Option<String> {
+        question.alone.as_ref()?;
+        Some(format!(
+            "SELECT (SELECT value FROM afterimage_setting WHERE name = 'revision'), NULL, q.*\nFROM (\n{}\n) AS q",
+            question.sql
+        ))
     }
 
     fn records_of_key(&self, layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
@@ -158,26 +165,12 @@ impl Dialect for Sqlite {
         read::arrival_of(layout)
     }
 
-    fn positions(&self, parts: &[Part<'_>], query: &Query, after: Option<Position>, limit: u64) -> Question {
-        crate::sql::log::positions(self, parts, query, after, limit)
-    }
-
-    fn summary(&self, parts: &[Part<'_>], query: &Query, limit: u64) -> String {
-        crate::sql::log::summary(self, parts, query, limit)
-    }
-
     fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> Question {
         log::records_at(source, positions)
     }
 
-    fn newest_records(
-        &self,
-        part: &Part<'_>,
-        query: &Query,
-        after: Option<Position>,
-        limit: u64,
-    ) -> Question {
-        crate::sql::log::newest_records(self, part, query, after, limit, log::records)
+    fn records_where(&self, source: &Source<'_>, positions: &str) -> String {
+        log::records(source, positions)
     }
 
     fn newest_of_each(&self, layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String {

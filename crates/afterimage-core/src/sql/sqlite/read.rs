@@ -6,7 +6,7 @@ use super::Affinity;
 use crate::layout::{Field, Layout};
 use crate::name::literal;
 use crate::sql::expression::{balanced, col, mask_names};
-use crate::sql::question::{About, Given, Question};
+use crate::sql::question::{Given, Question};
 use crate::sql::scoped::{beyond, bounded, hex, key_columns, within};
 use crate::sql::{AsOf, Bound, Rows, scoped};
 use crate::value::Value;
@@ -50,8 +50,7 @@ pub(super) fn key_is(
 
 /// Whether the key of a record of alias `h` is this one.
 pub(super) fn key_given(layout: &Layout, key: &[Value], given: &mut Given<'_>) -> String {
-    let names: Vec<String> =
-        key.iter().map(|value| given.name(About::Key(value), || key_literal(value))).collect();
+    let names: Vec<String> = key.iter().map(|value| given.key(value, || key_literal(value))).collect();
     key_is(layout, |field| col("h", &field.history), |n| names[n].clone())
 }
 
@@ -60,14 +59,15 @@ pub(super) fn records_of_key(layout: &Layout, fields: &[Field], key: &[Value], b
     let is = key_given(layout, key, &mut given);
     let columns: String = fields.iter().map(|field| format!(", {}", col("h", &field.history))).collect();
     let within = bounded("h", bound, &mut given);
-    given.ask(format!(
+    let sql = format!(
         "SELECT {}{columns}
 FROM {} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope
 WHERE {is} AND {within}
 ORDER BY h.history_date, h.history_id",
         header("h", layout),
         layout.history.quoted(),
-    ))
+    );
+    given.ask_one(sql, &layout.history, fields)
 }
 
 /// A trigger writes the arrival right after the departure: it has the next number.

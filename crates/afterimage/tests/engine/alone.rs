@@ -1,0 +1,129 @@
+//! Questions that one statement answers, in no transaction: they say what they say in one.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use crate::support::*;
+use afterimage::{Afterimage, LogPage, LogQuery, Tracking, Version};
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Executor as _};
+
+/// A handle whose sessions begin so.
+async fn with_sessions(db: &TestDb, settings: &'static str) -> Afterimage {
+    let options = PgPoolOptions::new().max_connections(1).after_connect(move |connection, _| {
+        Box::pin(async move { connection.execute(sqlx::raw_sql(AssertSqlSafe(settings))).await.map(drop) })
+    });
+    Afterimage::from_postgres(options.connect(&db.url).await.unwrap())
+}
+
+/// The versions of a row and the log of its table: read in a transaction the first time, and alone from then on.
+async fn asked(audit: &Afterimage) -> (Vec<Version>, LogPage) {
+    let log = LogQuery::parse("table:doc").unwrap().limit(50);
+    (audit.history("doc", "1").await.unwrap(), audit.log(&log).await.unwrap())
+}
+
+#[tokio::test]
+async fn values_look_the_same_whatever_a_session_is_set_to() {
+    let mut db = TestDb::postgres().await;
+    db.run(
+        "CREATE TABLE doc (id INTEGER PRIMARY KEY, at timestamptz, day date, took interval, ratio double precision, bytes bytea, paid money);
+         SET TimeZone = 'UTC'; SET lc_monetary = 'C'",
+    )
+    .await;
+    for money in [true, false] {
+        if !money {
+            db.audit.untrack("doc", true).await.unwrap();
+            db.run("DELETE FROM doc; ALTER TABLE doc DROP COLUMN paid").await;
+        }
+        db.track("doc", Tracking::new()).await;
+        db.run(
+            "INSERT INTO doc VALUES (1, '2026-11-30 12:00+01', '2026-11-30', '1 day 02:00', 0.1, '\\xff00')",
+        )
+        .await;
+        db.run("UPDATE doc SET ratio = 0.30000000000000004, at = at + interval '1 hour'").await;
+        let expected = asked(&db.audit).await;
+        for settings in [
+            "SELECT 1",
+            "SET TimeZone = 'Asia/Kathmandu'",
+            "SET DateStyle = 'German, DMY'",
+            "SET IntervalStyle = 'iso_8601'",
+            "SET extra_float_digits = 0",
+            "SET bytea_output = 'escape'",
+            "SET lc_monetary = 'C.UTF-8'",
+            "SET standard_conforming_strings = off",
+            "SET search_path = pg_catalog",
+        ] {
+            let audit = with_sessions(&db, settings).await;
+            let first = asked(&audit).await;
+            if settings.contains("search_path") {
+                // There the table has another name.
+                assert_eq!(first.1.entries[0].table.to_string(), "public.doc");
+            } else {
+                assert_eq!(first, expected, "{settings}");
+            }
+            for _ in 0..2 {
+                assert_eq!(asked(&audit).await, first, "{settings}");
+            }
+        }
+    }
+}
+
+/// A policy hides records from whoever asks: that is an error, as it is in a transaction, and not half an answer.
+#[tokio::test]
+async fn what_a_policy_hides_is_not_left_out() {
+    let mut db = TestDb::postgres().await;
+    db.run("CREATE TABLE doc (id INTEGER PRIMARY KEY, n INTEGER)").await;
+    db.track("doc", Tracking::new()).await;
+    db.run("INSERT INTO doc VALUES (1, 1); UPDATE doc SET n = 2").await;
+    let role = format!("reader_{}", std::process::id());
+    db.run(&format!(
+        "CREATE ROLE {role}; GRANT USAGE ON SCHEMA afterimage TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA afterimage TO {role}; GRANT SELECT ON doc, doc_history TO {role}"
+    ))
+    .await;
+    let as_reader: &'static str = Box::leak(format!("SET ROLE {role}").into_boxed_str());
+    let reader = with_sessions(&db, as_reader).await;
+    let whole = asked(&reader).await;
+    assert_eq!(whole, asked(&reader).await);
+    assert_eq!(whole.0.len(), 2);
+    db.run(&format!(
+        "ALTER TABLE doc_history ENABLE ROW LEVEL SECURITY; CREATE POLICY few ON doc_history FOR SELECT TO {role} USING (n < 2)"
+    ))
+    .await;
+    for _ in 0..2 {
+        let error = reader.history("doc", "1").await.unwrap_err();
+        assert!(error.to_string().contains("row-level security"), "{error}");
+    }
+    db.run("ALTER TABLE doc_history DISABLE ROW LEVEL SECURITY").await;
+    assert_eq!(asked(&reader).await, whole);
+    db.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+on_every_database! {
+    /// What another handle has changed shows in the first question that is asked from then on.
+    async fn what_changed_meanwhile_shows(db: &mut TestDb) {
+        db.run("CREATE TABLE doc (id INTEGER PRIMARY KEY, n INTEGER, secret VARCHAR(20))").await;
+        db.track("doc", Tracking::new()).await;
+        db.run("INSERT INTO doc VALUES (1, 1, 'before')").await;
+        assert_eq!(asked(&db.audit).await, asked(&db.audit).await);
+        let other = Afterimage::connect(&db.url).await.unwrap();
+        other.track("doc", Tracking::new().mask(["secret"])).await.unwrap();
+        db.run("UPDATE doc SET secret = 'after'").await;
+        let (versions, page) = asked(&db.audit).await;
+        // That it is masked from then on is a record of its own.
+        assert_eq!((versions.len(), page.entries.len()), (3, 3));
+        for told in [format!("{versions:?}"), format!("{page:?}")] {
+            assert!(!told.contains("after"), "{told}");
+        }
+        db.run("ALTER TABLE doc ADD COLUMN note VARCHAR(20)").await;
+        other.migrate(&[], &[]).await.unwrap();
+        db.run("UPDATE doc SET note = 'new'").await;
+        let (versions, page) = asked(&db.audit).await;
+        assert!(format!("{:?}", versions[0]).contains("note") && format!("{:?}", page.entries[0]).contains("note"));
+        // A row that nothing is recorded of, and one whose key was another's.
+        assert!(db.audit.history("doc", "7").await.is_err());
+        db.run("UPDATE doc SET id = 2; INSERT INTO doc VALUES (1, 5, NULL, NULL)").await;
+        assert_eq!(db.audit.history("doc", "2").await.unwrap().len(), 5);
+        assert_eq!(asked(&db.audit).await.1.entries.len(), 6);
+        other.untrack("doc", true).await.unwrap();
+        assert!(db.audit.history("doc", "1").await.unwrap_err().to_string().contains("not tracked"));
+    }
+}
