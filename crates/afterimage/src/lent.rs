@@ -34,6 +34,7 @@ impl<D: sqlx::Database> Lent<D> {
     }
 
     /// One that is there, or was: for a question that is asked again where it is not.
+    #[cfg(any(feature = "postgres", feature = "sqlite"))]
     pub(crate) async fn at_hand(pool: &sqlx::Pool<D>, remembered: Remembered) -> Result<Self> {
         Ok(Self { connection: pool.acquire().await?, open: false, remembered })
     }

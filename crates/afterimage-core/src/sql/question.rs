@@ -96,9 +96,9 @@ impl<'d> Given<'d> {
         self.name(About::Number(number), || number.to_string())
     }
 
-    /// The question of one history, for these of its fields.
+    /// The question of one history, for these of its fields, which may be asked alone.
     pub(super) fn ask_one(self, sql: String, history: &TableName, fields: &[Field]) -> Question {
-        let alone = self.dialect.looks_the_same(fields).then(|| history.clone());
+        let alone = (self.beside && self.dialect.looks_the_same(fields)).then(|| history.clone());
         Question { alone, ..self.ask(sql) }
     }
 
