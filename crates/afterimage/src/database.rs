@@ -272,15 +272,25 @@ impl Afterimage {
         }
     }
 
-    /// Runs `work`, which only reads, in no transaction: one question sees one moment by itself. Nothing where it takes more than
-    /// one, or the catalogue is not as it was read last: then it is to be run again, [in one](Self::reading), which tells errors too.
-    pub(crate) async fn alone<T>(
+    /// Runs `work`, which only reads. What one question answers is asked in no transaction: a statement sees one moment by itself.
+    /// Where it takes more than one, or the catalogue is not as it was read last, it is run again, [in one](Self::reading).
+    pub(crate) async fn answering<T>(
         &self,
-        work: impl AsyncFnOnce(&mut Session) -> Result<T>,
-    ) -> Result<Option<T>> {
-        let Some(mut session) = self.at_hand().await? else { return Ok(None) };
-        let answer = work(&mut session).await;
-        Ok(answer.ok().filter(|_| session.remembered().guessed_right()))
+        work: impl AsyncFnOnce(&mut Session) -> Result<T> + Copy,
+    ) -> Result<T> {
+        if let Some(mut session) = self.at_hand().await? {
+            let answer = work(&mut session).await;
+            let is_told = match &answer {
+                _ if session.remembered().guessed_right() => true,
+                Ok(_) => false,
+                // Whoever gave up waiting does not want to wait again.
+                Err(error) => error.is_given_up(),
+            };
+            if is_told {
+                return answer;
+            }
+        }
+        self.reading(work).await
     }
 
     /// A session that is in no transaction, for one question; nothing where it would not know what to ask.
@@ -432,4 +442,33 @@ pub fn redacted(url: &str) -> String {
         })
         .collect();
     format!("{address}?{}", query.join("&"))
+}
+
+#[cfg(all(test, feature = "sqlite"))]
+#[allow(clippy::unwrap_used, clippy::expect_used)]
+mod tests {
+    use super::*;
+    use crate::{Tracking, catalog};
+
+    /// What SQLite is asked no message shows.
+    #[tokio::test]
+    async fn one_question_is_asked_alone_on_sqlite() {
+        let options = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1);
+        let pool = options.connect("sqlite::memory:").await.unwrap();
+        let audit = Afterimage::from_sqlite(pool.clone());
+        let create = "CREATE TABLE doc (id INTEGER PRIMARY KEY, n INTEGER)";
+        sqlx::raw_sql(create).execute(&pool).await.unwrap();
+        audit.track("doc", Tracking::new()).await.unwrap();
+        sqlx::raw_sql("INSERT INTO doc VALUES (1, 1)").execute(&pool).await.unwrap();
+        assert!(audit.at_hand().await.unwrap().is_none(), "nothing is known yet");
+        audit.history("doc", "1").await.unwrap();
+        let mut session = audit.at_hand().await.unwrap().unwrap();
+        let entry = catalog::find(&mut session, "doc").await.unwrap();
+        assert!(!session.remembered().guessed_right());
+        assert_eq!(crate::versions::of_row(&mut session, &entry, "1").await.unwrap().len(), 1);
+        assert!(session.remembered().guessed_right());
+        // It is the only one.
+        crate::versions::of_row(&mut session, &entry, "1").await.unwrap_err();
+        assert!(!session.remembered().guessed_right());
+    }
 }

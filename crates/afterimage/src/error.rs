@@ -103,6 +103,11 @@ impl Error {
         self.0.stale.as_deref()
     }
 
+    /// Whether somebody had it end, or it had waited as long as it was to: a timeout of a statement's or of a lock's.
+    pub(crate) fn is_given_up(&self) -> bool {
+        matches!(self.0.sqlstate.as_deref(), Some("57014" | "55P03"))
+    }
+
     /// What kind of thing went wrong.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

@@ -3,6 +3,7 @@
 //! Every change of the catalogue gives it another revision, a random one, in the transaction that makes the change. So one
 //! small question tells whether what another transaction read is what this one would read.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use afterimage_core::sql::catalog as sql;
@@ -40,6 +41,8 @@ enum Asked {
     Now,
     /// It was answered, and what was taken for granted stands.
     Answered,
+    /// Something else was to be asked, too.
+    More,
 }
 
 /// What a session remembers of the catalogue.
@@ -59,6 +62,8 @@ pub(crate) struct Remembered {
     /// Nor where tables are that are named without a schema.
     default_schema: Option<String>,
     guess: Option<Guess>,
+    /// Whether its sessions turned out to be set otherwise than a question needs them.
+    guesses_no_more: Arc<AtomicBool>,
 }
 
 impl Remembered {
@@ -72,9 +77,10 @@ impl Remembered {
         self.default_schema.clone()
     }
 
-    /// For a session that is in no transaction, of somebody with these eyes; nothing where nothing was read yet.
+    /// For a session that is in no transaction, of somebody with these eyes; nothing where nothing was read yet, or sessions are
+    /// not as a question needs them.
     pub(crate) fn guessing(self, eyes: Eyes) -> Option<Self> {
-        let reading = self.last()?;
+        let reading = self.last().filter(|_| !self.guesses_no_more.load(Ordering::Relaxed))?;
         let default_schema = reading.default_schema.clone();
         let guess = Some(Guess { reading, asked: Asked::NotYet });
         Some(Self { sees_one_moment: true, eyes, default_schema, guess, ..self })
@@ -86,18 +92,29 @@ impl Remembered {
     }
 
     /// Whether the session may send a statement: one that is in no transaction only its question.
-    pub(crate) fn may_ask(&self) -> bool {
-        self.guess.as_ref().is_none_or(|guess| guess.asked == Asked::Now)
+    pub(crate) fn may_ask(&mut self) -> bool {
+        let Some(guess) = self.guess.as_mut().filter(|guess| guess.asked != Asked::Now) else { return true };
+        guess.asked = Asked::More;
+        false
     }
 
-    /// Whether its question was answered, and what it took for granted stands.
+    /// The handle's sessions are not set as a question needs them that is asked alone.
+    pub(crate) fn guesses_no_more(&self) {
+        self.guesses_no_more.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether its question was answered, and what it took for granted stands, and nothing else was to be asked.
     pub(crate) fn guessed_right(&self) -> bool {
         self.guess.as_ref().is_some_and(|guess| guess.asked == Asked::Answered)
     }
 
     /// The revision and the schema that its question is to find; nothing where it was asked already.
     pub(crate) fn ask(&mut self) -> Option<[Option<String>; 2]> {
-        let guess = self.guess.as_mut().filter(|guess| guess.asked == Asked::NotYet)?;
+        let guess = self.guess.as_mut()?;
+        if guess.asked != Asked::NotYet {
+            guess.asked = Asked::More;
+            return None;
+        }
         guess.asked = Asked::Now;
         Some([Some(guess.reading.revision.clone()), guess.reading.default_schema.clone()])
     }
@@ -164,15 +181,17 @@ async fn whole(session: &mut Session) -> Result<Entries> {
             return Err(error);
         }
     };
-    match (last, &revision) {
-        (Some(last), Some(revision)) if last.revision == *revision => Ok(last.entries),
-        _ => {
-            let entries = catalog::read(session).await?;
-            let default_schema = session.remembered().default_schema.clone();
-            let reading =
-                revision.map(|revision| Reading { revision, default_schema, entries: entries.clone() });
-            session.remembered().keep(reading);
-            Ok(entries)
+    let default_schema = session.remembered().default_schema.clone();
+    let entries = match (last, &revision) {
+        (Some(last), Some(revision)) if last.revision == *revision => {
+            if last.default_schema == default_schema {
+                return Ok(last.entries);
+            }
+            last.entries
         }
-    }
+        _ => catalog::read(session).await?,
+    };
+    let reading = revision.map(|revision| Reading { revision, default_schema, entries: entries.clone() });
+    session.remembered().keep(reading);
+    Ok(entries)
 }

@@ -201,7 +201,8 @@ impl Session {
         }
     }
 
-    /// A zero byte, which no statement can hold, nor any text of PostgreSQL, is somebody's input.
+    /// Whether it may be sent. A zero byte, which no statement can hold, nor any text of PostgreSQL, is somebody's input; a session
+    /// that is in no transaction asks one question.
     fn sound(&mut self, sql: &str, parameters: &[Cell]) -> Result<()> {
         if !self.remembered().may_ask() {
             return Err(needs_a_transaction());
@@ -304,19 +305,26 @@ impl Session {
         question: &Question,
         mut take: impl FnMut(Row) -> Result<bool>,
     ) -> Result<()> {
-        let (Some(sql), Some(expected)) = (self.dialect().alone(question), self.remembered().ask()) else {
+        // One that is not kept is sent in two messages, between which a proxy may change the server.
+        let sql = if question.kept { self.dialect().alone(question) } else { None };
+        let (Some(sql), Some(expected)) = (sql, self.remembered().ask()) else {
             return Err(needs_a_transaction());
         };
-        let mut found = false;
-        self.put_each(&sql, question, |mut row| {
+        let (mut found, mut is_set) = (false, true);
+        let put = self.put_each(&sql, question, |mut row| {
             let rest = row.split_off(2);
+            is_set = row[0] != Cell::Null;
             if row.into_iter().map(Cell::text).ne(expected.iter().cloned()) {
                 return Err(needs_a_transaction());
             }
             found = true;
             take(rest)
-        })
-        .await?;
+        });
+        let put = put.await;
+        if !is_set && question.alone.as_ref().is_some_and(|alone| alone.plain) {
+            self.remembered().guesses_no_more();
+        }
+        put?;
         if !found {
             // No row tells it.
             return Err(needs_a_transaction());

@@ -138,16 +138,13 @@ const LONGEST_LINEAGE: usize = 1000;
 impl Afterimage {
     /// All versions of a row, newest first, through every change of its key.
     pub async fn history(&self, table: &str, key: &str) -> Result<Vec<Version>> {
-        let ask = async |session: &mut Session| {
+        self.answering(async |session| {
             let entry = catalog::find(session, table).await?;
             let mut versions = of_row(session, &entry, key).await?;
             versions.reverse();
             Ok(versions)
-        };
-        match self.alone(ask).await? {
-            Some(versions) => Ok(versions),
-            None => self.reading(ask).await,
-        }
+        })
+        .await
     }
 
     /// One version of a row.
@@ -157,9 +154,10 @@ impl Afterimage {
             let versions = of_row(session, &entry, key).await?;
             select(session, &entry, &versions, selector).await.cloned()
         };
-        match self.alone(ask).await? {
-            Some(version) => Ok(version),
-            None => self.reading(ask).await,
+        // What a time is takes a question of its own.
+        match selector {
+            Selector::At(_) => self.reading(ask).await,
+            _ => self.answering(ask).await,
         }
     }
 
@@ -250,6 +248,7 @@ async fn kept(session: &mut Session, entry: &Entry, key: &[Value], bound: Bound)
         Ok(true)
     };
     session.each_answer(&question, take).await.map_err(|error| error.on(&entry.table))?;
+    records.sort_by_key(|record: &Record| (record.header.date, record.header.id));
     Ok(records)
 }
 

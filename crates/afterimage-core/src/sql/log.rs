@@ -474,21 +474,34 @@ pub fn newest_records(
     let newest = newest_of(spelling(dialect.database()), columns, part, query, after, limit, &mut given);
     let Source { layout, fields, sparse } = part.source;
     let sql = dialect.records_where(&part.source, &format!("({newest})"));
-    let looks_up = if sparse { fields.len() as u64 } else { 2 };
-    let is_short = query.from.is_none() && query.before.is_none() && limit * looks_up <= SHORT;
-    if is_short { given.ask_one(sql, &layout.history, fields) } else { given.ask(sql) }
+    let looked_up = limit.saturating_mul(if sparse { fields.len() as u64 } else { 2 });
+    if may_be_asked_alone(query) && dialect.is_short(looked_up) {
+        given.ask_one(sql, &layout.history, fields)
+    } else {
+        given.ask(sql)
+    }
 }
 
-/// A question that looks up more than so many records is put in a transaction: PostgreSQL compiles the plan of one that it
-/// expects to be long, which takes it longer than to answer, and only what a transaction sets keeps it from that.
-const SHORT: u64 = 4000;
+/// Whether a page of the newest changes of one history may be asked in no transaction: its text says nothing of what is asked, and
+/// it is of all times.
+pub fn may_be_asked_alone(query: &Query) -> bool {
+    query.from.is_none() && query.before.is_none() && stands_beside(query)
+}
 
 /// The text of a question about more histories than these is too long to be kept.
 const KEPT: usize = 16;
 
+/// Where what a question asks about stands.
+fn given_of<'d>(dialect: &'d dyn Dialect, parts: &[Part<'_>], query: &Query) -> Given<'d> {
+    let in_text = !stands_beside(query)
+        || parts.iter().any(|part| !part.refers.is_empty() || part.keys.len() + part.not_keys.len() > 1)
+        || parts.len() > KEPT;
+    if in_text { Given::inside(dialect) } else { Given::beside(dialect) }
+}
+
 /// What a question asks about stands beside its text where the text then says nothing else of it. Whose changes are asked for
 /// stays in it: a plan for anybody's would go through all records of everybody, to find the few of somebody.
-fn given_of<'d>(dialect: &'d dyn Dialect, parts: &[Part<'_>], query: &Query) -> Given<'d> {
+fn stands_beside(query: &Query) -> bool {
     let Query {
         tables: _,
         keys: _,
@@ -504,11 +517,12 @@ fn given_of<'d>(dialect: &'d dyn Dialect, parts: &[Part<'_>], query: &Query) -> 
         from: _,
         before: _,
     } = query;
-    let in_text = [actors, correlations, transactions].into_iter().any(|choice| *choice != Choice::default())
-        || !(labels.is_empty() && reasons.is_empty() && text.is_empty() && was.is_empty() && now.is_empty())
-        || parts.iter().any(|part| !part.refers.is_empty() || part.keys.len() + part.not_keys.len() > 1)
-        || parts.len() > KEPT;
-    if in_text { Given::inside(dialect) } else { Given::beside(dialect) }
+    [actors, correlations, transactions].into_iter().all(|choice| *choice == Choice::default())
+        && labels.is_empty()
+        && reasons.is_empty()
+        && text.is_empty()
+        && was.is_empty()
+        && now.is_empty()
 }
 
 /// A period of so many microseconds begins wherever a day begins anywhere: offsets of time zones are multiples of it.

@@ -222,8 +222,14 @@ pub trait Dialect: Debug + Send + Sync {
     /// A parameter, by its place, and its value, as a text or bytes.
     fn parameter(&self, place: usize, about: About<'_>) -> (String, Value);
 
-    /// Whether the values of these fields have the same text in every session as a driver opens it.
-    fn looks_the_same(&self, _fields: &[Field]) -> bool {
+    /// Whether these fields are of types that everybody knows, none of which can hold money, which each session may write in its
+    /// own way.
+    fn are_plain(&self, _fields: &[Field]) -> bool {
+        true
+    }
+
+    /// Whether a question that looks up so many records may be asked in no transaction.
+    fn is_short(&self, _looked_up: u64) -> bool {
         true
     }
 

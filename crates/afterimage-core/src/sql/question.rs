@@ -15,8 +15,17 @@ pub struct Question {
     pub given: Vec<Value>,
     /// Whether the same text will come again, so that it pays to have it prepared.
     pub kept: bool,
-    /// The one history that it reads, where its values have the same text in every session as a driver opens it.
-    pub alone: Option<TableName>,
+    /// The one history that it reads, where it may be asked alone.
+    pub alone: Option<Alone>,
+}
+
+/// A question that may be asked in no transaction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Alone {
+    /// The history.
+    pub history: TableName,
+    /// Whether its values are of types that everybody knows, none of which can hold money.
+    pub plain: bool,
 }
 
 impl Question {
@@ -98,7 +107,8 @@ impl<'d> Given<'d> {
 
     /// The question of one history, for these of its fields, which may be asked alone.
     pub(super) fn ask_one(self, sql: String, history: &TableName, fields: &[Field]) -> Question {
-        let alone = (self.beside && self.dialect.looks_the_same(fields)).then(|| history.clone());
+        let alone = || Alone { history: history.clone(), plain: self.dialect.are_plain(fields) };
+        let alone = self.beside.then(alone);
         Question { alone, ..self.ask(sql) }
     }
 

@@ -207,13 +207,14 @@ impl Afterimage {
     /// # }
     /// ```
     pub async fn log(&self, query: &LogQuery) -> Result<LogPage> {
-        // Of one table a page is one question.
-        if query.query.tables.wanted.len() == 1
-            && let Some(page) = self.alone(async |session| page(session, query).await).await?
-        {
-            return Ok(page);
+        let ask = async |session: &mut Session| page(session, query).await;
+        let is_page = query.limit.is_some_and(|limit| limit < CHUNK);
+        let of_one_table = query.query.tables.wanted.len() == 1;
+        if is_page && of_one_table && sql::may_be_asked_alone(&query.query) {
+            self.answering(ask).await
+        } else {
+            self.reading(ask).await
         }
-        self.reading(async |session| page(session, query).await).await
     }
 
     /// Changes of all tracked tables, newest first, one by one, until `take` says that it has enough. Gives where the

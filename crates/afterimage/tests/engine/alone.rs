@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::time::{Duration, Instant};
+
 use crate::support::*;
 use afterimage::{Afterimage, LogPage, LogQuery, Tracking, Version};
 use sqlx::postgres::PgPoolOptions;
@@ -50,6 +52,7 @@ async fn values_look_the_same_whatever_a_session_is_set_to() {
             "SET bytea_output = 'escape'",
             "SET lc_monetary = 'C.UTF-8'",
             "SET standard_conforming_strings = off",
+            "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE",
             "SET search_path = pg_catalog",
         ] {
             let audit = with_sessions(&db, settings).await;
@@ -95,6 +98,42 @@ async fn what_a_policy_hides_is_not_left_out() {
     db.run("ALTER TABLE doc_history DISABLE ROW LEVEL SECURITY").await;
     assert_eq!(asked(&reader).await, whole);
     db.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
+}
+
+/// Whoever set a limit to what they wait does not wait twice.
+#[tokio::test]
+async fn nobody_waits_twice() {
+    let mut db = TestDb::postgres().await;
+    db.run("CREATE TABLE doc (id INTEGER PRIMARY KEY, n INTEGER)").await;
+    db.track("doc", Tracking::new()).await;
+    db.run("INSERT INTO doc VALUES (1, 1)").await;
+    let audit = with_sessions(&db, "SET lock_timeout = '500ms'").await;
+    assert_eq!(asked(&audit).await, asked(&audit).await);
+    db.run("BEGIN; LOCK TABLE doc_history IN ACCESS EXCLUSIVE MODE").await;
+    let begun = Instant::now();
+    let error = audit.history("doc", "1").await.unwrap_err();
+    assert_eq!(error.sqlstate(), Some("55P03"), "{error}");
+    assert!(begun.elapsed() < Duration::from_millis(950), "{:?}", begun.elapsed());
+    db.run("ROLLBACK").await;
+    assert_eq!(audit.history("doc", "1").await.unwrap().len(), 1);
+}
+
+on_every_database! {
+    /// A question that nobody waits for any more leaves its connection to the next, of a pool that has no other.
+    async fn a_question_that_is_dropped_is_forgotten(db: &mut TestDb) {
+        db.run("CREATE TABLE doc (id INTEGER PRIMARY KEY, n INTEGER); INSERT INTO doc VALUES (1, 0)").await;
+        db.track("doc", Tracking::new()).await;
+        for n in 1..40 {
+            db.run(&format!("UPDATE doc SET n = {n}")).await;
+        }
+        let expected = asked(&db.audit).await;
+        for step in 0..20 {
+            let short = Duration::from_micros(step * 50);
+            let _ = tokio::time::timeout(short, db.audit.history("doc", "1")).await;
+            let _ = tokio::time::timeout(short, asked(&db.audit)).await;
+            assert_eq!(asked(&db.audit).await, expected);
+        }
+    }
 }
 
 on_every_database! {

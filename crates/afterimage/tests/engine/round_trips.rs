@@ -161,6 +161,39 @@ async fn a_question_on_postgres_takes_few() {
     assert_eq!(questions(&db.url).await, expected);
 }
 
+/// What has to be told by more than one question is not begun alone where that is known before.
+#[tokio::test]
+async fn nothing_is_asked_twice_on_postgres() {
+    let mut db = TestDb::postgres().await;
+    table(&mut db).await;
+    let counter = Counter::default();
+    let audit = Afterimage::connect(&behind(&db.url, counter.before(port_of(&db.url)).await)).await.unwrap();
+    let of = |text: &str| LogQuery::parse(text).unwrap().limit(50);
+    for (query, expected) in [
+        (of("table:t"), 2),
+        (of("table:t key:1"), 2),
+        (of("table:t key:1").limit(0), 2),
+        (of("table:t").latest(), 2),
+        (of("table:t actor:7"), 4),
+        (of("table:t at:>1h"), 4),
+        (of("table:t now:5"), 4),
+        (of("table:t").limit(1000), 4),
+    ] {
+        let mut trips = Vec::new();
+        for _ in 0..3 {
+            trips.push(counter.count(async { drop(audit.log(&query).await.unwrap()) }).await);
+        }
+        assert_eq!(trips[2], expected, "{query:?} {trips:?}");
+    }
+    // A row that is not there needs a transaction to be told from one whose table changed.
+    for _ in 0..2 {
+        audit.version("t", "1", &afterimage::Selector::Number(99)).await.unwrap_err();
+    }
+    let missing =
+        counter.count(async { drop(audit.version("t", "1", &afterimage::Selector::Number(99)).await) });
+    assert_eq!(missing.await, 2);
+}
+
 /// Its connection goes back without locks, and still there: two more, which nobody waits for.
 #[tokio::test]
 async fn a_question_on_mariadb_takes_as_many() {

@@ -22,7 +22,7 @@ use crate::name::{TableName, literal};
 use crate::schema::{Column, Table};
 use crate::sql::catalog::DEFAULT_SCHEMA;
 use crate::sql::log::{Position, Source};
-use crate::sql::question::{About, Question};
+use crate::sql::question::{About, Alone, Question};
 use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx};
 use crate::time::Moment;
 use crate::value::Shown;
@@ -46,11 +46,41 @@ SET LOCAL extra_float_digits = 1; SET LOCAL bytea_output = 'hex'; SET LOCAL lc_m
 SET LOCAL standard_conforming_strings = on; SET LOCAL row_security = off";
 
 /// Whether a session is as if that had been set, but for what money looks like: drivers set most of it, and it is the servers'
-/// own choice.
+/// own choice. One that reads serializably could keep others from writing.
 const AS_SET: &str = "pg_catalog.current_setting('TimeZone') = 'UTC' AND pg_catalog.current_setting('DateStyle') = 'ISO, MDY' \
 AND pg_catalog.current_setting('IntervalStyle') = 'postgres' AND pg_catalog.current_setting('extra_float_digits')::int > 0 \
 AND pg_catalog.current_setting('bytea_output') = 'hex' AND pg_catalog.current_setting('xmlbinary') = 'base64' \
-AND pg_catalog.current_setting('standard_conforming_strings') = 'on'";
+AND pg_catalog.current_setting('standard_conforming_strings') = 'on' AND pg_catalog.current_setting('transaction_isolation') <> 'serializable'";
+
+const MONEY_AS_SET: &str = " AND pg_catalog.current_setting('lc_monetary') IN ('C', 'POSIX')";
+
+/// Types that hold no money.
+const PLAIN: [&str; 24] = [
+    "bigint",
+    "boolean",
+    "bytea",
+    "character",
+    "character varying",
+    "cidr",
+    "date",
+    "double precision",
+    "inet",
+    "integer",
+    "interval",
+    "json",
+    "jsonb",
+    "macaddr",
+    "numeric",
+    "oid",
+    "real",
+    "smallint",
+    "text",
+    "time without time zone",
+    "timestamp with time zone",
+    "timestamp without time zone",
+    "uuid",
+    "xml",
+];
 
 impl Dialect for Postgres {
     fn database(&self) -> Database {
@@ -145,15 +175,24 @@ impl Dialect for Postgres {
         (name, Value::Text(about.value().to_string()))
     }
 
-    fn looks_the_same(&self, fields: &[Field]) -> bool {
-        // Money is written as the server's users write it.
-        !fields.iter().any(|field| field.sql_type.contains("money"))
+    fn are_plain(&self, fields: &[Field]) -> bool {
+        let bare =
+            |field: &Field| field.sql_type.split(['(', '[']).next().unwrap_or_default().trim().to_owned();
+        fields.iter().all(|field| PLAIN.contains(&bare(field).as_str()))
+    }
+
+    fn is_short(&self, looked_up: u64) -> bool {
+        // It compiles the plan of a question that it expects to be long, which takes it longer than to answer, and only what a
+        // transaction sets keeps it from that.
+        looked_up <= 4000
     }
 
     fn alone(&self, question: &Question) -> Option<String> {
-        let history = literal(&question.alone.as_ref()?.quoted());
+        let Alone { history, plain } = question.alone.as_ref()?;
+        let history = literal(&history.quoted());
+        let money = if *plain { "" } else { MONEY_AS_SET };
         Some(format!(
-            "SELECT CASE WHEN {AS_SET} AND NOT pg_catalog.row_security_active({history}) THEN (SELECT value FROM afterimage.setting WHERE name = 'revision') END, {DEFAULT_SCHEMA}, q.*\nFROM (\n{}\n) AS q",
+            "SELECT CASE WHEN {AS_SET}{money} AND NOT pg_catalog.row_security_active({history}) THEN (SELECT value FROM afterimage.setting WHERE name = 'revision') END, {DEFAULT_SCHEMA}, q.*\nFROM (\n{}\n) AS q",
             question.sql
         ))
     }
