@@ -61,7 +61,7 @@ pub(crate) async fn run(
     let mut measured = Measured::new(
         "Reading",
         format!(
-            "{} records over {} rows, {} users and 100 days. Plain reads the live table. Afterimage answers through the library, in a transaction of its own, with old and new values; in brackets: times plain.",
+            "{} records over {} rows, {} users and 100 days. Plain reads the live table. Afterimage answers through the library, with old and new values; in brackets: times plain.",
             written.rows * VERSIONS,
             written.rows,
             crate::orders::USERS
