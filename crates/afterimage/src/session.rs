@@ -306,7 +306,7 @@ impl Session {
         mut take: impl FnMut(Row) -> Result<bool>,
     ) -> Result<()> {
         // One that is not kept is sent in two messages, between which a proxy may change the server.
-        let sql = if question.kept { self.dialect().alone(question) } else { None };
+        let sql = if question.kept { sql::catalog::alone(self.dialect(), question) } else { None };
         let (Some(sql), Some(expected)) = (sql, self.remembered().ask()) else {
             return Err(needs_a_transaction());
         };
@@ -490,44 +490,29 @@ pub(crate) fn cell(value: &serde_json::Value) -> Cell {
 /// Our queries ask PostgreSQL for integers, booleans and text, and nothing else.
 #[cfg(feature = "postgres")]
 fn cells_of_postgres(row: &sqlx::postgres::PgRow) -> Result<Row> {
-    let cell = |(at, column): (usize, &sqlx::postgres::PgColumn)| {
-        let value = row.try_get_raw(at)?;
-        if value.is_null() {
-            return Ok(Cell::Null);
-        }
-        let kind = column.type_info();
-        // A table as of a time is many values, most of them text: told by the number of its type, and taken as it is.
-        Ok(match kind.oid().map(|oid| oid.0) {
-            Some(number_of::TEXT | number_of::NAME | number_of::VARCHAR) => {
-                Cell::Text(value.as_str().map_err(sqlx::Error::Decode)?.to_owned())
+    row.columns()
+        .iter()
+        .map(|column| {
+            let at = column.ordinal();
+            if row.try_get_raw(at)?.is_null() {
+                return Ok(Cell::Null);
             }
-            Some(number_of::INT8) => Cell::Int(row.try_get_unchecked(at)?),
-            Some(number_of::INT4) => Cell::Int(row.try_get_unchecked::<i32, _>(at)?.into()),
-            Some(number_of::INT2) => Cell::Int(row.try_get_unchecked::<i16, _>(at)?.into()),
-            Some(number_of::BOOL) => Cell::Int(row.try_get_unchecked::<bool, _>(at)?.into()),
-            Some(number_of::OID) => {
-                Cell::Int(row.try_get_unchecked::<sqlx::postgres::types::Oid, _>(at)?.0.into())
-            }
-            _ => {
-                let message = format!("a query of ours gave a value of type {}", kind.name());
-                return Err(Error::new(ErrorKind::Database, message));
-            }
+            Ok(match column.type_info().name() {
+                "INT8" => Cell::Int(row.try_get(at)?),
+                "INT4" => Cell::Int(row.try_get::<i32, _>(at)?.into()),
+                "INT2" => Cell::Int(row.try_get::<i16, _>(at)?.into()),
+                "BOOL" => Cell::Int(row.try_get::<bool, _>(at)?.into()),
+                "OID" => Cell::Int(row.try_get::<sqlx::postgres::types::Oid, _>(at)?.0.into()),
+                "TEXT" | "NAME" | "VARCHAR" => Cell::Text(row.try_get(at)?),
+                other => {
+                    return Err(Error::new(
+                        ErrorKind::Database,
+                        format!("a query of ours gave a value of type {other}"),
+                    ));
+                }
+            })
         })
-    };
-    row.columns().iter().enumerate().map(cell).collect()
-}
-
-/// The numbers of PostgreSQL's types, which are the same everywhere.
-#[cfg(feature = "postgres")]
-mod number_of {
-    pub(super) const BOOL: u32 = 16;
-    pub(super) const NAME: u32 = 19;
-    pub(super) const INT8: u32 = 20;
-    pub(super) const INT2: u32 = 21;
-    pub(super) const INT4: u32 = 23;
-    pub(super) const TEXT: u32 = 25;
-    pub(super) const OID: u32 = 26;
-    pub(super) const VARCHAR: u32 = 1043;
+        .collect()
 }
 
 #[cfg(feature = "sqlite")]

@@ -15,9 +15,26 @@ pub const TRACKED_COLUMNS: [&str; 7] =
 /// Which revision of the catalogue this is: a random text, another after each change; and the schema that a table without one
 /// is in.
 pub fn revision(dialect: &dyn Dialect) -> Question {
+    let [value, schema] = revised(dialect);
+    Given::beside(dialect).ask(format!("SELECT ({value}), {schema}"))
+}
+
+/// A question as it is asked in no transaction: before the columns of each row, the revision of the catalogue, where the session is
+/// as the question needs it, and the schema. Nothing where it has to be asked in one.
+pub fn alone(dialect: &dyn Dialect, question: &Question) -> Option<String> {
+    let is_set = dialect.session_is_set(question.alone.as_ref()?);
+    let [value, schema] = revised(dialect);
+    Some(format!(
+        "SELECT CASE WHEN {is_set} THEN ({value}) END, {schema}, q.*\nFROM (\n{}\n) AS q",
+        question.sql
+    ))
+}
+
+/// What gives the revision, and the schema.
+fn revised(dialect: &dyn Dialect) -> [String; 2] {
     let schema = if dialect.database() == Database::Postgres { DEFAULT_SCHEMA } else { "NULL" };
     let setting = dialect.catalog_table("setting");
-    Given::beside(dialect).ask(format!("SELECT value, {schema} FROM {setting} WHERE name = 'revision'"))
+    [format!("SELECT value FROM {setting} WHERE name = 'revision'"), schema.to_owned()]
 }
 
 /// PostgreSQL's schema for what is named without one.

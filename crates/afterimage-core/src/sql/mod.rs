@@ -8,7 +8,7 @@ use crate::layout::{Field, Layout};
 use crate::name::{Quoted, TableName};
 use crate::schema::{Column, Table};
 use crate::sql::log::{Position, Source};
-use crate::sql::question::{About, Question};
+use crate::sql::question::{About, Alone, Question};
 use crate::time::Moment;
 use crate::value::Value;
 use crate::{Context, Database, Error, ErrorKind, Result};
@@ -233,11 +233,9 @@ pub trait Dialect: Debug + Send + Sync {
         true
     }
 
-    /// A question of one history as it is asked outside of any transaction: before the columns of each row, which revision of the
-    /// catalogue this is, where the session is as the question needs it, and the schema that a table without one is in. Nothing
-    /// where it has to be asked in one.
-    fn alone(&self, _question: &Question) -> Option<String> {
-        None
+    /// Whether a session is as a question needs it that is asked in no transaction.
+    fn session_is_set(&self, _alone: &Alone) -> String {
+        "TRUE".to_owned()
     }
 
     /// The records of the row of a key, oldest first, bounded: header columns, mask words, then `fields`.

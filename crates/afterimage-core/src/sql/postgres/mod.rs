@@ -20,7 +20,6 @@ mod trigger;
 use crate::layout::{Field, Layout};
 use crate::name::{TableName, literal};
 use crate::schema::{Column, Table};
-use crate::sql::catalog::DEFAULT_SCHEMA;
 use crate::sql::log::{Position, Source};
 use crate::sql::question::{About, Alone, Question};
 use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx};
@@ -187,14 +186,10 @@ impl Dialect for Postgres {
         looked_up <= 4000
     }
 
-    fn alone(&self, question: &Question) -> Option<String> {
-        let Alone { history, plain } = question.alone.as_ref()?;
-        let history = literal(&history.quoted());
-        let money = if *plain { "" } else { MONEY_AS_SET };
-        Some(format!(
-            "SELECT CASE WHEN {AS_SET}{money} AND NOT pg_catalog.row_security_active({history}) THEN (SELECT value FROM afterimage.setting WHERE name = 'revision') END, {DEFAULT_SCHEMA}, q.*\nFROM (\n{}\n) AS q",
-            question.sql
-        ))
+    fn session_is_set(&self, alone: &Alone) -> String {
+        let money = if alone.plain { "" } else { MONEY_AS_SET };
+        let history = literal(&alone.history.quoted());
+        format!("{AS_SET}{money} AND NOT pg_catalog.row_security_active({history})")
     }
 
     fn records_of_key(&self, layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {

@@ -149,14 +149,6 @@ impl Dialect for Sqlite {
         }
     }
 
-    fn alone(&self, question: &Question) -> Option<String> {
-        question.alone.as_ref()?;
-        Some(format!(
-            "SELECT (SELECT value FROM afterimage_setting WHERE name = 'revision'), NULL, q.*\nFROM (\n{}\n) AS q",
-            question.sql
-        ))
-    }
-
     fn records_of_key(&self, layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
         read::records_of_key(layout, fields, key, bound)
     }
