@@ -435,8 +435,8 @@ impl Run<'_> {
     /// Where contexts stand beside the records, those go to which none refers any more.
     async fn forget_contexts(&self, removal: i64, until: Moment) -> Result<()> {
         let mut batches = Batches::new(self.audit.database(), FIRST_BATCH, LARGEST_BATCH);
+        let mut after = 0;
         loop {
-            let size = batches.size();
             let ids: Vec<i64> = self
                 .audit
                 .reading(async |session| {
@@ -447,30 +447,38 @@ impl Run<'_> {
                     }
                     let histories = catalog::histories(&all);
                     let dialect = session.dialect();
-                    let sql = retention::unreferred_contexts(dialect, &histories, until, size);
+                    let sql = retention::unreferred_contexts(dialect, &histories, until, after, CONTEXTS);
                     let Some(sql) = sql else { return Ok(Vec::new()) };
                     let rows = session.ask(&sql).await?;
                     Ok(rows.iter().filter_map(|row| row.first().and_then(Cell::int)).collect())
                 })
                 .await?;
-            if ids.is_empty() {
-                return Ok(());
-            }
+            let Some(last) = ids.last() else { return Ok(()) };
+            after = *last;
             // Their transactions have ended: no record will refer to them any more.
-            batches.begin().await;
-            self.audit
-                .removing(async |session| {
-                    catalog::alone(session).await?;
-                    let dialect = session.dialect();
-                    session.run(&sql::open_removal(dialect, removal, None)).await?;
-                    session.run(&retention::forget_contexts(&ids)).await?;
-                    session.run(&sql::close_removal(dialect, removal, 0)).await
-                })
-                .await?;
-            batches.end();
+            let mut left = &ids[..];
+            while !left.is_empty() {
+                let size = usize::try_from(batches.size()).unwrap_or(1).min(left.len());
+                let (some, rest) = left.split_at(size);
+                batches.begin().await;
+                self.audit
+                    .removing(async |session| {
+                        catalog::alone(session).await?;
+                        let dialect = session.dialect();
+                        session.run(&sql::open_removal(dialect, removal, None)).await?;
+                        session.run(&retention::forget_contexts(some)).await?;
+                        session.run(&sql::close_removal(dialect, removal, 0)).await
+                    })
+                    .await?;
+                batches.end();
+                left = rest;
+            }
         }
     }
 }
+
+/// So many contexts are looked for at once to which nothing refers: MariaDB reads all histories for it.
+const CONTEXTS: i64 = 250_000;
 
 /// How records go.
 enum Way {

@@ -317,12 +317,13 @@ pub fn first_of_their_row(dialect: &dyn Dialect, layout: &Layout, positions: &[P
     )
 }
 
-/// The numbers of contexts that ended before a moment and to which no record refers any more; nothing where records keep their
-/// own.
+/// The next numbers, after one, of contexts that ended before a moment and to which no record refers any more; nothing where records
+/// keep their own.
 pub fn unreferred_contexts(
     dialect: &dyn Dialect,
     histories: &[&Layout],
     before: Moment,
+    after: i64,
     limit: i64,
 ) -> Option<String> {
     let unreferred = |layout: &&Layout| {
@@ -341,7 +342,7 @@ pub fn unreferred_contexts(
     // A transaction's first context, which has the same number, tells when it ended.
     (dialect.database() != Database::Postgres).then(|| {
         format!(
-            "SELECT c.id FROM afterimage_scope AS c JOIN afterimage_scope AS t ON t.id = c.tx WHERE t.tx = t.id AND t.last_date < {}{unreferred} ORDER BY c.id LIMIT {limit}",
+            "SELECT c.id FROM afterimage_scope AS c JOIN afterimage_scope AS t ON t.id = c.tx WHERE c.id > {after} AND t.tx = t.id AND t.last_date < {}{unreferred} ORDER BY c.id LIMIT {limit}",
             before.as_micros()
         )
     })

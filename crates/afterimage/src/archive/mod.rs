@@ -136,7 +136,7 @@ impl Afterimage {
     ///
     /// [`ErrorKind::InvalidInput`] for an address that is none, or a rule that does not speak of time; [`ErrorKind::Connection`]
     /// where the place does not answer or has no room; [`ErrorKind::Conflict`] where what was read back is not what was written, or
-    /// records of the table were removed meanwhile; [`ErrorKind::Drifted`] where the guards of a history are not those of this
+    /// records of the table were removed or moved meanwhile by another run; [`ErrorKind::Drifted`] where the guards of a history are not those of this
     /// version: migrate first.
     pub async fn archive(&self, request: &Archive, context: &Context) -> Result<Vec<Archived>> {
         self.archive_with(request, context, &mut |_| {}).await
@@ -215,7 +215,7 @@ impl Afterimage {
         manifest.actor = said(context, "actor");
         manifest.reason = said(context, "reason");
         manifest.copy = request.copy;
-        let (table, seen, files) = self.written(entry, cut, &held, progress).await?;
+        let (table, seen, files) = self.written(entry, cut, request.copy, &held, progress).await?;
         archived.table = table;
         let whole = manifest_of(&folder, &run);
         let sent = async || {
@@ -269,6 +269,7 @@ impl Afterimage {
         &self,
         entry: &Entry,
         cut: Moment,
+        copy: bool,
         held: &[Vec<String>],
         progress: &mut (dyn FnMut(Archiving) + Send),
     ) -> Result<(TableName, String, Files)> {
@@ -278,6 +279,13 @@ impl Afterimage {
             let all = catalog::entries(session).await?;
             let now = all.iter().find(|now| now.id == entry.id);
             let seen = now.map(|now| others(now, None)).unwrap_or_default();
+            if !copy && now.is_some_and(|now| now.archives.iter().any(|moved| !moved.complete)) {
+                // What it has not moved yet would be in both.
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "another run moves records of it now: run it again",
+                ));
+            }
             let dialect = session.dialect();
             let bound = Bound::Time(cut);
             let unfinished = as_of::unfinished(session, &catalog::histories(&all), bound).await?;

@@ -230,6 +230,42 @@ on_every_database! {
 }
 
 on_every_database! {
+    async fn what_another_run_is_moving_is_in_no_second_archive(db: &mut TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        let (cut, _) = many(db, Tracking::new()).await;
+        let PointInTime::At(until) = cut else { unreachable!() };
+        db.run("CREATE TABLE earlier (id INTEGER PRIMARY KEY)").await;
+        db.track("earlier", Tracking::new()).await;
+        // While a run is at another table, one begins with this, and is killed as it moves.
+        let (url, place) = (db.url.clone(), address(folder.path()));
+        let one = move || {
+            let run = async {
+                let audit = Afterimage::connect(&url).await.unwrap();
+                let request = Archive::new(place, Retention::until(until)).tables(["item"]);
+                let mut killed = |progress: afterimage::Archiving| assert!(!progress.removes, "killed");
+                let _ = audit.archive_with(&request, &keeper(), &mut killed).await;
+            };
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run);
+        };
+        let mut one = Some(one);
+        let mut meanwhile = |_| {
+            if let Some(one) = one.take() {
+                assert!(std::thread::spawn(one).join().is_err());
+            }
+        };
+        let request =
+            Archive::new(address(folder.path()), Retention::until(until)).tables(["earlier", "item"]);
+        let refused = db.audit.archive_with(&request, &keeper(), &mut meanwhile).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict);
+        assert!(refused.to_string().contains("another run moves records of it now"), "{refused}");
+        assert_eq!(archive(db, folder.path(), Retention::until(until)).await.unwrap().records, 0);
+        assert_eq!(count(db).await, "900");
+        assert_eq!(Afterimage::verify_archive(&address(folder.path())).await.unwrap(), (vec![], 1800));
+        db.verify().await;
+    }
+}
+
+on_every_database! {
     async fn what_others_removed_meanwhile_leaves_the_rest_where_it_is(db: &mut TestDb) {
         let folder = tempfile::tempdir().unwrap();
         aged(db, Tracking::new().storage(Storage::Delta)).await;
