@@ -8,7 +8,7 @@ use afterimage_core::sql::Bound;
 use afterimage_core::sql::catalog as sql;
 use afterimage_core::sql::log::{Position, Source};
 use afterimage_core::sql::retention::{self, Doomed};
-use afterimage_core::{Context, Cut, Moment, Retention, TableName, Value};
+use afterimage_core::{Context, Cut, Database, Moment, Retention, TableName, Value};
 use serde::Serialize;
 
 use crate::batches::Batches;
@@ -435,26 +435,33 @@ impl Run<'_> {
     /// Where contexts stand beside the records, those go to which none refers any more.
     async fn forget_contexts(&self, removal: i64, until: Moment) -> Result<()> {
         let mut batches = Batches::new(self.audit.database(), FIRST_BATCH, LARGEST_BATCH);
+        // So many are looked at together, whether records refer to them: MariaDB reads all histories for it.
+        let together = match self.audit.database() {
+            Database::MariaDb => 250_000,
+            _ => LARGEST_BATCH,
+        };
         let mut after = 0;
         loop {
-            let ids: Vec<i64> = self
+            let found: Option<(i64, Vec<i64>)> = self
                 .audit
                 .reading(async |session| {
                     let all = catalog::entries(session).await?;
                     // Records of archives refer to them, which may be brought back.
                     if all.iter().any(|entry| !entry.archives.is_empty()) {
-                        return Ok(Vec::new());
+                        return Ok(None);
                     }
                     let histories = catalog::histories(&all);
                     let dialect = session.dialect();
-                    let sql = retention::unreferred_contexts(dialect, &histories, until, after, CONTEXTS);
-                    let Some(sql) = sql else { return Ok(Vec::new()) };
+                    let last = retention::last_of_contexts(dialect, until, after, together);
+                    let Some(last) = last else { return Ok(None) };
+                    let Some(last) = session.int(&last, &[]).await? else { return Ok(None) };
+                    let sql = retention::unreferred_contexts(dialect, &histories, until, (after, last));
                     let rows = session.ask(&sql).await?;
-                    Ok(rows.iter().filter_map(|row| row.first().and_then(Cell::int)).collect())
+                    Ok(Some((last, rows.iter().filter_map(|row| row.first().and_then(Cell::int)).collect())))
                 })
                 .await?;
-            let Some(last) = ids.last() else { return Ok(()) };
-            after = *last;
+            let Some((last, ids)) = found else { return Ok(()) };
+            after = last;
             // Their transactions have ended: no record will refer to them any more.
             let mut left = &ids[..];
             while !left.is_empty() {
@@ -476,9 +483,6 @@ impl Run<'_> {
         }
     }
 }
-
-/// So many contexts are looked for at once to which nothing refers: MariaDB reads all histories for it.
-const CONTEXTS: i64 = 250_000;
 
 /// How records go.
 enum Way {

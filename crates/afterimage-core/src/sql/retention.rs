@@ -317,15 +317,24 @@ pub fn first_of_their_row(dialect: &dyn Dialect, layout: &Layout, positions: &[P
     )
 }
 
-/// The next numbers, after one, of contexts that ended before a moment and to which no record refers any more; nothing where records
-/// keep their own.
+/// The last of the next contexts, after a number, whose transactions began before a moment; nothing where records keep their own.
+pub fn last_of_contexts(dialect: &dyn Dialect, before: Moment, after: i64, limit: i64) -> Option<String> {
+    (dialect.database() != Database::Postgres).then(|| {
+        format!(
+            "SELECT max(x.id) FROM (SELECT c.id FROM afterimage_scope AS c WHERE c.id > {after} AND c.began < {} ORDER BY c.id LIMIT {limit}) AS x",
+            before.as_micros()
+        )
+    })
+}
+
+/// The numbers of contexts that ended before a moment and to which no record refers any more, after one number and up to another.
 pub fn unreferred_contexts(
     dialect: &dyn Dialect,
     histories: &[&Layout],
     before: Moment,
-    after: i64,
-    limit: i64,
-) -> Option<String> {
+    (after, to): (i64, i64),
+) -> String {
+    let within = |number: &str| format!("{number} > {after} AND {number} <= {to}");
     let unreferred = |layout: &&Layout| {
         let history = layout.history.quoted();
         match dialect.database() {
@@ -333,19 +342,20 @@ pub fn unreferred_contexts(
             Database::Sqlite => format!(
                 " AND NOT EXISTS (SELECT 1 FROM {history} AS h WHERE h.history_id BETWEEN t.first_id AND t.last_id AND h.history_scope = c.id)"
             ),
+            // It reads the history, and puts what it finds beside: no more than that is asked about.
             _ => format!(
-                " AND c.id NOT IN (SELECT h.history_scope FROM {history} AS h WHERE h.history_scope IS NOT NULL)"
+                " AND c.id NOT IN (SELECT h.history_scope FROM {history} AS h WHERE {})",
+                within("h.history_scope")
             ),
         }
     };
     let unreferred: String = histories.iter().map(unreferred).collect();
     // A transaction's first context, which has the same number, tells when it ended.
-    (dialect.database() != Database::Postgres).then(|| {
-        format!(
-            "SELECT c.id FROM afterimage_scope AS c JOIN afterimage_scope AS t ON t.id = c.tx WHERE c.id > {after} AND t.tx = t.id AND t.last_date < {}{unreferred} ORDER BY c.id LIMIT {limit}",
-            before.as_micros()
-        )
-    })
+    format!(
+        "SELECT c.id FROM afterimage_scope AS c JOIN afterimage_scope AS t ON t.id = c.tx WHERE {} AND t.tx = t.id AND t.last_date < {}{unreferred} ORDER BY c.id",
+        within("c.id"),
+        before.as_micros()
+    )
 }
 
 /// Removes these contexts.

@@ -537,6 +537,30 @@ on_every_database! {
 }
 
 #[tokio::test]
+async fn of_many_contexts_those_stay_that_records_refer_to() {
+    let mut db = TestDb::sqlite().await;
+    db.run("PRAGMA synchronous = 0; CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER)").await;
+    db.track("item", Tracking::new()).await;
+    db.run("INSERT INTO item VALUES (0, 0)").await;
+    // More than are looked at together; every thousandth wrote what stays.
+    for n in 0..6_000 {
+        let stays =
+            if n % 1_000 == 0 { format!("INSERT INTO item VALUES ({n} + 1, 0);") } else { String::new() };
+        let set = "INSERT INTO afterimage_context (actor) VALUES ('ann')";
+        let sql = format!(
+            "BEGIN; {set}; {stays} UPDATE item SET n = n + 1 WHERE id = 0; DELETE FROM afterimage_context; COMMIT"
+        );
+        db.run(&sql).await;
+    }
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let keep = Retention::until(Moment::from_micros(Moment::now().as_micros() - 10_000));
+    prune(&db, Prune::new().tables(["item"]).keep(keep)).await;
+    // What is current stays: the last change of the one row, too.
+    assert_eq!(db.text("SELECT count(*) FROM afterimage_scope WHERE actor = 'ann'").await.unwrap(), "7");
+    db.verify().await;
+}
+
+#[tokio::test]
 async fn contexts_that_records_refer_to_stay_whatever_their_dates() {
     let mut db = TestDb::mariadb().await;
     db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, note TEXT)").await;
