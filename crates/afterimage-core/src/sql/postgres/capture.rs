@@ -197,26 +197,13 @@ END",
 }
 
 fn one_update(layout: &Layout, table: &Table) -> String {
-    let sparse = |field: &Field, value: &str| if_same(field, "o", "n", "NULL", value);
-    let changed = if layout.record_unchanged {
-        String::new()
-    } else {
-        let same: Vec<String> =
-            layout.fields.iter().map(|field| if_same(field, "o", "n", "true", "false")).collect();
-        format!(" AND NOT {}", balanced(&same, "AND", "true"))
-    };
-    format!(
-        "{}
-  SELECT {}, {}, {}
-  FROM (SELECT * FROM old_rows LIMIT 1) AS o, (SELECT * FROM new_rows LIMIT 1) AS n
-  WHERE NOT EXISTS (SELECT FROM new_rows OFFSET 1) AND {}{changed}{};",
-        insert_into(layout),
-        header(layout, "~", "NULL"),
-        stored_mask(layout, mask(layout, "o", "n")),
-        updated_values(layout, |field| kept(field, "n"), sparse),
-        key_is_same(layout, "o", "n"),
-        overtaken::unless_gone(layout, table, "n"),
-    )
+    let pair = "(SELECT * FROM old_rows LIMIT 1) AS o, (SELECT * FROM new_rows LIMIT 1) AS n\n    WHERE NOT EXISTS (SELECT FROM new_rows OFFSET 1) AND";
+    updates(layout, table, pair, "")
+}
+
+fn many_updates(layout: &Layout, table: &Table) -> String {
+    let pairs = format!("{}\n    WHERE", indented(&pairs(layout), 0));
+    updates(layout, table, &pairs, "\n    ORDER BY n.history_position")
 }
 
 /// Old and new rows, paired by position: the tables are filled row by row, in step.
@@ -228,7 +215,8 @@ fn pairs(layout: &Layout) -> String {
     )
 }
 
-fn many_updates(layout: &Layout, table: &Table) -> String {
+/// The records of rows that changed but for their key: `pairs` gives them as `o` and `n`, up to a condition that goes on.
+fn updates(layout: &Layout, table: &Table, pairs: &str, order: &str) -> String {
     let words: Vec<String> = (0..layout.words()).map(|word| format!("p.history_mask{word}")).collect();
     let sparse = |field: &Field, value: &str| {
         let (word, bit) = field.word_and_bit();
@@ -258,16 +246,14 @@ fn many_updates(layout: &Layout, table: &Table) -> String {
         "{}
   SELECT {}, {}, {}
   FROM (SELECT {}, {}
-    FROM {}
-    WHERE {}{}
-    ORDER BY n.history_position OFFSET 0) AS p{changed};",
+    FROM {pairs} {}{}{order}
+    OFFSET 0) AS p{changed};",
         insert_into(layout),
         header(layout, "~", "NULL"),
         stored_mask(layout, words.clone()),
         updated_values(layout, |field| kept(field, "p"), sparse),
         masks.join(", "),
         values.join(", "),
-        indented(&pairs(layout), 0),
         key_is_same(layout, "o", "n"),
         overtaken::unless_gone(layout, table, "n"),
     )

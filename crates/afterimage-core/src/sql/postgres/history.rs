@@ -18,7 +18,7 @@ pub(super) fn create(layout: &Layout) -> Script {
         [
             // The start of the transaction, where it is more than a second before the record.
             "history_tx_start timestamptz",
-            "history_type \"char\" NOT NULL CHECK (history_type IN ('+', '~', '-'))",
+            "history_type \"char\" NOT NULL",
             "history_user text",
             "history_change_reason text",
             "history_context jsonb",
