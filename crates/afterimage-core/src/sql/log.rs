@@ -470,10 +470,9 @@ pub fn newest_records(
     limit: u64,
 ) -> Question {
     let mut given = given_of(dialect, std::slice::from_ref(part), query);
-    let columns = "h.history_date, h.history_id";
-    let newest = newest_of(spelling(dialect.database()), columns, part, query, after, limit, &mut given);
+    let newest = newest_of(spelling(dialect.database()), part, query, after, limit, &mut given);
     let Source { layout, fields, sparse } = part.source;
-    let sql = dialect.records_where(&part.source, &format!("({newest})"));
+    let sql = dialect.records_where(&part.source, &|columns| format!("SELECT {columns}\n  {newest}"));
     let looked_up = limit.saturating_mul(if sparse { fields.len() as u64 } else { 2 });
     if may_be_asked_alone(query) && dialect.is_short(looked_up) {
         given.ask_one(sql, &layout.history, fields)
@@ -559,9 +558,10 @@ fn newest(
         .iter()
         .enumerate()
         .map(|(n, part)| {
-            let columns = format!("{n} AS part, h.history_date, h.history_id{header}");
-            let own = newest_of(spelling, &columns, part, query, after, limit, given);
-            format!("SELECT * FROM ({own}) AS part_{n}")
+            let own = newest_of(spelling, part, query, after, limit, given);
+            format!(
+                "SELECT * FROM (SELECT {n} AS part, h.history_date, h.history_id{header}\n  {own}) AS part_{n}"
+            )
         })
         .collect();
     format!(
@@ -573,9 +573,9 @@ ORDER BY history_date DESC, history_id DESC LIMIT {limit}",
     )
 }
 
+/// The same of one history, from `FROM` on.
 fn newest_of(
     spelling: &dyn Spelling,
-    columns: &str,
     part: &Part<'_>,
     query: &Query,
     after: Option<Position>,
@@ -584,8 +584,7 @@ fn newest_of(
 ) -> String {
     let (condition, previous) = condition(spelling, part, query, after, given);
     format!(
-        "SELECT {columns}
-  FROM {}
+        "FROM {}
   WHERE {condition}
   ORDER BY h.history_date DESC, h.history_id DESC LIMIT {limit}",
         spelling.from(&part.source, previous)

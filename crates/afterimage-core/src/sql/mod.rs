@@ -248,8 +248,8 @@ pub trait Dialect: Debug + Send + Sync {
     /// values that those which changed had before.
     fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> Question;
 
-    /// The same at the positions that a query in parentheses gives, in columns called as those of a record.
-    fn records_where(&self, source: &Source<'_>, positions: &str) -> String;
+    /// The same of those that a query finds as `h`, which selects what it is told to.
+    fn records_where(&self, source: &Source<'_>, found: &dyn Fn(&str) -> String) -> String;
 
     /// All records as versions: the header's columns under the names of a record's, the words of the mask, and each of the
     /// source's fields as it was after the record, typed, under [`then::version_column`]. A departure is told by its arrival.

@@ -146,7 +146,7 @@ async fn a_question_touches_so_many_pages() {
             counted.push((storage, name, pages(&mut db, &question).await));
         }
     }
-    let expected = [7, 4, 300, 304, 154, 234, 6063, 7, 4, 450, 454, 1351, 172, 172];
+    let expected = [7, 4, 300, 154, 154, 234, 6063, 7, 4, 450, 304, 1351, 172, 172];
     for ((storage, question, pages), expected) in counted.into_iter().zip(expected) {
         // Another server of the same version may lay out a page differently.
         assert!(pages * 10 <= expected * 11, "{storage}, {question}: {pages} pages instead of {expected}");

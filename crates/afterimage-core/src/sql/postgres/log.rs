@@ -205,12 +205,17 @@ pub(super) fn records_at(source: &Source<'_>, positions: &[Position]) -> Questio
     let list = |members: Vec<String>| format!("{{{}}}", members.join(","));
     let dates = list(positions.iter().map(|(date, _)| format!("\"{date}\"")).collect());
     let ids = list(positions.iter().map(|(_, id)| id.to_string()).collect());
-    let at = format!("unnest({}::timestamptz[], {}::bigint[])", given.text(&dates), given.text(&ids));
+    let at = format!(
+        "unnest({}::timestamptz[], {}::bigint[]) AS w (date, id) JOIN {} AS h ON h.history_date = w.date AND h.history_id = w.id",
+        given.text(&dates),
+        given.text(&ids),
+        source.layout.history.quoted(),
+    );
     given.ask(records(source, &at))
 }
 
-/// The records at some positions: a date and a number each.
-pub(super) fn records(source: &Source<'_>, positions: &str) -> String {
+/// The records that are called `h`.
+pub(super) fn records(source: &Source<'_>, from: &str) -> String {
     let layout = source.layout;
     let words: Vec<String> = layout.word_columns().map(|word| format!("h.{word}")).collect();
     let text = |field: &Field, expression: &str| match (field.shown, field.keeping) {
@@ -231,10 +236,9 @@ pub(super) fn records(source: &Source<'_>, positions: &str) -> String {
         .collect();
     format!(
         "SELECT {}, {}{new}{old}
-FROM {positions} AS w (date, id) JOIN {} AS h ON h.history_date = w.date AND h.history_id = w.id{}",
+FROM {from}{}",
         head().join(", "),
         words.join(", "),
-        layout.history.quoted(),
         joined(source),
     )
 }

@@ -204,8 +204,8 @@ impl Dialect for Postgres {
         log::records_at(source, positions)
     }
 
-    fn records_where(&self, source: &Source<'_>, positions: &str) -> String {
-        log::records(source, positions)
+    fn records_where(&self, source: &Source<'_>, found: &dyn Fn(&str) -> String) -> String {
+        log::records(source, &format!("({}) AS h", found("h.*")))
     }
 
     fn newest_of_each(&self, layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String {

@@ -161,8 +161,8 @@ impl Dialect for Sqlite {
         log::records_at(source, positions)
     }
 
-    fn records_where(&self, source: &Source<'_>, positions: &str) -> String {
-        log::records(source, positions)
+    fn records_where(&self, source: &Source<'_>, found: &dyn Fn(&str) -> String) -> String {
+        log::records(source, &format!("({})", found("h.history_date, h.history_id")))
     }
 
     fn newest_of_each(&self, layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String {
