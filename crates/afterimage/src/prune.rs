@@ -1,5 +1,6 @@
 //! Retention: which records may go, and letting them go.
 
+mod contexts;
 #[cfg(feature = "postgres")]
 mod parts;
 
@@ -8,7 +9,7 @@ use afterimage_core::sql::Bound;
 use afterimage_core::sql::catalog as sql;
 use afterimage_core::sql::log::{Position, Source};
 use afterimage_core::sql::retention::{self, Doomed};
-use afterimage_core::{Context, Cut, Database, Moment, Retention, TableName, Value};
+use afterimage_core::{Context, Cut, Moment, Retention, TableName, Value};
 use serde::Serialize;
 
 use crate::batches::Batches;
@@ -153,8 +154,27 @@ impl Afterimage {
         progress: &mut (dyn FnMut(Pruning) + Send),
     ) -> Result<Vec<Pruned>> {
         self.sees_all()?;
+        let (mut all, mut last) = (Vec::new(), None);
+        let pruned = self.prune_each(request, context, progress, &mut all, &mut last).await;
+        // Also where one of the tables could not be pruned.
+        let forgotten = match last {
+            Some((removal, until)) => self.forget_contexts(removal, until).await,
+            None => Ok(()),
+        };
+        pruned.and(forgotten)?;
+        Ok(all)
+    }
+
+    /// Prunes each table; `last` is the number of the last removal, and the latest moment of any.
+    async fn prune_each(
+        &self,
+        request: &Prune,
+        context: &Context,
+        progress: &mut (dyn FnMut(Pruning) + Send),
+        all: &mut Vec<Pruned>,
+        last: &mut Option<(i64, Moment)>,
+    ) -> Result<()> {
         let now = Moment::now();
-        let mut all = Vec::new();
         let chosen = self.reading(async |session| {
             let chosen = match request.tables.is_empty() {
                 true => catalog::entries(session).await?,
@@ -177,7 +197,7 @@ impl Afterimage {
             let run = Run { audit: self, id, keep, exact: request.exact, now, context };
             let one = match request.dry_run {
                 true => run.look().await,
-                false => run.prune(progress).await,
+                false => run.prune(progress, last).await,
             };
             match one {
                 Ok(one) => all.push(one),
@@ -189,7 +209,7 @@ impl Afterimage {
                 }
             }
         }
-        Ok(all)
+        Ok(())
     }
 }
 
@@ -306,7 +326,11 @@ impl Run<'_> {
             .await
     }
 
-    async fn prune(&self, progress: &mut (dyn FnMut(Pruning) + Send)) -> Result<Pruned> {
+    async fn prune(
+        &self,
+        progress: &mut (dyn FnMut(Pruning) + Send),
+        last: &mut Option<(i64, Moment)>,
+    ) -> Result<Pruned> {
         #[cfg(feature = "postgres")]
         self.tidy().await?;
         let (mut pruned, way) = self
@@ -342,11 +366,11 @@ impl Run<'_> {
             let Some(gone) = gone else { continue };
             pruned.records += gone;
             pruned.until = pruned.until.max(batch.until);
+            if let (Some(removal), Some(until)) = (removal, pruned.until) {
+                *last = Some((removal, last.map_or(until, |(_, latest)| latest.max(until))));
+            }
             after = batch.gone.last().copied();
             progress(Pruning { table: pruned.table.clone(), done: pruned.records, total });
-        }
-        if let (Some(removal), Some(until)) = (removal, pruned.until) {
-            self.forget_contexts(removal, until).await?;
         }
         Ok(pruned)
     }
@@ -430,57 +454,6 @@ impl Run<'_> {
         session.run(&sql::close_removal(dialect, id, gone)).await?;
         *removal = Some(id);
         Ok(Some(gone))
-    }
-
-    /// Where contexts stand beside the records, those go to which none refers any more.
-    async fn forget_contexts(&self, removal: i64, until: Moment) -> Result<()> {
-        let mut batches = Batches::new(self.audit.database(), FIRST_BATCH, LARGEST_BATCH);
-        // So many are looked at together, whether records refer to them: MariaDB reads all histories for it.
-        let together = match self.audit.database() {
-            Database::MariaDb => 250_000,
-            _ => LARGEST_BATCH,
-        };
-        let mut after = 0;
-        loop {
-            let found: Option<(i64, Vec<i64>)> = self
-                .audit
-                .reading(async |session| {
-                    let all = catalog::entries(session).await?;
-                    // Records of archives refer to them, which may be brought back.
-                    if all.iter().any(|entry| !entry.archives.is_empty()) {
-                        return Ok(None);
-                    }
-                    let histories = catalog::histories(&all);
-                    let dialect = session.dialect();
-                    let last = retention::last_of_contexts(dialect, until, after, together);
-                    let Some(last) = last else { return Ok(None) };
-                    let Some(last) = session.int(&last, &[]).await? else { return Ok(None) };
-                    let sql = retention::unreferred_contexts(dialect, &histories, until, (after, last));
-                    let rows = session.ask(&sql).await?;
-                    Ok(Some((last, rows.iter().filter_map(|row| row.first().and_then(Cell::int)).collect())))
-                })
-                .await?;
-            let Some((last, ids)) = found else { return Ok(()) };
-            after = last;
-            // Their transactions have ended: no record will refer to them any more.
-            let mut left = &ids[..];
-            while !left.is_empty() {
-                let size = usize::try_from(batches.size()).unwrap_or(1).min(left.len());
-                let (some, rest) = left.split_at(size);
-                batches.begin().await;
-                self.audit
-                    .removing(async |session| {
-                        catalog::alone(session).await?;
-                        let dialect = session.dialect();
-                        session.run(&sql::open_removal(dialect, removal, None)).await?;
-                        session.run(&retention::forget_contexts(some)).await?;
-                        session.run(&sql::close_removal(dialect, removal, 0)).await
-                    })
-                    .await?;
-                batches.end();
-                left = rest;
-            }
-        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Records that were moved to archives, for questions about the past.
 
 use afterimage_core::sql::Bound;
+use afterimage_core::sql::catalog::Course;
 use afterimage_core::sql::log::Position;
 use afterimage_core::{Moment, Record, Value};
 
@@ -28,8 +29,8 @@ pub(crate) struct Moved {
     pub(crate) cut: Moment,
     /// What had been removed of the table when it was written.
     pub(crate) others: String,
-    /// Whether everything in it has gone that was to go.
-    pub(crate) complete: bool,
+    /// Which way its records go.
+    pub(crate) course: Course,
 }
 
 impl Moved {
@@ -45,7 +46,7 @@ impl Moved {
             sha256: text(5),
             cut: Moment::from_micros(int(6)),
             others: text(7),
-            complete: int(8) != 0,
+            course: Course::from_code(int(8)),
         };
         (int(1), moved)
     }

@@ -147,8 +147,38 @@ pub struct NewArchive<'a> {
     pub cut: Moment,
     /// What had been removed of the table before, which others must not have added to.
     pub others: &'a str,
-    /// Whether nothing is left to be moved to it.
-    pub complete: bool,
+    /// Which way its records go.
+    pub course: Course,
+}
+
+/// Which way the records of an archive go. None goes back to one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Course {
+    /// They leave the database.
+    Leaving,
+    /// All that were to go are gone.
+    Gone,
+    /// They are brought back.
+    Returning,
+}
+
+impl Course {
+    /// As it is kept.
+    fn code(self) -> i64 {
+        match self {
+            Self::Leaving => 0,
+            Self::Gone => 1,
+            Self::Returning => 2,
+        }
+    }
+
+    /// From what is kept.
+    pub fn from_code(code: i64) -> Self {
+        [Self::Leaving, Self::Gone]
+            .into_iter()
+            .find(|course| course.code() == code)
+            .unwrap_or(Self::Returning)
+    }
 }
 
 /// Enters an archive.
@@ -163,13 +193,14 @@ pub fn insert_archive(dialect: &dyn Dialect, archiving: &NewArchive<'_>) -> Stri
         literal(archiving.sha256),
         dialect.moment(archiving.cut),
         literal(archiving.others),
-        i32::from(archiving.complete),
+        archiving.course.code(),
     )
 }
 
-/// Says that nothing is left to be moved to an archive.
-pub fn complete_archive(dialect: &dyn Dialect, id: i64) -> String {
-    format!("UPDATE {} SET complete = 1 WHERE id = {id}", dialect.catalog_table("archive"))
+/// Says which way the records of an archive go from now on, where they do not yet.
+pub fn turn_archive(dialect: &dyn Dialect, id: i64, course: Course) -> String {
+    let (archive, code) = (dialect.catalog_table("archive"), course.code());
+    format!("UPDATE {archive} SET complete = {code} WHERE id = {id} AND complete < {code}")
 }
 
 /// Says that an archive is not read any more, and why.

@@ -573,7 +573,7 @@ ORDER BY history_date DESC, history_id DESC LIMIT {limit}",
     )
 }
 
-/// The same of one history, from `FROM` on.
+/// The newest records of one history that may answer, as `h`, from `FROM` on.
 fn newest_of(
     spelling: &dyn Spelling,
     part: &Part<'_>,

@@ -248,7 +248,8 @@ pub trait Dialect: Debug + Send + Sync {
     /// values that those which changed had before.
     fn records_at(&self, source: &Source<'_>, positions: &[Position]) -> Question;
 
-    /// The same of those that a query finds as `h`, which selects what it is told to.
+    /// The same of those that a query finds. `found` writes it, once, with the columns that it is to select of a record: its table is
+    /// called `h`.
     fn records_where(&self, source: &Source<'_>, found: &dyn Fn(&str) -> String) -> String;
 
     /// All records as versions: the header's columns under the names of a record's, the words of the mask, and each of the

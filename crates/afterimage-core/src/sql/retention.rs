@@ -317,42 +317,52 @@ pub fn first_of_their_row(dialect: &dyn Dialect, layout: &Layout, positions: &[P
     )
 }
 
-/// The last of the next contexts, after a number, whose transactions began before a moment; nothing where records keep their own.
-pub fn last_of_contexts(dialect: &dyn Dialect, before: Moment, after: i64, limit: i64) -> Option<String> {
-    (dialect.database() != Database::Postgres).then(|| {
-        format!(
-            "SELECT max(x.id) FROM (SELECT c.id FROM afterimage_scope AS c WHERE c.id > {after} AND c.began < {} ORDER BY c.id LIMIT {limit}) AS x",
-            before.as_micros()
-        )
-    })
+/// The first of the last so many contexts before a number whose transactions began before a moment. For databases on which contexts
+/// stand beside the records.
+pub fn first_of_contexts(before: Moment, below: i64, limit: i64) -> String {
+    format!(
+        "SELECT min(x.id) FROM (SELECT c.id FROM afterimage_scope AS c WHERE c.id < {below} AND c.began < {} ORDER BY c.id DESC LIMIT {limit}) AS x",
+        before.as_micros()
+    )
 }
 
-/// The numbers of contexts that ended before a moment and to which no record refers any more, after one number and up to another.
+/// Contexts, from one number on and below another, that ended before a moment and to which no record refers any more, the newest
+/// first: the number of each, that of its transaction, and how many others this has. A transaction's first context has its number,
+/// and tells of all of them which they are and when it ended: it has to outlive them. For databases on which contexts stand beside
+/// the records.
 pub fn unreferred_contexts(
     dialect: &dyn Dialect,
     histories: &[&Layout],
     before: Moment,
-    (after, to): (i64, i64),
+    (from, below): (i64, i64),
 ) -> String {
-    let within = |number: &str| format!("{number} > {after} AND {number} <= {to}");
+    let within = |number: &str| format!("{number} >= {from} AND {number} < {below}");
+    let sqlite = dialect.database() == Database::Sqlite;
     let unreferred = |layout: &&Layout| {
         let history = layout.history.quoted();
-        match dialect.database() {
+        if sqlite {
             // All numbers from a transaction's first record to its last are its own.
-            Database::Sqlite => format!(
-                " AND NOT EXISTS (SELECT 1 FROM {history} AS h WHERE h.history_id BETWEEN t.first_id AND t.last_id AND h.history_scope = c.id)"
-            ),
+            format!(
+                " AND NOT EXISTS (SELECT 1 FROM {history} AS h WHERE h.history_id BETWEEN t.first_id AND t.last_id AND (c.id = t.id OR h.history_scope = c.id))"
+            )
+        } else {
             // It reads the history, and puts what it finds beside: no more than that is asked about.
-            _ => format!(
+            format!(
                 " AND c.id NOT IN (SELECT h.history_scope FROM {history} AS h WHERE {})",
                 within("h.history_scope")
-            ),
+            )
         }
     };
     let unreferred: String = histories.iter().map(unreferred).collect();
-    // A transaction's first context, which has the same number, tells when it ended.
+    let others = match sqlite {
+        // None of them is referred to where the first goes.
+        true => "0",
+        false => {
+            "CASE WHEN c.id = c.tx THEN (SELECT count(*) FROM afterimage_scope AS o WHERE o.tx = c.tx AND o.id <> c.id) ELSE 0 END"
+        }
+    };
     format!(
-        "SELECT c.id FROM afterimage_scope AS c JOIN afterimage_scope AS t ON t.id = c.tx WHERE {} AND t.tx = t.id AND t.last_date < {}{unreferred} ORDER BY c.id",
+        "SELECT c.id, c.tx, {others} FROM afterimage_scope AS c JOIN afterimage_scope AS t ON t.id = c.tx WHERE {} AND t.tx = t.id AND t.last_date < {}{unreferred} ORDER BY c.id DESC",
         within("c.id"),
         before.as_micros()
     )

@@ -13,6 +13,7 @@ mod verify;
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::Bound;
 use afterimage_core::sql::archive::{row_by_row, told_apart};
+use afterimage_core::sql::catalog::Course;
 use afterimage_core::sql::log::Source;
 use afterimage_core::{Context, Moment, Retention, TableName};
 use serde::Serialize;
@@ -135,9 +136,9 @@ impl Afterimage {
     /// # Errors
     ///
     /// [`ErrorKind::InvalidInput`] for an address that is none, or a rule that does not speak of time; [`ErrorKind::Connection`]
-    /// where the place does not answer or has no room; [`ErrorKind::Conflict`] where what was read back is not what was written, or
-    /// records of the table were removed or moved meanwhile by another run; [`ErrorKind::Drifted`] where the guards of a history are not those of this
-    /// version: migrate first.
+    /// where the place does not answer or has no room; [`ErrorKind::Conflict`] where what was read back is not what was written, where
+    /// records of the table were removed or moved meanwhile by another run, or are being brought back; [`ErrorKind::Drifted`] where the
+    /// guards of a history are not those of this version: migrate first. No table after the one of which it speaks is archived then.
     pub async fn archive(&self, request: &Archive, context: &Context) -> Result<Vec<Archived>> {
         self.archive_with(request, context, &mut |_| {}).await
     }
@@ -205,7 +206,7 @@ impl Afterimage {
             held = rows.iter().map(|key| texts(key)).collect();
             self.reading(async |session| guarded(session, entry).await).await?;
             // What an interrupted run has left.
-            for moved in entry.archives.iter().filter(|moved| !moved.complete) {
+            for moved in entry.archives.iter().filter(|moved| moved.course == Course::Leaving) {
                 archived.moved += self.move_to(entry.id, moved.id, progress).await?;
             }
         }
@@ -279,12 +280,8 @@ impl Afterimage {
             let all = catalog::entries(session).await?;
             let now = all.iter().find(|now| now.id == entry.id);
             let seen = now.map(|now| others(now, None)).unwrap_or_default();
-            if !copy && now.is_some_and(|now| now.archives.iter().any(|moved| !moved.complete)) {
-                // What it has not moved yet would be in both.
-                return Err(Error::new(
-                    ErrorKind::Conflict,
-                    "another run moves records of it now: run it again",
-                ));
+            if !copy && let Some(now) = now {
+                settled(now)?;
             }
             let dialect = session.dialect();
             let bound = Bound::Time(cut);
@@ -333,6 +330,19 @@ impl Afterimage {
         })
         .await
     }
+}
+
+/// Refuses where records are here and in an archive: they would be in two.
+fn settled(entry: &Entry) -> Result<()> {
+    let message = match entry.archives.iter().map(|moved| moved.course).find(|course| *course != Course::Gone)
+    {
+        None => return Ok(()),
+        Some(Course::Returning) => {
+            "its records are being brought back, or were until that was interrupted: bring them back first"
+        }
+        Some(_) => "another run began to move records of it, and has not finished: run it again",
+    };
+    Err(Error::new(ErrorKind::Conflict, message))
 }
 
 /// SQLite's code for a value that is longer than it takes.

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use afterimage_archive::{Reader, glimpse};
 use afterimage_core::record::all_fields;
-use afterimage_core::sql::catalog::{self as sql, NewArchive};
+use afterimage_core::sql::catalog::{self as sql, Course, NewArchive};
 use afterimage_core::sql::log::{Position, Source};
 use afterimage_core::sql::retention;
 use afterimage_core::{Context, Field, Moment, Retention, Value};
@@ -72,7 +72,7 @@ impl Afterimage {
                 sha256: moving.sha256,
                 cut: moving.cut,
                 others: moving.seen,
-                complete: false,
+                course: Course::Leaving,
             };
             session.run(&sql::insert_archive(dialect, &entering)).await?;
             let entered = found(session, entry.id).await?;
@@ -145,7 +145,7 @@ impl Afterimage {
             let sql = match stopped && untouched {
                 // Nothing went by it: it is nothing but a copy.
                 true => sql::end_archive(session.dialect(), archive, "others removed records meanwhile"),
-                false => sql::complete_archive(session.dialect(), archive),
+                false => sql::turn_archive(session.dialect(), archive, Course::Gone),
             };
             session.run(&sql).await.map(drop)
         })
@@ -200,7 +200,8 @@ impl Batch<'_> {
     async fn let_go(&self, session: &mut Session) -> Result<Went> {
         catalog::ensure(session).await?;
         let entry = found(session, self.id).await?;
-        let moved = entry.archives.iter().find(|moved| moved.id == self.archive && !moved.complete);
+        let moved =
+            entry.archives.iter().find(|moved| moved.id == self.archive && moved.course == Course::Leaving);
         let Some(moved) = moved else { return Ok(Went::Others) };
         let held = Held::of(&entry)?;
         if let Some(why) = held.table {

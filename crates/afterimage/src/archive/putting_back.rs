@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::archive::{PutBack, present, put_back};
-use afterimage_core::sql::catalog as sql;
+use afterimage_core::sql::catalog::{self as sql, Course};
 use afterimage_core::sql::log::Position;
 use afterimage_core::{Context, TableName, Value};
 use serde::Serialize;
@@ -88,7 +88,7 @@ impl Afterimage {
             catalog::ensure(session).await?;
             unchanged(found(session, entry.id).await?.as_ref(), entry)?;
             for moved in &entry.archives {
-                session.run(&sql::complete_archive(session.dialect(), moved.id)).await?;
+                session.run(&sql::turn_archive(session.dialect(), moved.id, Course::Returning)).await?;
             }
             Ok(())
         })

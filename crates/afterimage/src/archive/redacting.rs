@@ -82,7 +82,7 @@ impl Afterimage {
                 sha256: &sha256,
                 cut: moved.cut,
                 others: &moved.others,
-                complete: moved.complete,
+                course: moved.course,
             };
             session.run(&sql::insert_archive(dialect, &entering)).await?;
             session.run(&sql::end_archive(dialect, moved.id, REDACTED)).await.map(drop)

@@ -230,6 +230,28 @@ on_every_database! {
 }
 
 on_every_database! {
+    async fn what_is_being_brought_back_is_in_no_second_archive(db: &mut TestDb) {
+        let folder = tempfile::tempdir().unwrap();
+        let (cut, _) = many(db, Tracking::new()).await;
+        let PointInTime::At(until) = cut else { unreachable!() };
+        archive(db, folder.path(), Retention::until(until)).await.unwrap();
+        // Killed as it goes on.
+        let audit = db.audit.clone();
+        let mut killed = |progress: afterimage::Archiving| assert_eq!(progress.done, 0, "killed");
+        let run = tokio::spawn(async move { audit.bring_back_with(&["item"], &keeper(), &mut killed).await });
+        assert!(run.await.is_err());
+        assert_ne!(count(db).await, "900");
+        let refused = archive(db, folder.path(), Retention::until(until)).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict);
+        assert!(refused.to_string().contains("bring them back first"), "{refused}");
+        db.audit.bring_back(&["item"], &keeper()).await.unwrap();
+        assert_eq!(count(db).await, "2700");
+        assert_eq!(archive(db, folder.path(), Retention::until(until)).await.unwrap().moved, 1800);
+        db.verify().await;
+    }
+}
+
+on_every_database! {
     async fn what_another_run_is_moving_is_in_no_second_archive(db: &mut TestDb) {
         let folder = tempfile::tempdir().unwrap();
         let (cut, _) = many(db, Tracking::new()).await;
@@ -257,7 +279,7 @@ on_every_database! {
             Archive::new(address(folder.path()), Retention::until(until)).tables(["earlier", "item"]);
         let refused = db.audit.archive_with(&request, &keeper(), &mut meanwhile).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::Conflict);
-        assert!(refused.to_string().contains("another run moves records of it now"), "{refused}");
+        assert!(refused.to_string().contains("another run began to move records of it"), "{refused}");
         assert_eq!(archive(db, folder.path(), Retention::until(until)).await.unwrap().records, 0);
         assert_eq!(count(db).await, "900");
         assert_eq!(Afterimage::verify_archive(&address(folder.path())).await.unwrap(), (vec![], 1800));

@@ -365,6 +365,45 @@ on_every_database! {
 }
 
 on_every_database! {
+    async fn a_transactions_first_context_stays_as_long_as_any_of_its_records(db: &mut TestDb) {
+        for table in ["item", "other"] {
+            db.run(&format!("CREATE TABLE {table} (id INTEGER PRIMARY KEY, n INTEGER)")).await;
+            db.track(table, Tracking::new()).await;
+        }
+        // Of one transaction with two contexts: the first wrote one table, the second the other, at two times.
+        let mut tx = db.audit.begin(&actor("ann")).await.unwrap();
+        tx.execute("INSERT INTO item VALUES (1, 0)", &[]).await.unwrap();
+        tx.enter(&Context::new().reason("more")).await.unwrap();
+        tx.execute("INSERT INTO other VALUES (1, 0)", &[]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        tx.execute("INSERT INTO other VALUES (2, 0)", &[]).await.unwrap();
+        tx.leave().await.unwrap();
+        tx.commit().await.unwrap();
+        let written = db.versions("other", "1").await.remove(0).header;
+        db.tick().await;
+        db.run("UPDATE item SET n = 1").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let now = Retention::until(Moment::from_micros(Moment::now().as_micros() - 10_000));
+        prune(db, Prune::new().tables(["item"]).keep(now)).await;
+        // Half of it is never shown, and all of it is found.
+        let between = PointInTime::At(Moment::from_micros(written.date.as_micros() + 1_000));
+        assert!(db.as_of("other", between).await.is_empty());
+        let found = db.audit.log(&LogQuery::parse(&format!("tx:{}", written.tx.unwrap())).unwrap()).await.unwrap();
+        assert_eq!(found.entries.len(), 2);
+        // They go together, where nothing is left of it.
+        db.run("UPDATE other SET n = 1").await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let now = Retention::until(Moment::from_micros(Moment::now().as_micros() - 10_000));
+        prune(db, Prune::new().tables(["other"]).keep(now)).await;
+        if !db.is_postgres() {
+            let left = "SELECT count(*) FROM afterimage_scope WHERE actor = 'ann' OR reason = 'more'";
+            assert_eq!(db.text(left).await.unwrap(), "0");
+        }
+        db.verify().await;
+    }
+}
+
+on_every_database! {
     async fn rows_whose_key_changed_are_pruned_along_their_way(db: &mut TestDb) {
         for storage in STORAGES {
             db.run("CREATE TABLE item (id INTEGER PRIMARY KEY, n INTEGER, note TEXT)").await;

@@ -16,7 +16,7 @@ use super::{live, message_name, overtaken, read};
 use crate::layout::{Field, Layout};
 use crate::name::{Quoted, fingerprint};
 use crate::schema::Table;
-use crate::sql::expression::{balanced, col, full_mask, indented};
+use crate::sql::expression::{balanced, col, full_mask};
 
 /// A trigger function.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,13 +197,12 @@ END",
 }
 
 fn one_update(layout: &Layout, table: &Table) -> String {
-    let pair = "(SELECT * FROM old_rows LIMIT 1) AS o, (SELECT * FROM new_rows LIMIT 1) AS n\n    WHERE NOT EXISTS (SELECT FROM new_rows OFFSET 1) AND";
-    updates(layout, table, pair, "")
+    let pair = "(SELECT * FROM old_rows LIMIT 1) AS o, (SELECT * FROM new_rows LIMIT 1) AS n";
+    updates(layout, table, pair, "NOT EXISTS (SELECT FROM new_rows OFFSET 1) AND ", "")
 }
 
 fn many_updates(layout: &Layout, table: &Table) -> String {
-    let pairs = format!("{}\n    WHERE", indented(&pairs(layout), 0));
-    updates(layout, table, &pairs, "\n    ORDER BY n.history_position")
+    updates(layout, table, &pairs(layout), "", "\n    ORDER BY n.history_position")
 }
 
 /// Old and new rows, paired by position: the tables are filled row by row, in step.
@@ -215,8 +214,9 @@ fn pairs(layout: &Layout) -> String {
     )
 }
 
-/// The records of rows that changed but for their key: `pairs` gives them as `o` and `n`, up to a condition that goes on.
-fn updates(layout: &Layout, table: &Table, pairs: &str, order: &str) -> String {
+/// The records of rows that changed but for their key: `from` gives them as `o` and `n`, where `condition` (which ends with `AND`, if
+/// it says anything) holds.
+fn updates(layout: &Layout, table: &Table, from: &str, condition: &str, order: &str) -> String {
     let words: Vec<String> = (0..layout.words()).map(|word| format!("p.history_mask{word}")).collect();
     let sparse = |field: &Field, value: &str| {
         let (word, bit) = field.word_and_bit();
@@ -246,7 +246,8 @@ fn updates(layout: &Layout, table: &Table, pairs: &str, order: &str) -> String {
         "{}
   SELECT {}, {}, {}
   FROM (SELECT {}, {}
-    FROM {pairs} {}{}{order}
+    FROM {from}
+    WHERE {condition}{}{}{order}
     OFFSET 0) AS p{changed};",
         insert_into(layout),
         header(layout, "~", "NULL"),
