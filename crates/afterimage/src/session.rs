@@ -6,7 +6,7 @@ use afterimage_core::{Database, Value};
 #[cfg(feature = "sqlite")]
 use futures_util::StreamExt as _;
 use futures_util::TryStreamExt as _;
-use sqlx::{AssertSqlSafe, Column as _, Executor as _, Row as _, TypeInfo as _, ValueRef as _};
+use sqlx::{AssertSqlSafe, Executor as _, Row as _, TypeInfo as _, ValueRef as _};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::lent::Lent;
@@ -487,17 +487,21 @@ pub(crate) fn cell(value: &serde_json::Value) -> Cell {
     }
 }
 
+/// A value of a row: what `tell` makes of one of a type of that name, which is not NULL.
+fn cell_at<R: sqlx::Row>(row: &R, at: usize, tell: impl FnOnce(&str) -> Result<Cell>) -> Result<Cell>
+where
+    usize: sqlx::ColumnIndex<R>,
+{
+    let raw = row.try_get_raw(at)?;
+    if raw.is_null() { Ok(Cell::Null) } else { tell(raw.type_info().name()) }
+}
+
 /// Our queries ask PostgreSQL for integers, booleans and text, and nothing else.
 #[cfg(feature = "postgres")]
 fn cells_of_postgres(row: &sqlx::postgres::PgRow) -> Result<Row> {
-    row.columns()
-        .iter()
-        .map(|column| {
-            let at = column.ordinal();
-            if row.try_get_raw(at)?.is_null() {
-                return Ok(Cell::Null);
-            }
-            Ok(match column.type_info().name() {
+    let cell = |at| {
+        cell_at(row, at, |kind| {
+            Ok(match kind {
                 "INT8" => Cell::Int(row.try_get(at)?),
                 "INT4" => Cell::Int(row.try_get::<i32, _>(at)?.into()),
                 "INT2" => Cell::Int(row.try_get::<i16, _>(at)?.into()),
@@ -505,14 +509,13 @@ fn cells_of_postgres(row: &sqlx::postgres::PgRow) -> Result<Row> {
                 "OID" => Cell::Int(row.try_get::<sqlx::postgres::types::Oid, _>(at)?.0.into()),
                 "TEXT" | "NAME" | "VARCHAR" => Cell::Text(row.try_get(at)?),
                 other => {
-                    return Err(Error::new(
-                        ErrorKind::Database,
-                        format!("a query of ours gave a value of type {other}"),
-                    ));
+                    let message = format!("a query of ours gave a value of type {other}");
+                    return Err(Error::new(ErrorKind::Database, message));
                 }
             })
         })
-        .collect()
+    };
+    (0..row.len()).map(cell).collect()
 }
 
 #[cfg(feature = "sqlite")]
@@ -522,15 +525,13 @@ fn cells_of_sqlite(row: &sqlx::sqlite::SqliteRow) -> Result<Row> {
 
 #[cfg(feature = "sqlite")]
 pub(crate) fn cell_of_sqlite(row: &sqlx::sqlite::SqliteRow, at: usize) -> Result<Cell> {
-    let raw = row.try_get_raw(at)?;
-    if raw.is_null() {
-        return Ok(Cell::Null);
-    }
-    Ok(match raw.type_info().name() {
-        "INTEGER" => Cell::Int(row.try_get_unchecked(at)?),
-        "REAL" => Cell::Real(row.try_get_unchecked(at)?),
-        "BLOB" => Cell::Blob(row.try_get_unchecked(at)?),
-        _ => Cell::of_bytes(row.try_get_unchecked(at)?),
+    cell_at(row, at, |kind| {
+        Ok(match kind {
+            "INTEGER" => Cell::Int(row.try_get_unchecked(at)?),
+            "REAL" => Cell::Real(row.try_get_unchecked(at)?),
+            "BLOB" => Cell::Blob(row.try_get_unchecked(at)?),
+            _ => Cell::of_bytes(row.try_get_unchecked(at)?),
+        })
     })
 }
 
@@ -549,14 +550,8 @@ fn literal_of_mariadb(cell: &Cell) -> String {
 /// Our queries ask MariaDB for numbers and text.
 #[cfg(feature = "mysql")]
 fn cells_of_mariadb(row: &sqlx::mysql::MySqlRow) -> Result<Row> {
-    row.columns()
-        .iter()
-        .map(|column| {
-            let at = column.ordinal();
-            if row.try_get_raw(at)?.is_null() {
-                return Ok(Cell::Null);
-            }
-            let kind = column.type_info().name();
+    let cell = |at| {
+        cell_at(row, at, |kind| {
             Ok(match kind {
                 "DOUBLE" => {
                     let value: f64 = row.try_get(at)?;
@@ -572,7 +567,8 @@ fn cells_of_mariadb(row: &sqlx::mysql::MySqlRow) -> Result<Row> {
                 _ => Cell::of_bytes(row.try_get_unchecked(at)?),
             })
         })
-        .collect()
+    };
+    (0..row.len()).map(cell).collect()
 }
 
 /// The digits of a float, without a fraction that says nothing.

@@ -152,7 +152,7 @@ pub struct NewArchive<'a> {
 }
 
 /// Which way the records of an archive go. None goes back to one before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Course {
     /// They leave the database.
     Leaving,

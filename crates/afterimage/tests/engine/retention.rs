@@ -45,6 +45,12 @@ pub(crate) async fn aged(db: &mut TestDb, tracking: Tracking) {
     at_days_ago(db, 100, &["UPDATE item SET n = 4 WHERE id = 1"]).await;
 }
 
+/// What was there until a moment ago, once what was just written is older.
+async fn until_just_now() -> Retention {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    Retention::until(Moment::from_micros(Moment::now().as_micros() - 10_000))
+}
+
 pub(crate) async fn count(db: &mut TestDb) -> String {
     db.text("SELECT count(*) FROM item_history").await.unwrap()
 }
@@ -382,9 +388,7 @@ on_every_database! {
         let written = db.versions("other", "1").await.remove(0).header;
         db.tick().await;
         db.run("UPDATE item SET n = 1").await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let now = Retention::until(Moment::from_micros(Moment::now().as_micros() - 10_000));
-        prune(db, Prune::new().tables(["item"]).keep(now)).await;
+        prune(db, Prune::new().tables(["item"]).keep(until_just_now().await)).await;
         // Half of it is never shown, and all of it is found.
         let between = PointInTime::At(Moment::from_micros(written.date.as_micros() + 1_000));
         assert!(db.as_of("other", between).await.is_empty());
@@ -392,9 +396,7 @@ on_every_database! {
         assert_eq!(found.entries.len(), 2);
         // They go together, where nothing is left of it.
         db.run("UPDATE other SET n = 1").await;
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        let now = Retention::until(Moment::from_micros(Moment::now().as_micros() - 10_000));
-        prune(db, Prune::new().tables(["other"]).keep(now)).await;
+        prune(db, Prune::new().tables(["other"]).keep(until_just_now().await)).await;
         if !db.is_postgres() {
             let left = "SELECT count(*) FROM afterimage_scope WHERE actor = 'ann' OR reason = 'more'";
             assert_eq!(db.text(left).await.unwrap(), "0");
@@ -591,9 +593,7 @@ async fn of_many_contexts_those_stay_that_records_refer_to() {
         );
         db.run(&sql).await;
     }
-    tokio::time::sleep(Duration::from_millis(20)).await;
-    let keep = Retention::until(Moment::from_micros(Moment::now().as_micros() - 10_000));
-    prune(&db, Prune::new().tables(["item"]).keep(keep)).await;
+    prune(&db, Prune::new().tables(["item"]).keep(until_just_now().await)).await;
     // What is current stays: the last change of the one row, too.
     assert_eq!(db.text("SELECT count(*) FROM afterimage_scope WHERE actor = 'ann'").await.unwrap(), "7");
     db.verify().await;
