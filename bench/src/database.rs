@@ -166,7 +166,7 @@ impl Bench {
     pub(crate) async fn fetch(&mut self, sql: &str) -> Outcome<(usize, f64)> {
         let sql = AssertSqlSafe(sql.to_owned());
         let begun = Instant::now();
-        let rows = by_driver!(self, c => sqlx::query(sql).persistent(false).fetch_all(c).await?.len());
+        let rows = by_driver!(self, c => sqlx::query(sql).fetch_all(c).await?.len());
         Ok((rows, begun.elapsed().as_secs_f64()))
     }
 

@@ -10,6 +10,7 @@ use afterimage_core::sql::log::Source;
 use afterimage_core::sql::{self, Bound, then};
 use afterimage_core::{Database, Table, TableName};
 use futures_util::TryStreamExt as _;
+use sqlx::{Arguments as _, Executor as _};
 use tokio::sync::Mutex;
 
 use crate::as_of::{Point, Wanted, answerable, resolve, state_sql};
@@ -325,8 +326,12 @@ where
         let arguments = query.take_arguments().map_err(sqlx::Error::Encode)?.unwrap_or_default();
         let mut reading = self.past.reading.lock().await;
         let sql = self.past.rewritten(&mut reading, query.sql().as_str()).await?;
-        let query = sqlx::query_with(sqlx::AssertSqlSafe(sql), arguments).persistent(false);
-        let mut rows = query.fetch((self.connection)(&mut reading.session)?);
+        let connection = (self.connection)(&mut reading.session)?;
+        let mut rows = if self.past.database == Database::MariaDb && arguments.len() == 0 {
+            connection.fetch(sqlx::raw_sql(sqlx::AssertSqlSafe(sql::mariadb::once(&sql, &[]))))
+        } else {
+            sqlx::query_with(sqlx::AssertSqlSafe(sql), arguments).persistent(false).fetch(connection)
+        };
         while let Some(row) = rows.try_next().await? {
             if !take(row)? {
                 break;

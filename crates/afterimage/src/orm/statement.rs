@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use afterimage_core::Database;
+use afterimage_core::sql::mariadb;
 use futures_util::TryStreamExt as _;
 use futures_util::stream::BoxStream;
 use sea_orm::sea_query::Values;
@@ -36,9 +38,14 @@ impl Call {
     /// The rows, as they come.
     pub(super) fn rows(self, session: &mut Session) -> BoxStream<'_, Result<QueryResult, DbErr>> {
         let Self { sql, values, kept } = self;
+        let once = !kept && values.0.0.is_empty() && session.dialect().database() == Database::MariaDb;
         whichever!(session, connection => {
-            let query = sqlx::query_with(AssertSqlSafe(sql), values).persistent(kept);
-            Box::pin(query.fetch(&mut **connection).map_ok(Into::into).map_err(not_read))
+            let rows = if once {
+                sqlx::raw_sql(AssertSqlSafe(mariadb::once(&sql, &[]))).fetch(&mut **connection)
+            } else {
+                sqlx::query_with(AssertSqlSafe(sql), values).persistent(kept).fetch(&mut **connection)
+            };
+            Box::pin(rows.map_ok(Into::into).map_err(not_read))
         })
     }
 

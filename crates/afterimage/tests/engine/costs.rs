@@ -153,6 +153,35 @@ async fn a_question_touches_so_many_pages() {
     }
 }
 
+/// A condition of an outer query is tried first there, for each record of a row: what it looks up is to cost nothing for all but
+/// the newest.
+#[tokio::test]
+async fn the_first_rows_on_mariadb_read_so_many_entries() {
+    for (storage, expected) in [(Storage::Snapshot, 300), (Storage::Delta, 600)] {
+        let mut db = TestDb::mariadb().await;
+        let layout = filled(&mut db, storage).await;
+        let state = dialect(Database::MariaDb).as_of(&AsOf {
+            layout: &layout,
+            fields: &layout.fields,
+            sparse: storage == Storage::Delta,
+            bound: Bound::Time(Moment::now()),
+            unfinished: &[],
+            rows: Rows::All,
+            first: true,
+        });
+        db.run("FLUSH STATUS").await;
+        let found = db
+            .lines(&format!(
+                "SELECT CAST(id AS CHAR) FROM ({state}) AS t WHERE note <> '' ORDER BY id LIMIT 50"
+            ))
+            .await;
+        assert_eq!(found.len(), 50);
+        let read = "SELECT CAST(CAST(SUM(variable_value) AS SIGNED) AS CHAR) FROM information_schema.session_status WHERE variable_name LIKE 'Handler_read%'";
+        let read = number(&mut db, read).await;
+        assert!(read * 10 <= expected * 11, "{storage}: {read} entries instead of {expected}");
+    }
+}
+
 /// How many times as long the second takes, of the shortest of some turns each.
 async fn times(db: &mut TestDb, prepare: [&str; 2], statements: [&str; 2]) -> f64 {
     let mut shortest = [f64::MAX; 2];

@@ -358,3 +358,24 @@ on_every_database! {
         }
     }
 }
+
+/// MariaDB is told statements without parameters another way.
+#[tokio::test]
+async fn values_are_the_same_with_and_without_parameters_on_mariadb() {
+    type Values = (u64, bool, f32, f64, String, Vec<u8>, Option<i16>);
+    let db = &mut TestDb::mariadb().await;
+    db.run("CREATE TABLE t (id BIGINT UNSIGNED PRIMARY KEY, yes BOOLEAN, f FLOAT, d DOUBLE, t TEXT, b VARBINARY(9), n SMALLINT)").await;
+    db.track("t", Tracking::new()).await;
+    db.run(
+        "INSERT INTO t VALUES (18446744073709551615, 1, 0.1, 1e100, CONCAT('it''s ''é'' ', CHAR(92), ' 🐢'), X'00FF27', NULL)",
+    )
+    .await;
+    let then = db.moment().await;
+    let past = db.audit.at(then).await.unwrap();
+    let without = "SELECT id, yes, f, d, t, b, n FROM t WHERE t LIKE 'it''s %' /* ; DROP TABLE t; */";
+    let without: Vec<Values> = past.mariadb().fetch_all(sqlx::query(without)).await.unwrap();
+    let with = sqlx::query("SELECT id, yes, f, d, t, b, n FROM t WHERE d > ?").bind(1.0);
+    assert_eq!(without, past.mariadb().fetch_all::<Values>(with).await.unwrap());
+    let told = (u64::MAX, true, 0.1, 1e100, r"it's 'é' \ 🐢".to_owned(), vec![0, 255, 39], None);
+    assert_eq!(without, [told]);
+}

@@ -61,7 +61,8 @@ pub const SESSION: &str = concat!(
 pub const SNAPSHOT_ISOLATION: &str = "SET SESSION innodb_snapshot_isolation = ON";
 
 /// A statement, one only, that is prepared for this once, with the values of its parameters: it reads the same in whatever
-/// mode a session reads SQL.
+/// mode a session reads SQL. It is one message; the driver's own way takes three, and the next one may wait 40 ms for the
+/// last of these to be acknowledged.
 ///
 /// MariaDB answers some statements wrongly that it prepared before and are asked again: where it takes another way then than it
 /// took at first, a subquery may find nothing of what is there.

@@ -134,14 +134,17 @@ pub(super) fn among(
 
 /// The records that an as-of looks at.
 fn condition(as_of: &AsOf<'_>) -> String {
-    let AsOf { layout, bound, unfinished, rows, .. } = as_of;
-    let mut condition = within("h", *bound);
-    if let Some(among) = among(layout, "h", |field| field.history.clone(), *rows) {
-        condition.push_str(" AND ");
-        condition.push_str(&among);
+    format!("{}{}", asked_for(as_of, "h"), scoped::not_of("h", as_of.unfinished))
+}
+
+/// The records until then of the rows that are asked for, whoever wrote them.
+fn asked_for(as_of: &AsOf<'_>, alias: &str) -> String {
+    let AsOf { layout, bound, rows, .. } = as_of;
+    let until = within(alias, *bound);
+    match among(layout, alias, |field| field.history.clone(), *rows) {
+        Some(among) => format!("{until} AND {among}"),
+        None => until,
     }
-    condition.push_str(&scoped::not_of("h", unfinished));
-    condition
 }
 
 /// The creations less the deletions until then.
@@ -217,14 +220,22 @@ ORDER BY {}{}",
 }
 
 /// The same, row by row in the order of the key's index, so that it stops as soon as nobody asks for more.
+///
+/// A condition of an outer query is merged with this one's and tried first, for each record: so what has to be looked up of
+/// a sparse one is looked up by `n`, which is there only where the index told that it is the newest of its row.
 fn first_as_of(as_of: &AsOf<'_>) -> String {
     let AsOf { layout, fields, sparse, .. } = as_of;
     let history = layout.history.quoted();
-    let same: Vec<String> = layout
-        .key_fields()
-        .map(|field| format!("{} = {}", col("h", &field.history), col("l", &field.history)))
-        .collect();
-    let newest = |value: &str, names: &str| {
+    let (found, join) = if *sparse {
+        ("n", format!(" STRAIGHT_JOIN {history} AS n ON n.history_id = l.history_id"))
+    } else {
+        ("l", String::new())
+    };
+    let newest = |value: &str, row: &str, names: &str| {
+        let same: Vec<String> = layout
+            .key_fields()
+            .map(|field| format!("{} = {}", col("h", &field.history), col(row, &field.history)))
+            .collect();
         format!(
             "(SELECT {value} FROM {history} AS h WHERE {} AND {}{names} ORDER BY h.history_date DESC, h.history_id DESC LIMIT 1)",
             same.join(" AND "),
@@ -235,21 +246,20 @@ fn first_as_of(as_of: &AsOf<'_>) -> String {
         layout.key_fields().map(|field| named(layout, field, &col("l", &field.history))).collect();
     for field in fields.iter().filter(|field| !layout.is_key(field)) {
         let value = if *sparse {
-            newest(&col("h", &field.history), &format!(" AND {}", mask_names("h", field)))
+            newest(&col("h", &field.history), found, &format!(" AND {}", mask_names("h", field)))
         } else {
-            col("l", &field.history)
+            col(found, &field.history)
         };
         columns.push(named(layout, field, &value));
     }
-    let among = among(layout, "l", |field| field.history.clone(), as_of.rows);
     format!(
         "SELECT {}
-FROM {history} AS l
-WHERE {}l.history_type <> '-' AND l.history_id = {}
+FROM {history} AS l{join}
+WHERE {} AND {found}.history_type <> '-' AND l.history_id = {}
 ORDER BY {}",
         columns.join(", "),
-        among.map(|among| format!("{among} AND ")).unwrap_or_default(),
-        newest("h.history_id", ""),
+        asked_for(as_of, "l"),
+        newest("h.history_id", "l", ""),
         key_columns(layout, "l")
     )
 }
