@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use crate::Outcome;
 
 const HELP: &str = "\
-cargo xtask bench [--database postgres|sqlite|mariadb] [--only PART,…] [--peers] [--records N] [--rounds N] [--page FOLDER]
+cargo xtask bench [--database postgres|sqlite|mariadb] [--only PART,…] [--peers] [--records N] [--longest N] [--rounds N] [--page FOLDER]
 
   --only      single, bulk, reading, storage, pruning, growth; web, where it is named
   --peers     also three packages of Django's, which are installed by pip into a folder of their own
   --records   the records of a history that is read, ten for each row [default: 1000000]
+  --longest   the records of the longest history of those that grow [default: 10000000]
   --page      writes benchmarks.md and its pictures into this folder
   --seconds   so long people look at the web interface, each way [default: 60]
   --quick     100,000 records, three rounds, and fewer of everything";
@@ -22,6 +23,7 @@ pub(crate) struct Arguments {
     pub(crate) peers: bool,
     pub(crate) page: Option<PathBuf>,
     pub(crate) records: u32,
+    pub(crate) longest: u32,
     pub(crate) rounds: usize,
     pub(crate) seconds: u64,
     /// Creations of single rows; two and a half times as many updates, a quarter as many deletions.
@@ -41,6 +43,7 @@ impl Arguments {
         let quick = words.iter().any(|word| word == "--quick");
         let mut asked = Self {
             records: if quick { 100_000 } else { 1_000_000 },
+            longest: if quick { 100_000 } else { 10_000_000 },
             rounds: if quick { 3 } else { 5 },
             seconds: if quick { 10 } else { 60 },
             single: if quick { 400 } else { 2_000 },
@@ -58,6 +61,7 @@ impl Arguments {
                 "--only" => asked.only = value()?.split(',').map(ToOwned::to_owned).collect(),
                 "--page" => asked.page = Some(value()?.into()),
                 "--records" => asked.records = value()?.parse()?,
+                "--longest" => asked.longest = value()?.parse()?,
                 "--seconds" => asked.seconds = value()?.parse()?,
                 "--rounds" => asked.rounds = value()?.parse()?,
                 _ => return Err(format!("{word}?\n\n{HELP}").into()),

@@ -23,7 +23,7 @@ const TIMES: u32 = 40;
 pub(crate) async fn run(bench: &mut Bench, arguments: &Arguments) -> Outcome<Growth> {
     let mut growth = Growth::new();
     for records in [10_000, 100_000, 1_000_000, 10_000_000] {
-        if records > arguments.records {
+        if records > arguments.longest {
             break;
         }
         let written = reading::fill(bench, &mut Peers::none(), records / VERSIONS).await?;
