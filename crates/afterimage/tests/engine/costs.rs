@@ -74,9 +74,9 @@ async fn a_record_takes_so_many_bytes() {
     }
     for (database, storage, records, indexes) in [
         (Database::Postgres, Storage::Snapshot, 244, 100),
-        (Database::Sqlite, Storage::Snapshot, 122, 52),
+        (Database::Sqlite, Storage::Snapshot, 122, 45),
         (Database::Postgres, Storage::Delta, 181, 100),
-        (Database::Sqlite, Storage::Delta, 59, 52),
+        (Database::Sqlite, Storage::Delta, 59, 45),
     ] {
         let (_, _, now) = counted.iter().find(|(of, kept, _)| (*of, *kept) == (database, storage)).unwrap();
         let dearer = now.0 * 20 > records * 21 || now.1 * 20 > indexes * 21;

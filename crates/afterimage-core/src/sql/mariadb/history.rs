@@ -21,11 +21,8 @@ pub(super) fn create(layout: &Layout) -> Script {
         Quoted::new("history_key"),
         Quoted::list(layout.key_fields().map(|field| field.history.as_str())),
     ));
-    // What is newest, and what a period holds, over all tables. Whose it is, is told without the record.
-    columns.push(format!(
-        "KEY {} (history_date, history_id, history_scope, history_type)",
-        Quoted::new("history_date")
-    ));
+    // What is newest, and what a period holds, over all tables.
+    columns.push(format!("KEY {} (history_date, history_id)", Quoted::new("history_date")));
     vec![format!(
         "CREATE TABLE IF NOT EXISTS {} (\n  {}\n) ENGINE = InnoDB ROW_FORMAT = DYNAMIC",
         layout.history.quoted(),

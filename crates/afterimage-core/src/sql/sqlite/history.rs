@@ -24,9 +24,9 @@ pub(super) fn create(layout: &Layout) -> Script {
         Quoted::list(layout.key_fields().map(|field| field.history.as_str())),
     ));
     // What is newest, and what a period holds, over all tables. Numbers alone would not do: a record may be dated by
-    // hand, earlier than others with lower numbers. Whose it is, is told without the record.
+    // hand, earlier than others with lower numbers.
     script.push(format!(
-        "CREATE INDEX {} ON {table} (history_date, history_id, history_scope, history_type)",
+        "CREATE INDEX {} ON {table} (history_date)",
         Quoted::new(&format!("{}_date", layout.history.name))
     ));
     // What is deleted, found without looking at what is not.
