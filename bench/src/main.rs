@@ -38,27 +38,27 @@ async fn main() -> Outcome {
         let mut peers = if arguments.peers { Peers::start(&bench)? } else { Peers::none() };
         page.begin(&bench.describe().await?);
         if arguments.wants("single") {
-            page.add(writing::single(&mut bench, &mut peers, &arguments, true).await?);
-            page.add(writing::single(&mut bench, &mut peers, &arguments, false).await?);
+            page.add(&writing::single(&mut bench, &mut peers, &arguments, true).await?);
+            page.add(&writing::single(&mut bench, &mut peers, &arguments, false).await?);
         }
         if arguments.wants("bulk") {
-            page.add(writing::bulk(&mut bench, &mut peers, &arguments).await?);
+            page.add(&writing::bulk(&mut bench, &mut peers, &arguments).await?);
         }
         if ["reading", "storage", "pruning"].into_iter().any(|part| arguments.wants(part)) {
             let written = reading::fill(&mut bench, &mut peers, arguments.rows()).await?;
             if arguments.wants("reading") {
-                page.add(reading::run(&mut bench, &mut peers, &arguments, written).await?);
-                page.add(reading::past(&mut bench, &arguments, written).await?);
+                page.add(&reading::run(&mut bench, &mut peers, &arguments, written).await?);
+                page.add(&reading::past(&mut bench, &arguments, written).await?);
             }
             if arguments.wants("storage") {
-                page.add(storage::run(&mut bench, &mut peers, written).await?);
+                page.add(&storage::run(&mut bench, &mut peers, written).await?);
             }
             if arguments.wants("pruning") {
-                page.add(pruning::run(&mut bench, &mut peers, &arguments, written).await?);
+                page.add(&pruning::run(&mut bench, &mut peers, &arguments, written).await?);
             }
         }
         if arguments.wants("growth") {
-            page.grow(growth::run(&mut bench, &arguments).await?);
+            page.grow(&growth::run(&mut bench, &arguments).await?);
         }
         // What it needs is built where it is asked for.
         if arguments.only.iter().any(|only| only == "web") {

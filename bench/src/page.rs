@@ -11,35 +11,61 @@ use crate::report::{Measured, shown};
 /// What was measured so far; it is printed as it comes.
 #[derive(Debug, Default)]
 pub(crate) struct Page {
-    text: String,
+    databases: Vec<Measurements>,
     pictures: Vec<(String, String)>,
-    database: String,
 }
+
+/// The sections about one database.
+#[derive(Debug, PartialEq)]
+struct Measurements {
+    /// Its name and version.
+    heading: String,
+    /// Each with its title.
+    sections: Vec<(String, String)>,
+}
+
+impl Measurements {
+    fn name(&self) -> &str {
+        self.heading.split(' ').next().unwrap_or_default()
+    }
+}
+
+const HEAD: &str = "# Benchmarks
+
+Made by `cargo xtask bench --peers --page docs`, which measures everything; with `--only` it puts some sections into the page anew, and each section says what it was measured by, when and where.
+
+What counts is the ratio in brackets: the median of those of each round, in which all sides took turns; the times are medians, and only those of one section are to be compared. Trust none that you have not measured yourself.
+";
 
 impl Page {
     pub(crate) fn begin(&mut self, database: &str) {
-        self.database = database.split(' ').next().unwrap_or_default().to_lowercase();
-        self.say(&format!("## {database}\n"));
+        println!("## {database}\n");
+        self.databases.push(Measurements { heading: database.to_owned(), sections: Vec::new() });
     }
 
-    pub(crate) fn add(&mut self, measured: Measured) {
+    pub(crate) fn add(&mut self, measured: &Measured) {
         self.say(&measured.markdown());
     }
 
+    /// A section, which begins with its title.
     pub(crate) fn say(&mut self, text: &str) {
         println!("{text}");
-        let _ = writeln!(self.text, "{text}");
+        let section = text.strip_prefix("### ").and_then(|text| text.split_once('\n'));
+        if let (Some(database), Some((title, text))) = (self.databases.last_mut(), section) {
+            database.sections.push((title.to_owned(), text.trim().to_owned()));
+        }
     }
 
     /// A table for each figure, and a picture of all.
-    pub(crate) fn grow(&mut self, growth: Growth) {
-        let name = format!("growth-{}.svg", self.database);
+    pub(crate) fn grow(&mut self, growth: &Growth) {
+        let database = self.databases.last().map(|database| database.name().to_lowercase());
+        let name = format!("growth-{}.svg", database.unwrap_or_default());
         let mut text = format!(
             "### Growth\n\nMedians with ever longer histories, ten records a row.\n\n![how figures grow]({name})\n\n"
         );
         let head: Vec<String> = growth.iter().map(|(records, _)| grouped(*records)).collect();
         let _ = writeln!(text, "| | records: {} |\n| --- |{}", head.join(" | "), " --- |".repeat(head.len()));
-        let lines = lines(&growth);
+        let lines = lines(growth);
         for (line, points) in &lines {
             let figure = line.split_once(": ").map_or("", |(_, figure)| figure);
             let cells: Vec<String> = points.iter().map(|(_, value)| shown(figure, *value)).collect();
@@ -49,22 +75,71 @@ impl Page {
         self.pictures.push((name, picture(&lines)));
     }
 
-    pub(crate) fn write(&self, folder: &Path, arguments: &Arguments) -> Outcome {
+    /// Writes the page and its pictures; what was not measured stays as it is there.
+    pub(crate) fn write(mut self, folder: &Path, arguments: &Arguments) -> Outcome {
         std::fs::create_dir_all(folder)?;
         for (name, picture) in &self.pictures {
             std::fs::write(folder.join(name), picture)?;
         }
-        let text = format!(
-            "# Benchmarks\n\nMade by `cargo xtask bench {}` on {}. {}\n\n{}\n\n{}",
-            arguments.text,
+        let measured = format!(
+            "*Measured on {} by `cargo xtask bench {}`. {}*",
             afterimage::Moment::now().to_string().split('T').next().unwrap_or_default(),
+            arguments.text,
             machine(),
-            "What counts is the ratio in brackets: the median of those of each round, in which all sides took turns; the times are medians, and only those of one run are to be compared. Trust none that you have not measured yourself.",
-            self.text
         );
-        std::fs::write(folder.join("benchmarks.md"), text.trim_end().to_owned() + "\n")?;
+        for (_, text) in self.databases.iter_mut().flat_map(|database| &mut database.sections) {
+            *text = format!("{text}\n\n{measured}");
+        }
+        let file = folder.join("benchmarks.md");
+        let known = if file.exists() { read(&std::fs::read_to_string(&file)?) } else { Vec::new() };
+        std::fs::write(file, written(&merged(known, self.databases)))?;
         Ok(())
     }
+}
+
+/// The sections of a page.
+fn read(page: &str) -> Vec<Measurements> {
+    let section = |text: &str| {
+        let (title, text) = text.split_once('\n').unwrap_or((text, ""));
+        (title.to_owned(), text.trim().to_owned())
+    };
+    let databases = page.split("\n## ").skip(1);
+    databases
+        .map(|text| {
+            let mut parts = text.split("\n### ");
+            let heading = parts.next().unwrap_or_default().trim().to_owned();
+            Measurements { heading, sections: parts.map(section).collect() }
+        })
+        .collect()
+}
+
+/// The same with sections that were measured anew.
+fn merged(mut known: Vec<Measurements>, new: Vec<Measurements>) -> Vec<Measurements> {
+    for database in new {
+        let Some(old) = known.iter_mut().find(|old| old.name() == database.name()) else {
+            known.push(database);
+            continue;
+        };
+        old.heading = database.heading;
+        for (title, text) in database.sections {
+            match old.sections.iter_mut().find(|(known, _)| *known == title) {
+                Some((_, old)) => *old = text,
+                None => old.sections.push((title, text)),
+            }
+        }
+    }
+    known
+}
+
+fn written(databases: &[Measurements]) -> String {
+    let mut page = HEAD.to_owned();
+    for database in databases {
+        let _ = write!(page, "\n## {}\n", database.heading);
+        for (title, text) in &database.sections {
+            let _ = write!(page, "\n### {title}\n\n{text}\n");
+        }
+    }
+    page
 }
 
 /// The machine and the program, as far as they say.
@@ -203,4 +278,27 @@ fn picture(lines: &[Line]) -> String {
     }
     svg.push_str("</svg>\n");
     svg
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(heading: &str, sections: &[(&str, &str)]) -> Measurements {
+        let sections =
+            sections.iter().map(|(title, text)| ((*title).to_owned(), (*text).to_owned())).collect();
+        Measurements { heading: heading.to_owned(), sections }
+    }
+
+    #[test]
+    fn what_was_not_measured_stays_on_the_page() {
+        let old = [of("SQLite 1", &[("Reading", "| a |"), ("Growth", "| b |\n\n*then*")])];
+        assert_eq!(read(&written(&old)), old);
+        let new = vec![of("SQLite 2", &[("Growth", "| c |"), ("Storage", "| d |")]), of("MariaDB 1", &[])];
+        let both = [
+            of("SQLite 2", &[("Reading", "| a |"), ("Growth", "| c |"), ("Storage", "| d |")]),
+            of("MariaDB 1", &[]),
+        ];
+        assert_eq!(merged(read(&written(&old)), new), both);
+    }
 }
