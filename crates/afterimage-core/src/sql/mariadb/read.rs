@@ -134,17 +134,14 @@ pub(super) fn among(
 
 /// The records that an as-of looks at.
 fn condition(as_of: &AsOf<'_>) -> String {
-    format!("{}{}", asked_for(as_of, "h"), scoped::not_of("h", as_of.unfinished))
-}
-
-/// The records until then of the rows that are asked for, whoever wrote them.
-fn asked_for(as_of: &AsOf<'_>, alias: &str) -> String {
-    let AsOf { layout, bound, rows, .. } = as_of;
-    let until = within(alias, *bound);
-    match among(layout, alias, |field| field.history.clone(), *rows) {
-        Some(among) => format!("{until} AND {among}"),
-        None => until,
+    let AsOf { layout, bound, unfinished, rows, .. } = as_of;
+    let mut condition = within("h", *bound);
+    if let Some(among) = among(layout, "h", |field| field.history.clone(), *rows) {
+        condition.push_str(" AND ");
+        condition.push_str(&among);
     }
+    condition.push_str(&scoped::not_of("h", unfinished));
+    condition
 }
 
 /// The creations less the deletions until then.
@@ -252,13 +249,16 @@ fn first_as_of(as_of: &AsOf<'_>) -> String {
         };
         columns.push(named(layout, field, &value));
     }
+    let among = among(layout, "l", |field| field.history.clone(), as_of.rows);
     format!(
         "SELECT {}
 FROM {history} AS l{join}
-WHERE {} AND {found}.history_type <> '-' AND l.history_id = {}
+WHERE {}({}) IS TRUE AND {found}.history_type <> '-' AND l.history_id = {}
 ORDER BY {}",
         columns.join(", "),
-        asked_for(as_of, "l"),
+        among.map(|among| format!("{among} AND ")).unwrap_or_default(),
+        // Which spares looking for the newest of its row, but is not to be what the records are found by.
+        within("l", as_of.bound),
         newest("h.history_id", "l", ""),
         key_columns(layout, "l")
     )
