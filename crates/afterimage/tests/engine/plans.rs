@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use crate::support::*;
-use afterimage::{LogQuery, Moment, Query, Storage, Tracking, Value};
+use afterimage::{Database, LogQuery, Moment, Query, Storage, Tracking, Value};
 use afterimage_core::Layout;
 use afterimage_core::sql::log::{self, Part, Source};
 use afterimage_core::sql::question::Question;
@@ -119,6 +119,29 @@ async fn a_page_of_a_table_as_of_a_time_stops_early() {
         .max()
         .unwrap();
     assert!(most <= 20, "it read {most} rows of some step for five:\n{plan}");
+}
+
+/// MariaDB would find the few records of an early time by their date, and sort them.
+#[tokio::test]
+async fn a_page_of_an_early_time_is_read_in_the_order_of_the_key_on_mariadb() {
+    let mut db = TestDb::mariadb().await;
+    for storage in STORAGES {
+        let layout = filled(&mut db, storage).await;
+        let state = dialect(Database::MariaDb).as_of(&AsOf {
+            layout: &layout,
+            fields: &layout.fields,
+            sparse: storage == Storage::Delta,
+            bound: Bound::Time(Moment::from_micros(0)),
+            unfinished: &[],
+            rows: Rows::All,
+            first: true,
+        });
+        let sql = format!("SELECT * FROM ({state}) AS t WHERE rank = 2 ORDER BY id LIMIT 50");
+        let plan = plan(&mut db, &Question::once(sql)).await;
+        assert!(plan.contains("history_key") && !plan.contains("filesort"), "{storage}:\n{plan}");
+        db.audit.untrack("doc", true).await.unwrap();
+        db.run("DROP TABLE doc").await;
+    }
 }
 
 /// What somebody asks of some rows by their key reads their records only.
