@@ -57,6 +57,7 @@ mod lent;
 mod log;
 mod lost;
 mod migrate;
+mod once;
 #[cfg(feature = "sea-orm")]
 pub mod orm;
 #[cfg(all(feature = "archive", feature = "sqlite"))]

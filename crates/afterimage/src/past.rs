@@ -10,7 +10,6 @@ use afterimage_core::sql::log::Source;
 use afterimage_core::sql::{self, Bound, then};
 use afterimage_core::{Database, Table, TableName};
 use futures_util::TryStreamExt as _;
-use sqlx::{Arguments as _, Executor as _};
 use tokio::sync::Mutex;
 
 use crate::as_of::{Point, Wanted, answerable, resolve, state_sql};
@@ -18,6 +17,7 @@ use crate::catalog::{self, Entry};
 use crate::database::Afterimage;
 use crate::error::{Error, ErrorKind, Result};
 use crate::introspect;
+use crate::once;
 use crate::session::Session;
 use crate::versions::PointInTime;
 
@@ -327,11 +327,7 @@ where
         let mut reading = self.past.reading.lock().await;
         let sql = self.past.rewritten(&mut reading, query.sql().as_str()).await?;
         let connection = (self.connection)(&mut reading.session)?;
-        let mut rows = if self.past.database == Database::MariaDb && arguments.len() == 0 {
-            connection.fetch(sqlx::raw_sql(sqlx::AssertSqlSafe(sql::mariadb::once(&sql, &[]))))
-        } else {
-            sqlx::query_with(sqlx::AssertSqlSafe(sql), arguments).persistent(false).fetch(connection)
-        };
+        let mut rows = once::rows(connection, sql, arguments);
         while let Some(row) = rows.try_next().await? {
             if !take(row)? {
                 break;

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use afterimage_core::Database;
-use afterimage_core::sql::mariadb;
 use futures_util::TryStreamExt as _;
 use futures_util::stream::BoxStream;
 use sea_orm::sea_query::Values;
@@ -11,6 +9,7 @@ use sea_orm::{DbErr, ExecResult, QueryResult, RuntimeErr};
 use sea_query_sqlx::SqlxValues;
 use sqlx::AssertSqlSafe;
 
+use crate::once;
 use crate::session::{Session, whichever};
 
 /// SQL and the values of its parameters.
@@ -38,12 +37,11 @@ impl Call {
     /// The rows, as they come.
     pub(super) fn rows(self, session: &mut Session) -> BoxStream<'_, Result<QueryResult, DbErr>> {
         let Self { sql, values, kept } = self;
-        let once = !kept && values.0.0.is_empty() && session.dialect().database() == Database::MariaDb;
         whichever!(session, connection => {
-            let rows = if once {
-                sqlx::raw_sql(AssertSqlSafe(mariadb::once(&sql, &[]))).fetch(&mut **connection)
+            let rows = if kept {
+                sqlx::query_with(AssertSqlSafe(sql), values).fetch(&mut **connection)
             } else {
-                sqlx::query_with(AssertSqlSafe(sql), values).persistent(kept).fetch(&mut **connection)
+                once::rows(&mut **connection, sql, values)
             };
             Box::pin(rows.map_ok(Into::into).map_err(not_read))
         })
