@@ -150,7 +150,7 @@ impl Bench {
             Kind::Sqlite => self.run("ANALYZE").await,
             Kind::MariaDb => {
                 self.settle().await?;
-                self.run("ANALYZE TABLE orders_plain, orders_snapshot, orders_delta, orders_snapshot_history, orders_delta_history, afterimage_scope").await
+                self.run("ANALYZE TABLE orders_plain, orders_snapshot, orders_delta, orders_snapshot_history, orders_delta_history, orders_bare_log, afterimage_scope").await
             }
         }
     }
@@ -190,13 +190,17 @@ impl Bench {
         Ok(rows)
     }
 
-    /// Fetches one row; gives how long it took.
-    pub(crate) async fn fetch_row(&mut self, table: &str, id: i64) -> Outcome<f64> {
-        let parameter = if self.kind == Kind::Postgres { "$1" } else { "?" };
-        let sql = AssertSqlSafe(format!("SELECT * FROM {table} WHERE id = {parameter}"));
+    /// Fetches all rows of a query about one row; gives how many, and how long it took.
+    pub(crate) async fn fetch_of(&mut self, sql: &str, id: i64) -> Outcome<(usize, f64)> {
+        let sql = AssertSqlSafe(sql.to_owned());
         let begun = Instant::now();
-        by_driver!(self, c => sqlx::query(sql).bind(id).fetch_all(c).await.map(drop)?);
-        Ok(begun.elapsed().as_secs_f64())
+        let rows = by_driver!(self, c => sqlx::query(sql).bind(id).fetch_all(c).await?.len());
+        Ok((rows, begun.elapsed().as_secs_f64()))
+    }
+
+    /// The one parameter of a query.
+    pub(crate) fn parameter(&self) -> &'static str {
+        if self.kind == Kind::Postgres { "$1" } else { "?" }
     }
 
     /// One value, as text.

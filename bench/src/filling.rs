@@ -3,8 +3,17 @@
 use afterimage_core::Layout;
 
 use crate::Outcome;
+use crate::bare::{self, LOG};
 use crate::database::{Bench, Kind};
 use crate::orders::{self, COLUMNS, USERS};
+
+/// What happened, as it is recorded.
+const SIGN: &str = "CASE WHEN k = 0 THEN '+' ELSE '~' END";
+
+/// Who wrote a version.
+fn user() -> String {
+    format!("1 + s * 19 % {USERS}")
+}
 
 impl Bench {
     /// The numbers from 1 on, to read from: a row each, with the one column `s`.
@@ -53,6 +62,7 @@ impl Bench {
     ) -> Outcome {
         let all = i64::from(rows * versions);
         let begin = end - all * step;
+        let source = self.in_order(rows, versions);
         let layout = self.layout(table).await?;
         let live = self.insert_orders(table, rows, versions - 1);
         self.fill_unrecorded(table, &live).await?;
@@ -61,7 +71,7 @@ impl Bench {
         let full = layout.full_mask()[0];
         let changed = bit("status") | bit("total") | i64::from(!sparse);
         let mask = format!("CASE WHEN k = 0 THEN {full} ELSE {changed} END");
-        let sign = "CASE WHEN k = 0 THEN '+' ELSE '~' END";
+        let (sign, user) = (SIGN, user());
         let kept: Vec<String> = COLUMNS
             .iter()
             .zip(orders::values(self.kind))
@@ -73,17 +83,12 @@ impl Bench {
             .collect();
         let (columns, kept) = (COLUMNS.join(", "), kept.join(", "));
         let numbers = self.numbers(all);
-        // MariaDB's slash gives a fraction.
-        let over = if self.kind == Kind::MariaDb { "DIV" } else { "/" };
-        let source = format!(
-            "(SELECT s, (s - 1) % {rows} + 1 AS id, (s - 1) {over} {rows} AS k FROM {numbers}) AS v ORDER BY s"
-        );
         let sql = match self.kind {
             Kind::Postgres => {
                 let since = format!("to_timestamp(({begin} - 1) / 1e6)");
                 format!(
                     "INSERT INTO {table}_history (history_date, history_tx, history_type, history_user, history_changed, {columns})
-                     SELECT to_timestamp(({begin}::bigint + s * {step}::bigint) / 1e6), s, {sign}, (1 + s * 19 % {USERS})::text, {mask}, {kept} FROM {source};
+                     SELECT to_timestamp(({begin}::bigint + s * {step}::bigint) / 1e6), s, {sign}, ({user})::text, {mask}, {kept} FROM {source};
                      UPDATE afterimage.tracked SET since = {since} WHERE table_name = '{table}';
                      UPDATE afterimage.epoch SET from_date = {since} WHERE table_id = {}",
                     layout.id
@@ -95,7 +100,7 @@ impl Bench {
                 format!(
                     "BEGIN;
                      INSERT INTO afterimage_scope (id, tx, actor, began, first_id, last_date, last_id)
-                     SELECT {scope} + s, {scope} + s, CAST(1 + s * 19 % {USERS} AS TEXT), {begin} + s * {step}, {first} + s, {begin} + s * {step}, {first} + s FROM {numbers};
+                     SELECT {scope} + s, {scope} + s, CAST({user} AS TEXT), {begin} + s * {step}, {first} + s, {begin} + s * {step}, {first} + s FROM {numbers};
                      INSERT INTO {table}_history (history_id, history_date, history_type, history_scope, history_changed, {columns})
                      SELECT {first} + s, {begin} + s * {step}, {sign}, {scope} + s, {mask}, {kept} FROM {source};
                      UPDATE afterimage_state SET history_id = {first} + {all}, last_scope = {scope} + {all};
@@ -110,7 +115,7 @@ impl Bench {
                 let scope: i64 = self.text("SELECT NEXTVAL(afterimage_scopes)").await?.parse()?;
                 format!(
                     "INSERT INTO afterimage_scope (id, tx, actor, began, last_date)
-                     SELECT {scope} + s, {scope} + s, 1 + s * 19 % {USERS}, {begin} + s * {step}, {begin} + s * {step} FROM {numbers};
+                     SELECT {scope} + s, {scope} + s, {user}, {begin} + s * {step}, {begin} + s * {step} FROM {numbers};
                      INSERT INTO {table}_history (history_id, history_date, history_type, history_scope, history_changed, {columns})
                      SELECT {first} + 2 * s, {begin} + s * {step}, {sign}, {scope} + s, {mask}, {kept} FROM {source};
                      SELECT SETVAL(afterimage_sequence, {}), SETVAL(afterimage_scopes, {});
@@ -123,6 +128,32 @@ impl Bench {
             }
         };
         self.run(&sql).await
+    }
+
+    /// The same of the log of a bare trigger.
+    pub(crate) async fn fill_bare(&mut self, rows: u32, versions: u32, end: i64, step: i64) -> Outcome {
+        self.fill_plain(bare::TABLE, rows, versions).await?;
+        let begin = end - i64::from(rows * versions) * step;
+        let fill = format!(
+            "DELETE FROM {LOG};
+             INSERT INTO {LOG} (log_date, log_type, log_user, {}) SELECT {}, {SIGN}, {}, {} FROM {}",
+            COLUMNS.join(", "),
+            bare::moment(self.kind, &format!("{begin} + s * {step}")),
+            user(),
+            orders::values(self.kind).join(", "),
+            self.in_order(rows, versions)
+        );
+        self.run(&fill).await
+    }
+
+    /// So many versions of so many orders, one after the other: `s` numbers them, `k` is which of the order's it is.
+    fn in_order(&self, rows: u32, versions: u32) -> String {
+        // MariaDB's slash gives a fraction.
+        let over = if self.kind == Kind::MariaDb { "DIV" } else { "/" };
+        let numbers = self.numbers(i64::from(rows * versions));
+        format!(
+            "(SELECT s, (s - 1) % {rows} + 1 AS id, (s - 1) {over} {rows} AS k FROM {numbers}) AS v ORDER BY s"
+        )
     }
 
     /// Runs a statement that fills a table, and leaves no record of it.

@@ -46,6 +46,7 @@ async fn main() -> Outcome {
         }
         if ["reading", "storage", "pruning"].into_iter().any(|part| arguments.wants(part)) {
             let written = reading::fill(&mut bench, &mut peers, arguments.rows()).await?;
+            reading::fill_bare(&mut bench, written).await?;
             if arguments.wants("reading") {
                 page.add(&reading::run(&mut bench, &mut peers, &arguments, written).await?);
                 page.add(&reading::past(&mut bench, &arguments, written).await?);
@@ -62,7 +63,7 @@ async fn main() -> Outcome {
         }
         // What it needs is built where it is asked for.
         if arguments.only.iter().any(|only| only == "web") {
-            page.say(&web::run(&mut bench, &arguments).await?);
+            page.say("The web interface", &web::run(&mut bench, &arguments).await?);
         }
     }
     match &arguments.page {

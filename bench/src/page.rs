@@ -44,14 +44,13 @@ impl Page {
     }
 
     pub(crate) fn add(&mut self, measured: &Measured) {
-        self.say(&measured.markdown());
+        self.say(measured.title(), &measured.markdown());
     }
 
-    /// A section, which begins with its title.
-    pub(crate) fn say(&mut self, text: &str) {
-        println!("{text}");
-        let section = text.strip_prefix("### ").and_then(|text| text.split_once('\n'));
-        if let (Some(database), Some((title, text))) = (self.databases.last_mut(), section) {
+    /// A section.
+    pub(crate) fn say(&mut self, title: &str, text: &str) {
+        println!("### {title}\n\n{text}");
+        if let Some(database) = self.databases.last_mut() {
             database.sections.push((title.to_owned(), text.trim().to_owned()));
         }
     }
@@ -61,7 +60,7 @@ impl Page {
         let database = self.databases.last().map(|database| database.name().to_lowercase());
         let name = format!("growth-{}.svg", database.unwrap_or_default());
         let mut text = format!(
-            "### Growth\n\nMedians with ever longer histories, ten records a row.\n\n![how figures grow]({name})\n\n"
+            "Medians with ever longer histories, ten records a row.\n\n![how figures grow]({name})\n\n"
         );
         let head: Vec<String> = growth.iter().map(|(records, _)| grouped(*records)).collect();
         let _ = writeln!(text, "| | records: {} |\n| --- |{}", head.join(" | "), " --- |".repeat(head.len()));
@@ -71,7 +70,7 @@ impl Page {
             let cells: Vec<String> = points.iter().map(|(_, value)| shown(figure, *value)).collect();
             let _ = writeln!(text, "| {line} | {} |", cells.join(" | "));
         }
-        self.say(&text);
+        self.say("Growth", &text);
         self.pictures.push((name, picture(&lines)));
     }
 

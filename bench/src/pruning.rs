@@ -6,11 +6,12 @@ use afterimage::{Context, Moment, Partition, Prune, Retention};
 
 use crate::Outcome;
 use crate::arguments::Arguments;
+use crate::bare;
 use crate::database::{Bench, Kind};
 use crate::peers::Peers;
 use crate::reading::{self, Written};
 use crate::report::Measured;
-use crate::sides::tracked;
+use crate::sides::{bare_side, tracked};
 
 pub(crate) async fn run(
     bench: &mut Bench,
@@ -27,6 +28,10 @@ pub(crate) async fn run(
         let delete = bench.prune(table, written.days_before(50).as_micros()).await?;
         measured.add(&side, vec![("deletion", bench.timed(&delete).await?)]);
     }
+    bench.settle().await?;
+    let before = bare::moment(bench.kind, &written.days_before(50).as_micros().to_string());
+    let delete = format!("DELETE FROM {} WHERE log_date < {before}", bare::LOG);
+    measured.add(&bare_side(), vec![("deletion", bench.timed(&delete).await?)]);
     peers.add(&mut measured, "pruning", &[])?;
     let again = reading::fill(bench, &mut Peers::none(), arguments.rows()).await?;
     prune(bench, &mut measured, "prune", again).await?;

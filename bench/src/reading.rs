@@ -6,11 +6,12 @@ use afterimage::{AsOfQuery, LogQuery, Moment, PointInTime, Query};
 
 use crate::Outcome;
 use crate::arguments::Arguments;
+use crate::bare;
 use crate::database::{Bench, TABLES};
 use crate::orders::VERSIONS;
 use crate::peers::Peers;
 use crate::report::{Figures, Measured, Side, median};
-use crate::sides::{tables, tracked};
+use crate::sides::{tables_and_bare, tracked};
 
 const DAY: i64 = 86_400_000_000;
 
@@ -28,30 +29,63 @@ pub(crate) struct Written {
 }
 
 impl Written {
+    /// The microseconds from one change to the next.
+    fn step(self) -> i64 {
+        100 * DAY / i64::from(self.rows * VERSIONS)
+    }
+
     pub(crate) fn days_before(self, days: i64) -> Moment {
         Moment::from_micros(self.end - days * DAY)
+    }
+
+    pub(crate) fn changes(self) -> f64 {
+        f64::from(self.rows * VERSIONS)
     }
 
     pub(crate) fn middle(self) -> PointInTime {
         PointInTime::At(self.days_before(50))
     }
+
+    pub(crate) fn span(self) -> Span {
+        Span {
+            day: self.days_before(50),
+            next: self.days_before(49),
+            hour: Moment::from_micros(self.end - DAY / 24),
+        }
+    }
+}
+
+/// Of what is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    /// When a day in the middle begins.
+    pub(crate) day: Moment,
+    /// When it ends.
+    pub(crate) next: Moment,
+    /// When the last hour begins.
+    pub(crate) hour: Moment,
 }
 
 /// Fills the tables of all sides.
 pub(crate) async fn fill(bench: &mut Bench, peers: &mut Peers, rows: u32) -> Outcome<Written> {
     bench.fresh_tables().await?;
     let written = Written { rows, end: Moment::now().as_micros() };
-    let step = 100 * DAY / i64::from(rows * VERSIONS);
     for (side, table) in TABLES {
         if side == "plain" {
             bench.fill_plain(table, rows, VERSIONS).await?;
         } else {
-            bench.fill_history(table, side == "delta", rows, VERSIONS, written.end, step).await?;
+            bench.fill_history(table, side == "delta", rows, VERSIONS, written.end, written.step()).await?;
         }
     }
     bench.analyze().await?;
     peers.tell("fill", &[("rows", rows.into()), ("end", written.end.into())])?;
     Ok(written)
+}
+
+/// Fills the log of a bare trigger with the same history.
+pub(crate) async fn fill_bare(bench: &mut Bench, written: Written) -> Outcome {
+    bench.fill_bare(written.rows, VERSIONS, written.end, written.step()).await?;
+    bench.analyze().await
 }
 
 /// Every question, of every side that can answer it.
@@ -64,7 +98,7 @@ pub(crate) async fn run(
     let mut measured = Measured::new(
         "Reading",
         format!(
-            "{} records over {} rows, {} users and 100 days. Plain reads the live table. Afterimage answers through the library, with old and new values; in brackets: times plain.",
+            "{} records over {} rows, {} users and 100 days. Plain reads the live table, and of a bare trigger's log its new values are fetched by one statement each, which does nothing with them. Afterimage answers through the library, with old and new values; in brackets: times plain.",
             written.rows * VERSIONS,
             written.rows,
             crate::orders::USERS
@@ -72,9 +106,10 @@ pub(crate) async fn run(
     );
     // The first round fills caches.
     for round in 0..=arguments.rounds {
-        for (side, table) in tables() {
+        for (side, table) in tables_and_bare() {
             let figures = match side.name.as_str() {
                 "plain" => live(bench, table, written).await?,
+                _ if table == bare::TABLE => bare::ask(bench, written).await?,
                 _ => then(bench, table, written).await?,
             };
             if round > 0 {
@@ -90,7 +125,8 @@ pub(crate) async fn run(
     Ok(measured)
 }
 
-fn keys(rows: u32) -> Vec<i64> {
+/// The rows that are asked for one by one.
+pub(crate) fn keys(rows: u32) -> Vec<i64> {
     (0..ONE_BY_ONE).map(|n| i64::from(n * 997 % rows + 1)).collect()
 }
 
@@ -102,8 +138,9 @@ async fn live(bench: &mut Bench, table: &str, written: Written) -> Outcome<Figur
     expect("all rows", found, written.rows as usize)?;
     figures.push(("as of the middle: all rows", all));
     let mut one = Vec::new();
+    let by_key = format!("SELECT * FROM {table} WHERE id = {}", bench.parameter());
     for key in keys(written.rows) {
-        one.push(bench.fetch_row(table, key).await?);
+        one.push(bench.fetch_of(&by_key, key).await?.1);
     }
     figures.extend(median(one).map(|one| ("as of the middle: one row", one)));
     let filtered = bench.fetch(&format!("SELECT * FROM {table} WHERE status = 'shipped' LIMIT 50")).await?.1;
@@ -168,7 +205,7 @@ async fn then(bench: &mut Bench, table: &'static str, written: Written) -> Outco
 
 /// Questions to the log.
 pub(crate) fn questions(table: &str, written: Written) -> Vec<(&'static str, LogQuery)> {
-    let (day, next) = (written.days_before(50), written.days_before(49));
+    let Span { day, next, hour } = written.span();
     let asked = |change: &dyn Fn(&mut Query)| {
         let mut query = Query::default();
         query.tables.wanted.push(table.to_owned());
@@ -184,7 +221,7 @@ pub(crate) fn questions(table: &str, written: Written) -> Vec<(&'static str, Log
     let total = crate::orders::Order::new(row, 5).cents as f64 / 100.0;
     vec![
         ("a first page of 50 changes", asked(&|_| {}).limit(50)),
-        ("the last hour", asked(&|query| query.from = Some(Moment::from_micros(written.end - DAY / 24)))),
+        ("the last hour", asked(&|query| query.from = Some(hour))),
         (
             "a user's day",
             asked(&|query| {
@@ -203,13 +240,32 @@ pub(crate) fn questions(table: &str, written: Written) -> Vec<(&'static str, Log
     ]
 }
 
-fn expect(what: &str, found: usize, expected: usize) -> Outcome {
+pub(crate) fn expect(what: &str, found: usize, expected: usize) -> Outcome {
     if found == expected { Ok(()) } else { Err(format!("{what}: {found} instead of {expected}").into()) }
 }
 
-/// What gives few rows is asked for several times.
-fn times_of(rows: usize) -> usize {
-    if rows > 50 { 1 } else { PAGES }
+/// A statement about a table: what it is called, how many rows it gives, and what stands behind the table's name.
+type Statement = (&'static str, usize, String);
+
+/// What each took, the middle of several times where it gives few rows; `fetch` gives how many there were.
+async fn each(
+    statements: &[Statement],
+    table: &str,
+    mut fetch: impl AsyncFnMut(&str) -> Outcome<usize>,
+) -> Outcome<Figures> {
+    let mut figures = Figures::new();
+    for (name, expected, rest) in statements {
+        let sql = format!("SELECT * FROM {table} {rest}");
+        let mut times = Vec::new();
+        for _ in 0..if *expected > 50 { 1 } else { PAGES } {
+            let begun = Instant::now();
+            let found = fetch(&sql).await?;
+            times.push(begun.elapsed().as_secs_f64());
+            expect(name, found, *expected)?;
+        }
+        figures.extend(median(times).map(|seconds| (*name, seconds)));
+    }
+    Ok(figures)
 }
 
 /// Statements that know nothing of a history, on the past connection and on the live table.
@@ -232,37 +288,18 @@ pub(crate) async fn past(bench: &mut Bench, arguments: &Arguments, written: Writ
             ),
             ("all rows", written.rows as usize, String::new()),
         ];
-        let mut figures = Figures::new();
-        for (name, expected, rest) in &statements {
-            let sql = format!("SELECT * FROM orders_plain {rest}");
-            let mut times = Vec::new();
-            for _ in 0..times_of(*expected) {
-                let (found, seconds) = bench.fetch(&sql).await?;
-                expect(name, found, *expected)?;
-                times.push(seconds);
-            }
-            figures.extend(median(times).map(|seconds| (*name, seconds)));
-        }
+        let live = each(&statements, "orders_plain", async |sql| Ok(bench.fetch(sql).await?.0)).await?;
         if round > 0 {
-            measured.add(&plain, figures);
+            measured.add(&plain, live);
         }
         for (side, table) in tracked() {
             let then = bench.audit.at(written.middle()).await?;
-            let mut figures = Figures::new();
             let begun = Instant::now();
             bench.rows_of_then(&then, &format!("SELECT * FROM {table} WHERE id = 1")).await?;
-            figures.push(("the first row by its key", begun.elapsed().as_secs_f64()));
-            for (name, expected, rest) in &statements {
-                let sql = format!("SELECT * FROM {table} {rest}");
-                let mut times = Vec::new();
-                for _ in 0..times_of(*expected) {
-                    let begun = Instant::now();
-                    let found = bench.rows_of_then(&then, &sql).await?;
-                    times.push(begun.elapsed().as_secs_f64());
-                    expect(name, found, *expected)?;
-                }
-                figures.extend(median(times).map(|seconds| (*name, seconds)));
-            }
+            let first = begun.elapsed().as_secs_f64();
+            let mut figures =
+                each(&statements, table, async |sql| bench.rows_of_then(&then, sql).await).await?;
+            figures.push(("the first row by its key", first));
             if round > 0 {
                 measured.add(&Side { base: plain.name.clone(), ..side }, figures);
             }

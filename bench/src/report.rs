@@ -80,11 +80,15 @@ impl Measured {
         }
     }
 
-    /// A table with a row for each side, or, where there are more figures than sides, for each figure.
+    pub(crate) fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// What it is, and a table with a row for each side, or, where there are more figures than sides, for each figure.
     pub(crate) fn markdown(&self) -> String {
         let names = self.names();
         let sides: Vec<&Side> = self.sides.iter().map(|(side, _)| side).collect();
-        let mut text = format!("### {}\n\n{}\n\n", self.title, self.about);
+        let mut text = format!("{}\n\n", self.about);
         let mut line = |first: &str, cells: Vec<String>| {
             let _ = writeln!(text, "| {first} | {} |", cells.join(" | "));
         };
@@ -160,9 +164,6 @@ mod tests {
         }
         assert_eq!(measured.ratio("snapshot", "plain", "update"), Some(2.0));
         let table = "| | update |\n| --- | --- |\n| plain | 1.00 ms |\n| snapshot | 3.00 ms (2.00) |\n";
-        assert_eq!(
-            measured.markdown(),
-            format!("### Updates\n\nOne row each.\n\n{table}").replace("| |", "|  |")
-        );
+        assert_eq!(measured.markdown(), format!("One row each.\n\n{table}").replace("| |", "|  |"));
     }
 }

@@ -36,10 +36,18 @@ fn sides(how: &str) -> Vec<(Side, &'static str)> {
 }
 
 fn and_bare(how: &str) -> Vec<(Side, &'static str)> {
-    let bare = Side { name: format!("bare trigger{how}"), base: format!("plain{how}") };
     let mut sides = sides(how);
-    sides.insert(1, (bare, bare::TABLE));
+    sides.insert(1, (bare_doing(how), bare::TABLE));
     sides
+}
+
+/// A trigger that somebody wrote by hand.
+pub(crate) fn bare_side() -> Side {
+    bare_doing("")
+}
+
+fn bare_doing(how: &str) -> Side {
+    Side { name: format!("bare trigger{how}"), base: format!("plain{how}") }
 }
 
 /// How a single row is written.

@@ -3,12 +3,12 @@
 use afterimage::Context;
 
 use crate::Outcome;
+use crate::bare;
 use crate::database::{Bench, Kind};
-use crate::orders::VERSIONS;
 use crate::peers::Peers;
 use crate::reading::Written;
 use crate::report::{Figures, Measured};
-use crate::sides::tracked;
+use crate::sides::{bare_side, tracked};
 
 pub(crate) async fn run(bench: &mut Bench, peers: &mut Peers, written: Written) -> Outcome<Measured> {
     let mut measured = Measured::new(
@@ -26,13 +26,21 @@ pub(crate) async fn run(bench: &mut Bench, peers: &mut Peers, written: Written) 
         }
         measured.add(&side, figures);
     }
+    let (records, indexes) = sizes(bench, bare::LOG).await?;
+    let changes = written.changes();
+    let figures = vec![
+        ("bytes of records", records / changes),
+        ("bytes of indexes", indexes / changes),
+        ("bytes in all", (records + indexes) / changes),
+    ];
+    measured.add(&bare_side(), figures);
     peers.add(&mut measured, "storage", &[])?;
     Ok(measured)
 }
 
 /// Of the history of one table, by change.
 pub(crate) async fn figures(bench: &mut Bench, table: &str, written: Written) -> Outcome<Figures> {
-    let changes = f64::from(written.rows * VERSIONS);
+    let changes = written.changes();
     let history = format!("{table}_history");
     let (records, indexes) = sizes(bench, &history).await?;
     let mut figures: Figures =

@@ -44,7 +44,7 @@ pub(crate) async fn run(bench: &mut Bench, arguments: &Arguments) -> Outcome<Str
     let service = serve(bench, &log)?;
     let visits = Arc::new(visits(bench, written).await?);
     let mut text = format!(
-        "### The web interface\n\n{} records of two tables over 100 days, the service on one core, {PEOPLE} people for {} s each way: \
+        "{} records of two tables over 100 days, the service on one core, {PEOPLE} people for {} s each way: \
          with a second of reading between two pages, and without. Milliseconds.\n\n\
          | page | median | p95 | median, without reading | p95, without reading |\n| --- | ---: | ---: | ---: | ---: |\n",
         u64::from(written.rows) * u64::from(VERSIONS) * 2,
