@@ -217,7 +217,7 @@ pub fn word_column(word: usize) -> String {
     if word == 0 { "history_changed".to_owned() } else { format!("history_changed_{word}") }
 }
 
-/// Whether a mask names a field, or holds the full row.
+/// Whether a mask names a field.
 pub fn names(mask: &[i64], field: &Field) -> bool {
     let (word, bit) = field.word_and_bit();
     mask.get(word).is_some_and(|w| w & bit != 0)

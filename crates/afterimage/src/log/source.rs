@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use afterimage_core::query::Query;
 use afterimage_core::record::all_fields;
-use afterimage_core::sql::log::{Part, Source};
+use afterimage_core::sql::log::{Part, Source, Told};
 use afterimage_core::{Field, Layout, Record, TableName, Value, layout, suggest};
 
 use super::LogQuery;
@@ -58,6 +58,11 @@ impl LogSource {
 
     pub(super) fn source(&self) -> Result<Source<'_>> {
         Ok(Source { layout: self.layout()?, fields: &self.fields, sparse: self.entry.sparse() })
+    }
+
+    /// What is read of its records. Where an archive tells what one referred to before, so does what it did not change.
+    pub(super) fn told(&self) -> Told {
+        if self.refers.is_empty() { Told::Changed } else { Told::All }
     }
 
     pub(super) fn part(&self, query: &Query) -> Result<Part<'_>> {
