@@ -345,6 +345,37 @@ on_every_database! {
 }
 
 on_every_database! {
+    async fn a_row_is_still_told_with_those_that_belonged_to_it(db: &mut TestDb) {
+        for storage in STORAGES {
+            let folder = tempfile::tempdir().unwrap();
+            db.run("CREATE TABLE owner (id INTEGER PRIMARY KEY, name TEXT); CREATE TABLE item (id INTEGER PRIMARY KEY, owner INTEGER, note TEXT, FOREIGN KEY (owner) REFERENCES owner (id))").await;
+            for table in ["owner", "item"] {
+                db.track(table, Tracking::new().storage(storage)).await;
+            }
+            db.run("INSERT INTO owner VALUES (1, 'ann'), (2, 'bob'); INSERT INTO item VALUES (7, 1, 'a'), (8, 2, 'b'), (9, 2, 'c')").await;
+            db.tick().await;
+            // The next say nothing of whose it is, and what does is in the archive.
+            db.run("UPDATE item SET note = 'changed'").await;
+            db.tick().await;
+            db.run("UPDATE item SET owner = 1 WHERE id = 9").await;
+            let PointInTime::At(end) = db.moment().await else { unreachable!() };
+            let timeline = async |db: &TestDb| {
+                let page = db.audit.timeline("owner", "1", &LogQuery::parse("").unwrap()).await.unwrap();
+                page.entries.iter().map(|entry| format!("{} {:?} {:?}", entry.table.name, entry.key, entry.changes)).collect::<Vec<_>>()
+            };
+            let before = timeline(db).await;
+            assert_eq!(before.len(), 4, "{before:#?}");
+            archive(db, folder.path(), Retention::until(end)).await.unwrap();
+            assert_eq!(count(db).await, "3");
+            assert_eq!(timeline(db).await, before, "{storage}");
+            db.audit.untrack("item", true).await.unwrap();
+            db.audit.untrack("owner", true).await.unwrap();
+            db.run("DROP TABLE item; DROP TABLE owner").await;
+        }
+    }
+}
+
+on_every_database! {
     async fn what_is_held_stays(db: &mut TestDb) {
         let folder = tempfile::tempdir().unwrap();
         aged(db, Tracking::new()).await;
