@@ -8,7 +8,7 @@ use crate::Outcome;
 use crate::arguments::Arguments;
 use crate::bare;
 use crate::database::{Bench, TABLES};
-use crate::orders::VERSIONS;
+use crate::orders::{Order, VERSIONS};
 use crate::peers::Peers;
 use crate::report::{Figures, Measured, Side, median};
 use crate::sides::{tables_and_bare, tracked};
@@ -38,6 +38,11 @@ impl Written {
         Moment::from_micros(self.end - days * DAY)
     }
 
+    /// A total that the day in the middle gave: it has the updates from the fifth version to the sixth, of the first hundredth of ten.
+    pub(crate) fn total(self) -> f64 {
+        Order::new(i64::from(self.rows) / 20, 5).cents as f64 / 100.0
+    }
+
     pub(crate) fn changes(self) -> f64 {
         f64::from(self.rows * VERSIONS)
     }
@@ -55,7 +60,7 @@ impl Written {
     }
 }
 
-/// Of what is asked.
+/// The times that questions name.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span {
     /// When a day in the middle begins.
@@ -66,7 +71,7 @@ pub(crate) struct Span {
     pub(crate) hour: Moment,
 }
 
-/// Fills the tables of all sides.
+/// Fills the tables of all sides but for the bare one.
 pub(crate) async fn fill(bench: &mut Bench, peers: &mut Peers, rows: u32) -> Outcome<Written> {
     bench.fresh_tables().await?;
     let written = Written { rows, end: Moment::now().as_micros() };
@@ -98,7 +103,7 @@ pub(crate) async fn run(
     let mut measured = Measured::new(
         "Reading",
         format!(
-            "{} records over {} rows, {} users and 100 days. Plain reads the live table, and of a bare trigger's log its new values are fetched by one statement each, which does nothing with them. Afterimage answers through the library, with old and new values; in brackets: times plain.",
+            "{} records over {} rows, {} users and 100 days. Plain reads the live table, and a bare trigger's log gives its new values by one statement each, without what was before. Afterimage answers through the library, with old and new values; in brackets: times plain.",
             written.rows * VERSIONS,
             written.rows,
             crate::orders::USERS
@@ -216,9 +221,7 @@ pub(crate) fn questions(table: &str, written: Written) -> Vec<(&'static str, Log
         query.from = Some(day);
         query.before = Some(next);
     };
-    // A day of the middle has the updates from the fifth version to the sixth, of the first hundredth of ten.
-    let row = i64::from(written.rows) / 20;
-    let total = crate::orders::Order::new(row, 5).cents as f64 / 100.0;
+    let total = written.total();
     vec![
         ("a first page of 50 changes", asked(&|_| {}).limit(50)),
         ("the last hour", asked(&|query| query.from = Some(hour))),

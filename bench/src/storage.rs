@@ -26,13 +26,8 @@ pub(crate) async fn run(bench: &mut Bench, peers: &mut Peers, written: Written) 
         }
         measured.add(&side, figures);
     }
-    let (records, indexes) = sizes(bench, bare::LOG).await?;
-    let changes = written.changes();
-    let figures = vec![
-        ("bytes of records", records / changes),
-        ("bytes of indexes", indexes / changes),
-        ("bytes in all", (records + indexes) / changes),
-    ];
+    let (mut figures, all) = of_log(bench, bare::LOG, written).await?;
+    figures.push(("bytes in all", all));
     measured.add(&bare_side(), figures);
     peers.add(&mut measured, "storage", &[])?;
     Ok(measured)
@@ -40,12 +35,7 @@ pub(crate) async fn run(bench: &mut Bench, peers: &mut Peers, written: Written) 
 
 /// Of the history of one table, by change.
 pub(crate) async fn figures(bench: &mut Bench, table: &str, written: Written) -> Outcome<Figures> {
-    let changes = written.changes();
-    let history = format!("{table}_history");
-    let (records, indexes) = sizes(bench, &history).await?;
-    let mut figures: Figures =
-        vec![("bytes of records", records / changes), ("bytes of indexes", indexes / changes)];
-    let mut all = (records + indexes) / changes;
+    let (mut figures, mut all) = of_log(bench, &format!("{table}_history"), written).await?;
     if bench.kind != Kind::Postgres {
         // Contexts have a table of their own, which all histories share; here each change has one.
         let (contexts, indexes) = sizes(bench, "afterimage_scope").await?;
@@ -56,6 +46,13 @@ pub(crate) async fn figures(bench: &mut Bench, table: &str, written: Written) ->
     }
     figures.push(("bytes in all", all));
     Ok(figures)
+}
+
+/// Of the table that has a row for each change; and both together.
+async fn of_log(bench: &mut Bench, log: &str, written: Written) -> Outcome<(Figures, f64)> {
+    let (records, indexes) = sizes(bench, log).await?;
+    let [records, indexes] = [records, indexes].map(|bytes| bytes / written.changes());
+    Ok((vec![("bytes of records", records), ("bytes of indexes", indexes)], records + indexes))
 }
 
 /// So many changes show what a context takes.
@@ -73,8 +70,8 @@ const KEYS: [(&str, &str); 5] = [
 /// What five keys of a context add to a change.
 async fn of_keys(bench: &mut Bench, table: &str) -> Outcome<f64> {
     bench.set_durable(false).await?;
-    let parameter = if bench.kind == Kind::Postgres { "$1" } else { "?" };
-    let update = format!("UPDATE {table} SET status = 'of a key', total = total + 1 WHERE id = {parameter}");
+    let update =
+        format!("UPDATE {table} SET status = 'of a key', total = total + 1 WHERE id = {}", bench.parameter());
     let mut took = [0.0; 2];
     for (took, keys) in took.iter_mut().zip([KEYS.as_slice(), &[]]) {
         let before = of_history_and_contexts(bench, table).await?;

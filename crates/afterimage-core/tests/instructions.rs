@@ -11,7 +11,7 @@ use std::process::Command;
 use afterimage_core::layout::{Field, Keeping, Layout};
 use afterimage_core::matching::{Changed, Matcher, Seen};
 use afterimage_core::record::{Epoch, Fold, all_fields};
-use afterimage_core::sql::log::{self, Part, Source, Told};
+use afterimage_core::sql::log::{self, Part, Read, Source};
 use afterimage_core::sql::{AsOf, Bound, Rows, dialect};
 use afterimage_core::value::Shown;
 use afterimage_core::{Action, Database, Header, Moment, Query, Record, Storage, TableName, Value};
@@ -191,7 +191,7 @@ fn the_questions_of_a_page() {
             archived_until: None,
         };
         let bound = Bound::Time(Moment::from_micros(1_795_384_800_000_000));
-        black_box(log::newest_records(sql, &part, Told::Changed, &Query::default(), None, 51));
+        black_box(log::newest_records(sql, &part, Read::Changed, &Query::default(), None, 51));
         black_box(sql.records_of_key(&layout, &fields, &[text("42")], bound));
         black_box(sql.as_of(&AsOf {
             layout: &layout,

@@ -1,4 +1,4 @@
-//! Statements of somebody's that nobody sends twice.
+//! Statements of others that are not kept prepared.
 
 use afterimage_core::sql::mariadb;
 use futures_util::stream::BoxStream;

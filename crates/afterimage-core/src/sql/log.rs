@@ -62,19 +62,18 @@ impl Part<'_> {
 
 /// Which of the values after a record are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    /// Those that it changed, and those of the key.
+pub enum Read {
+    /// Those that it changed, those of the key, and maybe others.
     Changed,
     /// All that it holds.
     All,
 }
 
-impl Told {
-    /// The value of a field after a record of alias `h`, where it is told.
+impl Read {
+    /// The value of a field after a record of alias `h`, where it is read.
     pub(super) fn new_value(self, source: &Source<'_>, field: &Field, value: &str) -> String {
-        let is_key = source.layout.key_fields().any(|key| key.bit == field.bit);
         // A sparse record holds little else.
-        if self == Self::All || source.sparse || is_key {
+        if self == Self::All || source.sparse || source.layout.is_key(field) {
             format!(", {value}")
         } else {
             format!(", CASE WHEN {} THEN {value} END", says_changed("h", field))
@@ -487,7 +486,7 @@ pub fn positions(
 pub fn newest_records(
     dialect: &dyn Dialect,
     part: &Part<'_>,
-    told: Told,
+    read: Read,
     query: &Query,
     after: Option<Position>,
     limit: u64,
@@ -495,7 +494,7 @@ pub fn newest_records(
     let mut given = given_of(dialect, std::slice::from_ref(part), query);
     let newest = newest_of(spelling(dialect.database()), part, query, after, limit, &mut given);
     let Source { layout, fields, sparse } = part.source;
-    let sql = dialect.records_where(&part.source, told, &|columns| format!("SELECT {columns}\n  {newest}"));
+    let sql = dialect.records_where(&part.source, read, &|columns| format!("SELECT {columns}\n  {newest}"));
     let looked_up = limit.saturating_mul(if sparse { fields.len() as u64 } else { 2 });
     if may_be_asked_alone(query) && dialect.is_short(looked_up) {
         given.ask_one(sql, &layout.history, fields)

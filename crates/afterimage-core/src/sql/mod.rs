@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use crate::layout::{Field, Layout};
 use crate::name::{Quoted, TableName};
 use crate::schema::{Column, Table};
-use crate::sql::log::{Position, Source, Told};
+use crate::sql::log::{Position, Read, Source};
 use crate::sql::question::{About, Alone, Question};
 use crate::time::Moment;
 use crate::value::Value;
@@ -244,13 +244,13 @@ pub trait Dialect: Debug + Send + Sync {
     /// The arrival that belongs to a departure: its parameters are the departure's id and date (in microseconds).
     fn arrival_of(&self, layout: &Layout) -> String;
 
-    /// The records at these positions, in any order: header columns, mask words, the values of `fields` that are to be told, and
+    /// The records at these positions, in any order: header columns, mask words, the values of `fields` that are to be read, and
     /// the values that those which changed had before.
-    fn records_at(&self, source: &Source<'_>, told: Told, positions: &[Position]) -> Question;
+    fn records_at(&self, source: &Source<'_>, read: Read, positions: &[Position]) -> Question;
 
     /// The same of those that a query finds. `found` writes it, once, with the columns that it is to select of a record: its table is
     /// called `h`.
-    fn records_where(&self, source: &Source<'_>, told: Told, found: &dyn Fn(&str) -> String) -> String;
+    fn records_where(&self, source: &Source<'_>, read: Read, found: &dyn Fn(&str) -> String) -> String;
 
     /// All records as versions: the header's columns under the names of a record's, the words of the mask, and each of the
     /// source's fields as it was after the record, typed, under [`then::version_column`]. A departure is told by its arrival.

@@ -81,7 +81,7 @@ pub(super) async fn entries(
         if positions.is_empty() {
             continue;
         }
-        let question = session.dialect().records_at(&source.source()?, source.told(), &positions);
+        let question = session.dialect().records_at(&source.source()?, source.read(), &positions);
         let records = records(session, source, question).await?;
         take_in(session, part, source, records, &mut entries).await?;
     }
@@ -97,7 +97,7 @@ pub(super) async fn newest(
     limit: u64,
 ) -> Result<(Vec<(usize, Position)>, Entries)> {
     let question =
-        sql::newest_records(session.dialect(), &source.part(query)?, source.told(), query, after, limit);
+        sql::newest_records(session.dialect(), &source.part(query)?, source.read(), query, after, limit);
     let records = records(session, source, question).await?;
     let mut found: Vec<(usize, Position)> = records.iter().map(|(record, _)| (0, at(record))).collect();
     found.sort_by_key(|(_, position)| Reverse(*position));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use afterimage_core::query::Query;
 use afterimage_core::record::all_fields;
-use afterimage_core::sql::log::{Part, Source, Told};
+use afterimage_core::sql::log::{Part, Read, Source};
 use afterimage_core::{Field, Layout, Record, TableName, Value, layout, suggest};
 
 use super::LogQuery;
@@ -60,9 +60,11 @@ impl LogSource {
         Ok(Source { layout: self.layout()?, fields: &self.fields, sparse: self.entry.sparse() })
     }
 
-    /// What is read of its records. Where an archive tells what one referred to before, so does what it did not change.
-    pub(super) fn told(&self) -> Told {
-        if self.refers.is_empty() { Told::Changed } else { Told::All }
+    /// What is read of its records. Where an archive may tell what was before one, [`refers_to`](Self::refers_to) looks at what it
+    /// did not change, too.
+    pub(super) fn read(&self) -> Read {
+        let told_elsewhere = !self.refers.is_empty() && self.entry.archived_until().is_some();
+        if told_elsewhere { Read::All } else { Read::Changed }
     }
 
     pub(super) fn part(&self, query: &Query) -> Result<Part<'_>> {
@@ -92,7 +94,8 @@ impl LogSource {
         })
     }
 
-    /// Whether the row of a record referred to what is asked for, before it or after it. The record holds the whole row.
+    /// Whether the row of a record referred to what is asked for, before it or after it. Of the record all was
+    /// [read](Self::read), and it holds the whole row.
     pub(super) fn refers_to(&self, record: &Record, before: &[Value]) -> bool {
         let referred = |key: &Vec<(String, Value)>| {
             let side = |old: bool| {

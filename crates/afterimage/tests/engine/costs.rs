@@ -9,7 +9,7 @@ use crate::plans::explained;
 use crate::support::*;
 use afterimage::{Database, LogQuery, Moment, Query, Storage, Tracking, Value};
 use afterimage_core::Layout;
-use afterimage_core::sql::log::{self, Part, Source, Told};
+use afterimage_core::sql::log::{self, Part, Read, Source};
 use afterimage_core::sql::question::Question;
 use afterimage_core::sql::{AsOf, Bound, Rows, dialect};
 
@@ -136,8 +136,8 @@ async fn a_question_touches_so_many_pages() {
         let questions = [
             ("a row", sql.records_of_key(&layout, &layout.fields, &[Value::Text("42".to_owned())], bound)),
             ("newest page", log::positions(sql, std::slice::from_ref(&part), &query, None, 50)),
-            ("its records", sql.records_at(&source(), Told::Changed, &positions)),
-            ("both at once", log::newest_records(sql, &part, Told::Changed, &query, None, 50)),
+            ("its records", sql.records_at(&source(), Read::Changed, &positions)),
+            ("both at once", log::newest_records(sql, &part, Read::Changed, &query, None, 50)),
             ("first rows", Question::once(first)),
             ("count", Question::once(sql.count_as_of(&as_of))),
             ("all rows", Question::once(sql.as_of(&as_of))),

@@ -5,7 +5,7 @@
 use crate::support::*;
 use afterimage::{Database, LogQuery, Moment, Query, Storage, Tracking, Value};
 use afterimage_core::Layout;
-use afterimage_core::sql::log::{self, Part, Source, Told};
+use afterimage_core::sql::log::{self, Part, Read, Source};
 use afterimage_core::sql::question::Question;
 use afterimage_core::sql::{AsOf, Bound, Rows, dialect};
 
@@ -184,7 +184,7 @@ async fn plans_of_log(db: &mut TestDb, layout: &Layout, query: &str) -> [String;
         archived_until: None,
     };
     let dialect = dialect(db.audit.database());
-    let records = log::newest_records(dialect, &part, Told::Changed, &query, None, 50);
+    let records = log::newest_records(dialect, &part, Read::Changed, &query, None, 50);
     [plan(db, &records).await, plan(db, &log::positions(dialect, &[part], &query, None, 50)).await]
 }
 
@@ -259,7 +259,7 @@ on_every_database! {
             let layout = filled(db, storage).await;
             let source = Source { layout: &layout, fields: &layout.fields, sparse: storage == Storage::Delta };
             let positions = [(Moment::now(), 5), (Moment::now(), 6)];
-            let plan = plan(db, &dialect(db.audit.database()).records_at(&source, Told::Changed, &positions)).await;
+            let plan = plan(db, &dialect(db.audit.database()).records_at(&source, Read::Changed, &positions)).await;
             assert!(!scans_history(&plan), "{storage}:\n{plan}");
         }
     }

@@ -7,7 +7,7 @@ use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
 use crate::search::Needle;
 use crate::sql::expression::{col, mask_names};
-use crate::sql::log::{Position, Source, Spelling, Told, pattern, says_changed};
+use crate::sql::log::{Position, Read, Source, Spelling, pattern, says_changed};
 use crate::sql::question::Question;
 use crate::sql::{log, scoped};
 use crate::time::Moment;
@@ -166,26 +166,26 @@ fn before(source: &Source<'_>, field: &Field) -> String {
     )
 }
 
-pub(super) fn records_at(source: &Source<'_>, told: Told, positions: &[Position]) -> Question {
+pub(super) fn records_at(source: &Source<'_>, read: Read, positions: &[Position]) -> Question {
     let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();
     let from = format!("{} AS h", source.layout.history.quoted());
-    Question::once(format!("{}\nWHERE h.history_id IN ({})", records(source, told, &from), ids.join(", ")))
+    Question::once(format!("{}\nWHERE h.history_id IN ({})", records(source, read, &from), ids.join(", ")))
 }
 
 /// The records of the numbers that a query gives, which come first: the records are looked up one by one.
-pub(super) fn records_where(source: &Source<'_>, told: Told, numbers: &str) -> String {
+pub(super) fn records_where(source: &Source<'_>, read: Read, numbers: &str) -> String {
     let history = source.layout.history.quoted();
     records(
         source,
-        told,
+        read,
         &format!("{numbers} AS w STRAIGHT_JOIN {history} AS h ON h.history_id = w.history_id"),
     )
 }
 
 /// Records of alias `h`.
-fn records(source: &Source<'_>, told: Told, from: &str) -> String {
+fn records(source: &Source<'_>, read: Read, from: &str) -> String {
     let layout = source.layout;
-    let new = |field: &Field| told.new_value(source, field, &handed_over(field, &col("h", &field.history)));
+    let new = |field: &Field| read.new_value(source, field, &handed_over(field, &col("h", &field.history)));
     let new: String = source.fields.iter().map(new).collect();
     let old: String = source
         .fields

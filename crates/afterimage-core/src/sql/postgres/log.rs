@@ -5,7 +5,7 @@ use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
 use crate::search::Needle;
 use crate::sql::expression::{col, is_gone, mask_names};
-use crate::sql::log::{Position, Source, Spelling, Told, pattern, says_changed};
+use crate::sql::log::{Position, Read, Source, Spelling, pattern, says_changed};
 use crate::sql::question::{Given, Question};
 use crate::sql::{Dialect as _, log};
 use crate::time::Moment;
@@ -200,7 +200,7 @@ pub(super) fn versions(source: &Source<'_>) -> String {
     log::versions(&Postgres, source, &head())
 }
 
-pub(super) fn records_at(source: &Source<'_>, told: Told, positions: &[Position]) -> Question {
+pub(super) fn records_at(source: &Source<'_>, read: Read, positions: &[Position]) -> Question {
     let mut given = Given::beside(&super::Postgres);
     let list = |members: Vec<String>| format!("{{{}}}", members.join(","));
     let dates = list(positions.iter().map(|(date, _)| format!("\"{date}\"")).collect());
@@ -211,11 +211,11 @@ pub(super) fn records_at(source: &Source<'_>, told: Told, positions: &[Position]
         given.text(&ids),
         source.layout.history.quoted(),
     );
-    given.ask(records(source, told, &at))
+    given.ask(records(source, read, &at))
 }
 
 /// The records that are called `h`.
-pub(super) fn records(source: &Source<'_>, told: Told, from: &str) -> String {
+pub(super) fn records(source: &Source<'_>, read: Read, from: &str) -> String {
     let layout = source.layout;
     let words: Vec<String> = layout.word_columns().map(|word| format!("h.{word}")).collect();
     let text = |field: &Field, expression: &str| match (field.shown, field.keeping) {
@@ -224,7 +224,7 @@ pub(super) fn records(source: &Source<'_>, told: Told, from: &str) -> String {
         }
         _ => format!("({expression})::text"),
     };
-    let new = |field| told.new_value(source, field, &as_text(field, "h", &field.history));
+    let new = |field| read.new_value(source, field, &as_text(field, "h", &field.history));
     let new: String = source.fields.iter().map(new).collect();
     let old: String = source
         .fields

@@ -20,7 +20,7 @@ mod trigger;
 use crate::layout::{Field, Layout};
 use crate::name::{TableName, literal};
 use crate::schema::{Column, Table};
-use crate::sql::log::{Position, Source, Told};
+use crate::sql::log::{Position, Read, Source};
 use crate::sql::question::{About, Alone, Question};
 use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx};
 use crate::time::Moment;
@@ -200,12 +200,12 @@ impl Dialect for Postgres {
         read::arrival_of(layout)
     }
 
-    fn records_at(&self, source: &Source<'_>, told: Told, positions: &[Position]) -> Question {
-        log::records_at(source, told, positions)
+    fn records_at(&self, source: &Source<'_>, read: Read, positions: &[Position]) -> Question {
+        log::records_at(source, read, positions)
     }
 
-    fn records_where(&self, source: &Source<'_>, told: Told, found: &dyn Fn(&str) -> String) -> String {
-        log::records(source, told, &format!("({}) AS h", found("h.*")))
+    fn records_where(&self, source: &Source<'_>, read: Read, found: &dyn Fn(&str) -> String) -> String {
+        log::records(source, read, &format!("({}) AS h", found("h.*")))
     }
 
     fn newest_of_each(&self, layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String {

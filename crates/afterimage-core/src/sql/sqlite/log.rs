@@ -6,7 +6,7 @@ use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
 use crate::search::Needle;
 use crate::sql::expression::{col, mask_names};
-use crate::sql::log::{Asked, Position, Source, Spelling, Told, pattern, says_changed};
+use crate::sql::log::{Asked, Position, Read, Source, Spelling, pattern, says_changed};
 use crate::sql::question::{Given, Question};
 use crate::sql::{log, scoped};
 use crate::time::Moment;
@@ -171,18 +171,18 @@ fn before(source: &Source<'_>, field: &Field) -> String {
     )
 }
 
-pub(super) fn records_at(source: &Source<'_>, told: Told, positions: &[Position]) -> Question {
+pub(super) fn records_at(source: &Source<'_>, read: Read, positions: &[Position]) -> Question {
     let mut given = Given::beside(&super::Sqlite);
     let ids: Vec<String> = positions.iter().map(|(_, id)| id.to_string()).collect();
     let ids = format!("[{}]", ids.join(","));
     let ids = given.text(&ids);
-    given.ask(records(source, told, &format!("(SELECT value AS history_id FROM json_each({ids}))")))
+    given.ask(records(source, read, &format!("(SELECT value AS history_id FROM json_each({ids}))")))
 }
 
 /// The records of some numbers. They come first: the records are looked up one by one.
-pub(super) fn records(source: &Source<'_>, told: Told, numbers: &str) -> String {
+pub(super) fn records(source: &Source<'_>, read: Read, numbers: &str) -> String {
     let layout = source.layout;
-    let new = |field: &Field| told.new_value(source, field, &col("h", &field.history));
+    let new = |field: &Field| read.new_value(source, field, &col("h", &field.history));
     let new: String = source.fields.iter().map(new).collect();
     let old: String = source
         .fields

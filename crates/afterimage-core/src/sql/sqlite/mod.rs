@@ -24,7 +24,7 @@ use crate::layout::{Field, Keeping, Layout};
 use crate::name::TableName;
 use crate::schema::{Column, Table};
 use crate::sql::expression::{balanced, col};
-use crate::sql::log::{Position, Source, Told};
+use crate::sql::log::{Position, Read, Source};
 use crate::sql::question::{About, Given, Question};
 use crate::sql::{AsOf, Bound, Dialect, First, Rows, Script, WriteBack, check_tx, scoped};
 use crate::time::Moment;
@@ -157,12 +157,12 @@ impl Dialect for Sqlite {
         read::arrival_of(layout)
     }
 
-    fn records_at(&self, source: &Source<'_>, told: Told, positions: &[Position]) -> Question {
-        log::records_at(source, told, positions)
+    fn records_at(&self, source: &Source<'_>, read: Read, positions: &[Position]) -> Question {
+        log::records_at(source, read, positions)
     }
 
-    fn records_where(&self, source: &Source<'_>, told: Told, found: &dyn Fn(&str) -> String) -> String {
-        log::records(source, told, &format!("({})", found("h.history_date, h.history_id")))
+    fn records_where(&self, source: &Source<'_>, read: Read, found: &dyn Fn(&str) -> String) -> String {
+        log::records(source, read, &format!("({})", found("h.history_date, h.history_id")))
     }
 
     fn newest_of_each(&self, layout: &Layout, deleted: Option<bool>, limit: Option<u64>) -> String {
