@@ -86,6 +86,17 @@ on_every_database! {
 }
 
 on_every_database! {
+    async fn which_transactions_had_not_ended_is_found_around_that_time(db: &mut TestDb) {
+        let layout = filled(db, Storage::Delta).await;
+        for bound in [Bound::Time(Moment::now()), Bound::Position(Moment::now(), 5)] {
+            let plan = plan(db, &dialect(db.audit.database()).unfinished(&[&layout], bound)).await;
+            assert!(!scans_history(&plan), "{bound:?}:\n{plan}");
+            assert!(db.is_mariadb() || plan.contains("doc_history"), "{bound:?}:\n{plan}");
+        }
+    }
+}
+
+on_every_database! {
     async fn a_count_reads_the_keys_index_alone(db: &mut TestDb) {
         let layout = filled(db, Storage::Snapshot).await;
         let bound = Bound::Time(Moment::now());
