@@ -398,7 +398,7 @@ pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTi
             Bound::Position(date, id)
         }
     };
-    let mut unfinished = unfinished(session, &all, bound).await?;
+    let mut unfinished = unfinished(session, &histories, bound).await?;
     if all.iter().any(|entry| entry.is_archived_at(bound)) {
         unfinished.extend(shelf::unfinished(session, bound).await?);
         unfinished.sort_unstable();
@@ -410,12 +410,10 @@ pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTi
 /// The transactions that had begun by a bound, and had not ended.
 pub(crate) async fn unfinished(
     session: &mut Session,
-    tracked: &[Arc<Entry>],
+    histories: &[&Layout],
     bound: Bound,
 ) -> Result<Vec<String>> {
-    let question = session.dialect().unfinished(&catalog::histories(tracked), bound);
-    let question = tracked.iter().fold(question, |question, entry| entry.asked(question));
-    let rows = session.answers(&question).await?;
+    let rows = session.answers(&session.dialect().unfinished(histories, bound)).await?;
     Ok(rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect())
 }
 

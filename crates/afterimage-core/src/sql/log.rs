@@ -509,11 +509,15 @@ pub fn may_be_asked_alone(query: &Query) -> bool {
     query.from.is_none() && query.before.is_none() && stands_beside(query)
 }
 
+/// The text of a question about more histories than these is too long to be kept.
+const KEPT: usize = 16;
+
 /// Where what a question asks about stands.
 fn given_of<'d>(dialect: &'d dyn Dialect, parts: &[Part<'_>], query: &Query) -> Given<'d> {
     let in_text = !stands_beside(query)
-        || parts.iter().any(|part| !part.refers.is_empty() || part.keys.len() + part.not_keys.len() > 1);
-    if in_text { Given::inside(dialect) } else { Given::about(parts.len(), dialect) }
+        || parts.iter().any(|part| !part.refers.is_empty() || part.keys.len() + part.not_keys.len() > 1)
+        || parts.len() > KEPT;
+    if in_text { Given::inside(dialect) } else { Given::beside(dialect) }
 }
 
 /// What a question asks about stands beside its text where the text then says nothing else of it. Whose changes are asked for

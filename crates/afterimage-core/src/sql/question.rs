@@ -60,9 +60,6 @@ impl About<'_> {
     }
 }
 
-/// The text of a question about more histories than these is too long to be kept.
-const KEPT: usize = 16;
-
 /// What a question asks about, while its text is written: beside it, where the database keeps questions prepared, or in it.
 #[derive(Debug)]
 pub(super) struct Given<'d> {
@@ -78,11 +75,6 @@ impl<'d> Given<'d> {
 
     pub(super) fn inside(dialect: &'d dyn Dialect) -> Self {
         Self { dialect, values: Vec::new(), beside: false }
-    }
-
-    /// Beside the text of a question about so many histories, unless there are too many for it to be kept.
-    pub(super) fn about(histories: usize, dialect: &'d dyn Dialect) -> Self {
-        if histories > KEPT { Self::inside(dialect) } else { Self::beside(dialect) }
     }
 
     /// How the text names it: as a parameter, or by what `literal` writes.

@@ -242,6 +242,33 @@ on_every_database! {
     }
 }
 
+/// A plan for any value expects much of a long history: what is asked often is not worth other processes, nor compiling it.
+#[tokio::test]
+async fn no_plan_that_is_kept_makes_room_for_a_long_history() {
+    let mut db = TestDb::postgres().await;
+    let layout = filled(&mut db, Storage::Delta).await;
+    db.run(
+        "UPDATE pg_class SET reltuples = 10000000 WHERE oid = 'doc_history'::regclass;
+         SET min_parallel_table_scan_size = 0; SET min_parallel_index_scan_size = 0; SET enable_seqscan = on; SET enable_bitmapscan = on",
+    )
+    .await;
+    let sql = dialect(db.audit.database());
+    let source = Source { layout: &layout, fields: &layout.fields, sparse: true };
+    let (now, key) = (Moment::now(), [Value::Text("42".to_owned())]);
+    let asked = [
+        ("a row", sql.records_of_key(&layout, &layout.fields, &key, Bound::Time(now))),
+        ("records", sql.records_at(&source, Read::Changed, &[(now, 5), (now, 6)])),
+        ("unfinished", sql.unfinished(&[&layout], Bound::Time(now))),
+    ];
+    for (name, question) in asked {
+        let plan = plan(&mut db, &question).await;
+        assert!(
+            !plan.contains("Gather") && !plan.contains("JIT") && !scans_history(&plan),
+            "{name}:\n{plan}"
+        );
+    }
+}
+
 /// Where one account writes nearly everything, the few changes of somebody else are found without going through all of its.
 #[tokio::test]
 async fn whoever_changes_little_is_found_by_their_index() {

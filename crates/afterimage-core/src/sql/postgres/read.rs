@@ -114,36 +114,35 @@ pub(super) fn arrival_of(layout: &Layout) -> String {
 /// A record says when its transaction began only if that is more than a second before; so the others have both their
 /// sides within a second of the time, and those are found by an index of their own.
 ///
-/// They are gathered in arrays: of a plan for any time the planner expects a great many, and would make room for them.
+/// Planned for each time anew: of a time that it does not know it expects a great many, and makes room for them.
 pub(super) fn unfinished(histories: &[&Layout], bound: Bound) -> Question {
-    let mut given = Given::about(histories.len(), &super::Postgres);
     let (at, before, after) = match bound {
         Bound::Time(moment) if !histories.is_empty() => {
-            let at = given.moment(moment);
+            let at = super::Postgres.moment(moment);
             (at.clone(), format!("history_date <= {at}"), format!("history_date > {at}"))
         }
         Bound::Position(moment, id) if !histories.is_empty() => {
-            let (at, id) = (given.moment(moment), given.number(id));
+            let at = super::Postgres.moment(moment);
             let side = |sign: &str| format!("(history_date, history_id) {sign} ({at}, {id})");
             (at.clone(), side("<="), side(">"))
         }
         _ => return Question::once("SELECT NULL::text WHERE false".to_owned()),
     };
-    let all = |condition: &str| {
-        let of = |layout: &&Layout| {
-            format!("SELECT history_tx FROM {} WHERE {condition}", layout.history.quoted())
-        };
-        let each: Vec<String> = histories.iter().map(of).collect();
-        format!("SELECT unnest(ARRAY({})) AS history_tx", each.join(" UNION ALL "))
+    let union = |condition: &str| {
+        histories
+            .iter()
+            .map(|layout| format!("SELECT history_tx FROM {} WHERE {condition}", layout.history.quoted()))
+            .collect::<Vec<_>>()
+            .join(" UNION ")
     };
-    given.ask(format!(
+    Question::once(format!(
         "SELECT history_tx::text FROM (
 (({}) INTERSECT ({}))
 UNION {}
 ) AS x",
-        all(&format!("{after} AND history_date <= {at} + interval '1 second'")),
-        all(&format!("{before} AND history_date >= {at} - interval '1 second'")),
-        all(&format!("history_tx_start <= {at} AND {after}")),
+        union(&format!("{after} AND history_date <= {at} + interval '1 second'")),
+        union(&format!("{before} AND history_date >= {at} - interval '1 second'")),
+        union(&format!("history_tx_start <= {at} AND {after}")),
     ))
 }
 
