@@ -57,6 +57,7 @@ mod lent;
 mod log;
 mod lost;
 mod migrate;
+#[cfg(feature = "past")]
 mod once;
 #[cfg(feature = "sea-orm")]
 pub mod orm;
