@@ -1,10 +1,8 @@
 //! The feature check: each feature of the published crates compiles alone, or with one database where it needs one.
 
-use std::process::Command;
-
 use afterimage_throwaway::run;
 
-use crate::{Outcome, metadata};
+use crate::{Outcome, cargo, metadata};
 
 /// The published crates, with the features of which at least one is needed.
 const DATABASES: &[&str] = &["sqlite", "postgres", "mysql"];
@@ -28,9 +26,9 @@ pub(crate) fn check() -> Outcome {
         for feature in features.filter(|name| *name != "default").chain(none) {
             let with = needed.first().filter(|_| !needed.contains(&feature)).copied().unwrap_or_default();
             println!("{package} with {}", [feature, with].join(" "));
-            let mut cargo = Command::new("cargo");
-            cargo.args(["clippy", "--quiet", "--locked", "--package", package, "--no-default-features"]);
-            run(cargo.args(["--features", &[feature, with].join(" "), "--", "-D", "warnings"]))?;
+            let mut clippy = cargo();
+            clippy.args(["clippy", "--quiet", "--locked", "--package", package, "--no-default-features"]);
+            run(clippy.args(["--features", &[feature, with].join(" "), "--", "-D", "warnings"]))?;
         }
     }
     Ok(())

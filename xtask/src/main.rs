@@ -51,32 +51,44 @@ fn main() -> ExitCode {
     }
 }
 
+/// A command of cargo's, that knows nothing of the one that runs us. Of what it tells a program it runs, some build scripts want to
+/// know: the same command by hand would build all that depends on them anew.
+fn cargo() -> Command {
+    let mut cargo = Command::new("cargo");
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
+}
+
 fn test(rest: &[String]) -> Outcome {
     server::need("sqlite3", "sqlite3")?;
     server::need("valgrind", "valgrind")?;
     let postgres = server::Postgres::start(&["-c", "max_connections=200"])?;
     let mariadb = server::MariaDb::start(&[])?;
-    let nextest = quiet("cargo", &["nextest", "--version"]);
-    let mut cargo = Command::new("cargo");
-    if nextest {
-        cargo.args(["nextest", "run", "--workspace", "--all-features"]);
+    let mut tests = cargo();
+    if quiet("cargo", &["nextest", "--version"]) {
+        tests.args(["nextest", "run", "--workspace", "--all-features"]);
     } else {
-        cargo.args(["test", "--workspace", "--all-features", "--lib", "--bins", "--tests"]);
+        tests.args(["test", "--workspace", "--all-features", "--lib", "--bins", "--tests"]);
     }
-    cargo.args(rest).env("AFTERIMAGE_TEST_POSTGRES", postgres.url());
-    run(cargo.env("AFTERIMAGE_TEST_MARIADB", mariadb.url()))?;
+    tests.args(rest).env("AFTERIMAGE_TEST_POSTGRES", postgres.url());
+    run(tests.env("AFTERIMAGE_TEST_MARIADB", mariadb.url()))?;
     if rest.is_empty() {
         // Neither runner above runs the examples in the documentation.
-        run(Command::new("cargo").args(["test", "--workspace", "--all-features", "--doc"]))?;
+        run(cargo().args(["test", "--workspace", "--all-features", "--doc"]))?;
     }
     Ok(())
 }
 
 fn browser(rest: &[String]) -> Outcome {
     let driver = server::Chromedriver::start()?;
-    let mut cargo = Command::new("cargo");
-    cargo.args(["test", "--workspace", "--all-features", "--test", "browser"]).args(rest);
-    run(cargo.args(["--", "--ignored", "--nocapture"]).env("AFTERIMAGE_TEST_CHROMEDRIVER", driver.url()))
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--all-features", "--test", "browser"]).args(rest);
+    run(tests.args(["--", "--ignored", "--nocapture"]).env("AFTERIMAGE_TEST_CHROMEDRIVER", driver.url()))
 }
 
 fn bench(rest: &[String]) -> Outcome {
@@ -96,19 +108,19 @@ fn bench(rest: &[String]) -> Outcome {
     let postgres = server::Postgres::start(&tuned)?;
     let tuned = ["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=1G"];
     let mariadb = server::MariaDb::start(&tuned)?;
-    let mut cargo = Command::new("cargo");
-    cargo.args(["run", "--quiet", "--release", "--package", "afterimage-bench", "--"]).args(rest);
+    let mut program = cargo();
+    program.args(["run", "--quiet", "--release", "--package", "afterimage-bench", "--"]).args(rest);
     if rest.iter().any(|argument| argument == "--peers") {
         let requirements = std::path::Path::new("bench/peers/requirements.txt");
-        cargo.env("AFTERIMAGE_BENCH_PYTHON", python("bench-peers", requirements)?);
+        program.env("AFTERIMAGE_BENCH_PYTHON", python("bench-peers", requirements)?);
     }
     if rest.iter().any(|argument| argument.split(',').any(|part| part == "web")) {
-        run(Command::new("cargo").args(["build", "--quiet", "--release", "--package", "afterimage-cli"]))?;
-        let program = std::env::current_dir()?.join("target/release/afterimage");
-        cargo.env("AFTERIMAGE_BENCH_PROGRAM", program);
+        run(cargo().args(["build", "--quiet", "--release", "--package", "afterimage-cli"]))?;
+        let served = std::env::current_dir()?.join("target/release/afterimage");
+        program.env("AFTERIMAGE_BENCH_PROGRAM", served);
     }
-    cargo.env("AFTERIMAGE_BENCH_POSTGRES", postgres.url());
-    run(cargo.env("AFTERIMAGE_BENCH_MARIADB", mariadb.url()))
+    program.env("AFTERIMAGE_BENCH_POSTGRES", postgres.url());
+    run(program.env("AFTERIMAGE_BENCH_MARIADB", mariadb.url()))
 }
 
 /// A Python of a name that has these packages.
@@ -124,8 +136,8 @@ fn python(name: &str, requirements: &std::path::Path) -> Outcome<std::path::Path
 
 /// What cargo knows of this workspace.
 fn metadata(arguments: &[&str]) -> Result<Value, Box<dyn std::error::Error>> {
-    let mut cargo = Command::new("cargo");
-    let output = cargo.args(["metadata", "--format-version", "1", "--locked"]).args(arguments).output()?;
+    let mut asked = cargo();
+    let output = asked.args(["metadata", "--format-version", "1", "--locked"]).args(arguments).output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
     }

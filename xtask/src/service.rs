@@ -5,11 +5,11 @@ use std::process::{Command, Stdio};
 
 use afterimage_throwaway::{Service, run};
 
-use crate::Outcome;
+use crate::{Outcome, cargo};
 
 /// The program, built.
 pub(crate) fn program() -> Outcome<PathBuf> {
-    run(Command::new("cargo").args(["build", "--quiet", "--package", "afterimage-cli"]))?;
+    run(cargo().args(["build", "--quiet", "--package", "afterimage-cli"]))?;
     Ok(std::env::current_dir()?.join("target/debug/afterimage"))
 }
 
