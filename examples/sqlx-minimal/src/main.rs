@@ -2,12 +2,6 @@
 
 use afterimage::{Afterimage, Context, PointInTime, Tracking};
 
-#[derive(Debug, sqlx::FromRow)]
-struct Order {
-    id: i64,
-    status: String,
-}
-
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pool = sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect("sqlite::memory:").await?;
@@ -31,10 +25,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("version {} by {who} ({why})", version.number);
     }
 
-    // As it was right after the first of them, through any query of one's own.
+    // As it was right after the first of them, through any query of one's own, as anything that is `FromRow`.
     let past = audit.at(PointInTime::At(versions[1].header.date)).await?;
-    let orders: Vec<Order> = past.sqlite().fetch_all(sqlx::query("SELECT * FROM orders")).await?;
-    for Order { id, status } in orders {
+    let orders: Vec<(i64, String)> =
+        past.sqlite().fetch_all(sqlx::query("SELECT id, status FROM orders")).await?;
+    for (id, status) in orders {
         println!("order {id} was {status}");
     }
     Ok(())

@@ -294,21 +294,42 @@ async fn masked_texts_in_an_array_are_null() {
     assert_eq!(rows, [(1, None)]);
 }
 
-/// A line of a query that joins, as a struct of one's own.
-#[derive(Debug, PartialEq, sqlx::FromRow)]
-struct Line {
-    id: i32,
-    name: String,
-    total: i32,
+/// A struct of one's own, as `#[derive(FromRow)]` would make it: that would compile sqlx and its drivers once more, for the compiler.
+macro_rules! from_row {
+    ($(#[$about:meta])* struct $name:ident { $($field:ident: $type:ty),* $(,)? }) => {
+        $(#[$about])*
+        #[derive(Debug, PartialEq)]
+        struct $name { $($field: $type),* }
+
+        impl<'r, R: sqlx::Row> sqlx::FromRow<'r, R> for $name
+        where
+            &'static str: sqlx::ColumnIndex<R>,
+            $($type: sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,)*
+        {
+            fn from_row(row: &'r R) -> sqlx::Result<Self> {
+                Ok(Self { $($field: row.try_get(stringify!($field))?),* })
+            }
+        }
+    };
 }
 
-/// A version, its record's columns beside the row's.
-#[derive(Debug, PartialEq, sqlx::FromRow)]
-struct Told {
-    history_type: String,
-    history_user: Option<String>,
-    status: String,
-    total: i32,
+from_row! {
+    /// A line of a query that joins.
+    struct Line {
+        id: i32,
+        name: String,
+        total: i32,
+    }
+}
+
+from_row! {
+    /// A version, its record's columns beside the row's.
+    struct Told {
+        history_type: String,
+        history_user: Option<String>,
+        status: String,
+        total: i32,
+    }
 }
 
 const LINES: &str = "SELECT o.id, c.name, o.total FROM orders AS o JOIN customer AS c ON c.id = o.customer_id WHERE o.total > ? ORDER BY o.id";
