@@ -192,7 +192,7 @@ fn the_questions_of_a_page() {
         };
         let bound = Bound::Time(Moment::from_micros(1_795_384_800_000_000));
         black_box(log::newest_records(sql, &part, Read::Changed, &Query::default(), None, 51));
-        black_box(sql.records_of_key(&layout, &fields, &[text("42")], bound));
+        black_box(sql.records_of_key(&layout, &fields, &[text("42")], bound, &[]));
         black_box(sql.as_of(&AsOf {
             layout: &layout,
             fields: &fields,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use afterimage_core::sql::question::Question;
 use afterimage_core::sql::{AsOf, Bound, Dialect, Rows, live};
 use afterimage_core::{Database, Field, Header, Layout, Moment, Value};
 
@@ -398,7 +399,7 @@ pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTi
             Bound::Position(date, id)
         }
     };
-    let mut unfinished = unfinished(session, &histories, bound).await?;
+    let mut unfinished = unfinished(session, &all, bound).await?;
     if all.iter().any(|entry| entry.is_archived_at(bound)) {
         unfinished.extend(shelf::unfinished(session, bound).await?);
         unfinished.sort_unstable();
@@ -410,11 +411,25 @@ pub(crate) async fn resolve(session: &mut Session, entry: &Entry, at: &PointInTi
 /// The transactions that had begun by a bound, and had not ended.
 pub(crate) async fn unfinished(
     session: &mut Session,
-    histories: &[&Layout],
+    tracked: &[Arc<Entry>],
     bound: Bound,
 ) -> Result<Vec<String>> {
-    let rows = session.answers(&session.dialect().unfinished(histories, bound)).await?;
-    Ok(rows.into_iter().filter_map(|mut row| row.pop()?.text()).collect())
+    let (dialect, histories) = (session.dialect(), catalog::histories(tracked));
+    // Of partitions a plan that is kept looks at each.
+    let in_partitions = tracked.iter().any(|entry| entry.tracking.partitions.is_some());
+    let unless_long = dialect.unfinished_unless_long(&histories, bound).filter(|_| !in_partitions);
+    if let Some(question) = unless_long
+        && let Some(all) = transactions(session, &question).await?
+    {
+        return Ok(all);
+    }
+    Ok(transactions(session, &dialect.unfinished(&histories, bound)).await?.unwrap_or_default())
+}
+
+/// The transactions that a question gives; nothing where one is not said.
+async fn transactions(session: &mut Session, question: &Question) -> Result<Option<Vec<String>>> {
+    let rows = session.answers(question).await?;
+    Ok(rows.into_iter().map(|mut row| row.pop()?.text()).collect())
 }
 
 /// Refuses what the history in the database alone cannot say of a whole table.

@@ -293,9 +293,7 @@ impl Run<'_> {
             }
         }
         let unfinished = match cut.moment {
-            Some(moment) => {
-                as_of::unfinished(session, &catalog::histories(&all), Bound::Time(moment)).await?
-            }
+            Some(moment) => as_of::unfinished(session, &all, Bound::Time(moment)).await?,
             None => Vec::new(),
         };
         Ok((

@@ -98,6 +98,13 @@ impl Remembered {
         false
     }
 
+    /// One that is in no transaction would have to ask something else, too.
+    pub(crate) fn asks_more(&mut self) {
+        if let Some(guess) = &mut self.guess {
+            guess.asked = Asked::More;
+        }
+    }
+
     /// The handle's sessions are not set as a question needs them that is asked alone.
     pub(crate) fn guesses_no_more(&self) {
         self.guesses_no_more.store(true, Ordering::Relaxed);

@@ -465,6 +465,12 @@ impl Session {
         whichever!(self, connection => connection.start_rollback());
     }
 
+    /// What a session that is in no transaction says where the answer to its question is not the whole answer.
+    pub(crate) fn asks_more(&mut self) -> Error {
+        self.remembered().asks_more();
+        needs_a_transaction()
+    }
+
     /// What is known of the catalogue.
     pub(crate) fn remembered(&mut self) -> &mut Remembered {
         whichever!(self, connection => connection.remembered())

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use afterimage_core::record::{Epoch, Fold, Record, all_fields};
-use afterimage_core::sql::Bound;
 use afterimage_core::sql::archive::arrivals;
 use afterimage_core::sql::log::Position;
 #[cfg(feature = "mysql")]
 use afterimage_core::sql::mariadb;
+use afterimage_core::sql::{Bound, SHORT};
 use afterimage_core::{Action, Field, Header, Layout, Moment, Value, Version, layout};
 
 use crate::catalog::{self, Entry};
@@ -164,14 +164,17 @@ impl Afterimage {
     /// The row as of a time: the version in force then, which may be its deletion. An error where it did not exist
     /// yet, or where the history cannot say.
     pub async fn show(&self, table: &str, key: &str, at: &PointInTime) -> Result<Version> {
-        self.reading(async |session| {
+        self.answering(async |session| {
             let entry = catalog::find(session, table).await?;
             let values = key::values(entry.layout()?, key)?;
+            if let (true, PointInTime::At(moment)) = (session.remembered().guesses(), at) {
+                return settled(session, &entry, key, &values, *moment).await;
+            }
             let point = crate::as_of::resolve(session, &entry, at).await?;
             crate::as_of::answerable_of_row(&entry, point.bound, Some(key))?;
             let records = match entry.is_archived_at(point.bound) {
                 true => read(session, &entry, &values, point.bound).await?,
-                false => kept(session, &entry, &values, point.bound).await?,
+                false => kept(session, &entry, &values, point.bound, &[]).await?,
             };
             let known = !records.is_empty();
             let finished: Vec<Record> = records
@@ -191,6 +194,29 @@ impl Afterimage {
             })
         })
         .await
+    }
+}
+
+/// The row as of a time, by the one question of a session that is in no transaction; an error where a transaction may have begun by
+/// then and not ended that wrote the row, or where there is more to say of it.
+async fn settled(
+    session: &mut Session,
+    entry: &Entry,
+    key: &str,
+    values: &[Value],
+    at: Moment,
+) -> Result<Version> {
+    let bound = Bound::Time(at);
+    crate::as_of::answerable_of_row(entry, bound, Some(key))?;
+    let all = catalog::entries(session).await?;
+    if all.iter().any(|entry| entry.is_archived_at(bound)) {
+        return Err(session.asks_more());
+    }
+    let records = kept(session, entry, values, bound, &catalog::histories(&all)).await?;
+    let shortly_before = Moment::from_micros(at.as_micros().saturating_sub(SHORT));
+    match fold(&entry.epochs, records)?.pop() {
+        Some(version) if version.header.date < shortly_before => Ok(version),
+        _ => Err(session.asks_more()),
     }
 }
 
@@ -215,9 +241,9 @@ fn fold(epochs: &[Epoch], records: Vec<Record>) -> Result<Vec<Version>> {
 
 /// The records of one key, oldest first, wherever they are.
 async fn read(session: &mut Session, entry: &Entry, key: &[Value], bound: Bound) -> Result<Vec<Record>> {
-    let Some(until) = entry.archived_until() else { return kept(session, entry, key, bound).await };
+    let Some(until) = entry.archived_until() else { return kept(session, entry, key, bound, &[]).await };
     // A row's last record is always here: from the oldest one that is, archived ones lead back.
-    let here = kept(session, entry, key, Bound::Now).await?;
+    let here = kept(session, entry, key, Bound::Now, &[]).await?;
     // One that was dated by hand may stand before them.
     let at = |record: &Record| (record.header.date, record.header.id);
     let old: Vec<Position> = here.iter().map(at).filter(|(date, _)| *date <= until).collect();
@@ -236,10 +262,18 @@ async fn read(session: &mut Session, entry: &Entry, key: &[Value], bound: Bound)
 }
 
 /// The records of one key that are in the database, oldest first.
-async fn kept(session: &mut Session, entry: &Entry, key: &[Value], bound: Bound) -> Result<Vec<Record>> {
+/// Where `settled` names histories, [none](Dialect::records_of_key) if a transaction may have written into these on both sides of
+/// the bound.
+async fn kept(
+    session: &mut Session,
+    entry: &Entry,
+    key: &[Value],
+    bound: Bound,
+    settled: &[&Layout],
+) -> Result<Vec<Record>> {
     let layout = entry.layout()?;
     let fields = all_fields(&entry.epochs);
-    let question = entry.asked(session.dialect().records_of_key(layout, &fields, key, bound));
+    let question = entry.asked(session.dialect().records_of_key(layout, &fields, key, bound, settled));
     let mut records = Vec::new();
     let take = |row: Row| {
         let mut record = record(row, layout, &fields)?;
@@ -256,7 +290,7 @@ async fn kept(session: &mut Session, entry: &Entry, key: &[Value], bound: Bound)
 pub(crate) async fn key_of_row(session: &mut Session, entry: &Entry, key: &str) -> Result<Vec<Value>> {
     let layout = entry.layout()?;
     let fields = all_fields(&entry.epochs);
-    let records = kept(session, entry, &key::values(layout, key)?, Bound::Now).await?;
+    let records = kept(session, entry, &key::values(layout, key)?, Bound::Now, &[]).await?;
     let record = records.last().ok_or_else(|| no_record(entry, key))?;
     Ok(key_of(layout, &fields, &record.values))
 }
@@ -269,7 +303,7 @@ pub(crate) async fn recorded(
     key: &[Value],
 ) -> Result<Option<(Vec<Value>, Vec<Position>)>> {
     let layout = entry.layout()?;
-    let records = kept(session, entry, key, Bound::Now).await?;
+    let records = kept(session, entry, key, Bound::Now, &[]).await?;
     let Some(last) = records.last() else { return Ok(None) };
     let key = key_of(layout, &all_fields(&entry.epochs), &last.values);
     Ok(Some((key, records.iter().map(|record| (record.header.date, record.header.id)).collect())))

@@ -11,7 +11,7 @@ use crate::name::literal;
 use crate::query::{ChangeWanted, Choice, Query, Wanted};
 use crate::search::Needle;
 use crate::sql::expression::{balanced, col, mask_names};
-use crate::sql::question::{Given, Question};
+use crate::sql::question::{Given, MOST_KEPT, Question};
 use crate::sql::{Dialect, then};
 use crate::time::Moment;
 use crate::value::Value;
@@ -509,14 +509,11 @@ pub fn may_be_asked_alone(query: &Query) -> bool {
     query.from.is_none() && query.before.is_none() && stands_beside(query)
 }
 
-/// The text of a question about more histories than these is too long to be kept.
-const KEPT: usize = 16;
-
 /// Where what a question asks about stands.
 fn given_of<'d>(dialect: &'d dyn Dialect, parts: &[Part<'_>], query: &Query) -> Given<'d> {
     let in_text = !stands_beside(query)
         || parts.iter().any(|part| !part.refers.is_empty() || part.keys.len() + part.not_keys.len() > 1)
-        || parts.len() > KEPT;
+        || parts.len() > MOST_KEPT;
     if in_text { Given::inside(dialect) } else { Given::beside(dialect) }
 }
 

@@ -31,6 +31,10 @@ pub mod then;
 /// Statements, in the order in which they run.
 pub type Script = Vec<String>;
 
+/// So many microseconds after it began a transaction's records say when that was, or what keeps its context says when it ended:
+/// one that took no longer has all its records within them. PostgreSQL's text says `interval '1 second'`.
+pub const SHORT: i64 = 1_000_000;
+
 /// Up to which record an as-of looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bound {
@@ -239,7 +243,17 @@ pub trait Dialect: Debug + Send + Sync {
     }
 
     /// The records of the row of a key, oldest first, bounded: header columns, mask words, then `fields`.
-    fn records_of_key(&self, layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question;
+    ///
+    /// Where `settled` names histories, none are given if a transaction may have begun by the bound, and written into these after
+    /// it, unless all its records are within [a second](SHORT).
+    fn records_of_key(
+        &self,
+        layout: &Layout,
+        fields: &[Field],
+        key: &[Value],
+        bound: Bound,
+        settled: &[&Layout],
+    ) -> Question;
 
     /// The arrival that belongs to a departure: its parameters are the departure's id and date (in microseconds).
     fn arrival_of(&self, layout: &Layout) -> String;
@@ -265,6 +279,11 @@ pub trait Dialect: Debug + Send + Sync {
 
     /// The transactions that had not ended at that time, of all these histories.
     fn unfinished(&self, histories: &[&Layout], bound: Bound) -> Question;
+
+    /// The same by a question that is kept prepared, where that pays; a row without any where the other one has to be asked.
+    fn unfinished_unless_long(&self, _histories: &[&Layout], _bound: Bound) -> Option<Question> {
+        None
+    }
 
     /// The position of the last record of a transaction, over all these histories.
     fn position_of_tx(&self, histories: &[&Layout], tx: &str) -> Result<String>;

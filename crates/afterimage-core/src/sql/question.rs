@@ -6,6 +6,9 @@ use crate::name::{TableName, literal};
 use crate::time::Moment;
 use crate::value::Value;
 
+/// The text of a question about more histories than these is too long to be kept.
+pub(super) const MOST_KEPT: usize = 16;
+
 /// A question of ours: its text, and the values of its parameters.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Question {

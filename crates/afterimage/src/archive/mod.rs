@@ -285,7 +285,7 @@ impl Afterimage {
             }
             let dialect = session.dialect();
             let bound = Bound::Time(cut);
-            let unfinished = as_of::unfinished(session, &catalog::histories(&all), bound).await?;
+            let unfinished = as_of::unfinished(session, &all, bound).await?;
             let source = Source { layout: entry.layout()?, fields: &fields, sparse: entry.sparse() };
             let total = session.int(&dialect.count(&source.layout.history), &[]).await?;
             let total = total.unwrap_or_default().unsigned_abs();

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use afterimage_archive::{Archived, Columns, Glimpse, Reader, glimpse, read_numbers};
 use afterimage_core::query::{Choice, Query, Wanted};
 use afterimage_core::record::all_fields;
-use afterimage_core::sql::Bound;
 use afterimage_core::sql::archive::{compare_keys, is_in_byte_order, transactions_after};
 use afterimage_core::sql::log::Position;
+use afterimage_core::sql::{Bound, SHORT};
 use afterimage_core::value::Shown;
 use afterimage_core::{Action, Field, Header, Keeping, Moment, Period, Record, Value, layout};
 use tempfile::NamedTempFile;
@@ -34,9 +34,6 @@ const OPEN: usize = 400;
 
 /// So few records are looked for by what stands beside files.
 const FEW: usize = 1_000;
-
-/// So many microseconds a transaction may take of whose records none says when it began.
-const SHORTLY: i64 = 1_000_000;
 
 /// What a handle has fetched of archives.
 #[derive(Debug, Clone, Default)]
@@ -422,7 +419,7 @@ impl Shelf {
         shortly_before: &mut HashSet<String>,
     ) -> Result<()> {
         let Some(moment) = bound.moment() else { return Ok(()) };
-        let before = Moment::from_micros(moment.as_micros().saturating_sub(SHORTLY));
+        let before = Moment::from_micros(moment.as_micros().saturating_sub(SHORT));
         for file in &self.files {
             let latest = Moment::from_micros(moment.as_micros().saturating_add(file.longest));
             if file.part.to < before || file.part.from > latest {
@@ -455,7 +452,7 @@ pub(crate) async fn unfinished(session: &mut Session, bound: Bound) -> Result<Ve
     }
     // What does not say that it began earlier is told by what it wrote shortly before, and shortly after.
     let histories = catalog::histories(&all);
-    if let Some(sql) = transactions_after(session.dialect(), &histories, bound, SHORTLY)
+    if let Some(sql) = transactions_after(session.dialect(), &histories, bound, SHORT)
         && !shortly_before.is_empty()
     {
         let after = session.ask(&sql).await?.into_iter().filter_map(|mut row| row.pop()?.text());

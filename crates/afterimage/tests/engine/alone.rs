@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::*;
-use afterimage::{Afterimage, LogPage, LogQuery, Tracking, Version};
+use afterimage::{Afterimage, Context, LogPage, LogQuery, Moment, PointInTime, Tracking, Version};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{AssertSqlSafe, Executor as _};
 
@@ -164,5 +164,40 @@ on_every_database! {
         assert_eq!(asked(&db.audit).await.1.entries.len(), 6);
         other.untrack("doc", true).await.unwrap();
         assert!(db.audit.history("doc", "1").await.unwrap_err().to_string().contains("not tracked"));
+    }
+}
+
+on_every_database! {
+    /// A row as of a time is what it was before a transaction that had not ended then, however long that took.
+    async fn what_had_not_ended_is_no_part_of_a_row(db: &mut TestDb) {
+        db.run("CREATE TABLE doc (id INTEGER PRIMARY KEY, n INTEGER); CREATE TABLE other (id INTEGER PRIMARY KEY, n INTEGER)").await;
+        db.run("INSERT INTO doc VALUES (1, 0); INSERT INTO other VALUES (1, 0)").await;
+        db.track("doc", Tracking::new()).await;
+        db.track("other", Tracking::new()).await;
+        let date = async |db: &TestDb, table: &str| db.audit.history(table, "1").await.unwrap()[0].header.date;
+        let then = async |db: &TestDb, micros: i64| {
+            let version = db.audit.show("doc", "1", &PointInTime::At(Moment::from_micros(micros))).await.unwrap();
+            version.row[1].1.to_string()
+        };
+        for (round, pause) in [0, 10, 1_200].into_iter().enumerate() {
+            let (before, after) = (round.to_string(), (round + 1).to_string());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            let mut tx = db.audit.begin(&Context::actor("ann")).await.unwrap();
+            tx.execute(&format!("UPDATE doc SET n = {after}"), &[]).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            tx.execute(&format!("UPDATE other SET n = {after}"), &[]).await.unwrap();
+            tx.commit().await.unwrap();
+            let (first, last) = (date(db, "doc").await.as_micros(), date(db, "other").await.as_micros());
+            // Twice each: the first time that a handle is asked it does not know the catalogue.
+            for _ in 0..2 {
+                for at in [first, (first + last) / 2, last - 1] {
+                    if at < last {
+                        assert_eq!(then(db, at).await, before, "{pause}: {at} of {first} to {last}");
+                    }
+                }
+                assert_eq!(then(db, last).await, after);
+                assert_eq!(then(db, last + 3_000_000).await, after);
+            }
+        }
     }
 }

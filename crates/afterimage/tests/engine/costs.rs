@@ -134,7 +134,10 @@ async fn a_question_touches_so_many_pages() {
             sql.as_of(&AsOf { first: true, ..as_of })
         );
         let questions = [
-            ("a row", sql.records_of_key(&layout, &layout.fields, &[Value::Text("42".to_owned())], bound)),
+            (
+                "a row",
+                sql.records_of_key(&layout, &layout.fields, &[Value::Text("42".to_owned())], bound, &[]),
+            ),
             ("newest page", log::positions(sql, std::slice::from_ref(&part), &query, None, 50)),
             ("its records", sql.records_at(&source(), Read::Changed, &positions)),
             ("both at once", log::newest_records(sql, &part, Read::Changed, &query, None, 50)),

@@ -76,7 +76,7 @@ on_every_database! {
         let now = Moment::now();
         let key = [Value::Text("42".to_owned())];
         for bound in [Bound::Now, Bound::Time(now), Bound::Position(now, 5)] {
-            let plan = plan(db, &sql.records_of_key(&layout, &layout.fields, &key, bound)).await;
+            let plan = plan(db, &sql.records_of_key(&layout, &layout.fields, &key, bound, &[])).await;
             assert!(!scans_history(&plan) && plan.contains(db.by3("doc_history_key", "doc_history_key", "history_key")), "{bound:?}:\n{plan}");
         }
         let given = ["5", "1795384800000000"].map(|text| Value::Text(text.to_owned())).to_vec();
@@ -89,9 +89,13 @@ on_every_database! {
     async fn which_transactions_had_not_ended_is_found_around_that_time(db: &mut TestDb) {
         let layout = filled(db, Storage::Delta).await;
         for bound in [Bound::Time(Moment::now()), Bound::Position(Moment::now(), 5)] {
-            let plan = plan(db, &dialect(db.audit.database()).unfinished(&[&layout], bound)).await;
-            assert!(!scans_history(&plan), "{bound:?}:\n{plan}");
-            assert!(db.is_mariadb() || plan.contains("doc_history"), "{bound:?}:\n{plan}");
+            let sql = dialect(db.audit.database());
+            for question in [Some(sql.unfinished(&[&layout], bound)), sql.unfinished_unless_long(&[&layout], bound)] {
+                let Some(question) = question else { continue };
+                let plan = plan(db, &question).await;
+                assert!(!scans_history(&plan), "{bound:?}:\n{plan}");
+                assert!(db.is_mariadb() || plan.contains("doc_history"), "{bound:?}:\n{plan}");
+            }
         }
     }
 }
@@ -256,7 +260,10 @@ async fn no_plan_that_is_kept_makes_room_for_a_long_history() {
     let source = Source { layout: &layout, fields: &layout.fields, sparse: true };
     let (now, key) = (Moment::now(), [Value::Text("42".to_owned())]);
     let asked = [
-        ("a row", sql.records_of_key(&layout, &layout.fields, &key, Bound::Time(now))),
+        ("a row", sql.records_of_key(&layout, &layout.fields, &key, Bound::Time(now), &[])),
+        ("a row alone", sql.records_of_key(&layout, &layout.fields, &key, Bound::Time(now), &[&layout])),
+        ("unfinished", sql.unfinished_unless_long(&[&layout], Bound::Time(now)).unwrap()),
+        ("unfinished by place", sql.unfinished_unless_long(&[&layout], Bound::Position(now, 5)).unwrap()),
         ("records", sql.records_at(&source, Read::Changed, &[(now, 5), (now, 6)])),
     ];
     for (name, question) in asked {

@@ -124,7 +124,8 @@ async fn on_mariadb_it_costs_one() {
 async fn questions(url: &str) -> Vec<(&'static str, usize)> {
     let counter = Counter::default();
     let audit = Afterimage::connect(&behind(url, counter.before(port_of(url)).await)).await.unwrap();
-    let then = PointInTime::At(Moment::now());
+    // A transaction that ended within the last second before it might be one that had not.
+    let then = PointInTime::At(Moment::from_micros(Moment::now().as_micros() + 2_000_000));
     let page = LogQuery::from(Query::default()).limit(50);
     let own_page = LogQuery::parse("table:t").unwrap().limit(50);
     let as_of = AsOfQuery { limit: Some(50), ..AsOfQuery::new("t", then.clone()) };
@@ -149,15 +150,15 @@ async fn questions(url: &str) -> Vec<(&'static str, usize)> {
 }
 
 /// What one question answers is asked alone, and its connection goes back to the pool, which looks whether it is still there: nobody
-/// waits for that. Else the beginning, the catalogue's revision, the question, and its end, which nobody waits for. As of a time also
-/// which transactions had not ended. A page of the log of several tables would take one more: it finds its records, and then reads
+/// waits for that. Else the beginning, the catalogue's revision, the question, and its end, which nobody waits for. Of a table as of a
+/// time also which transactions had not ended. A page of the log of several tables would take one more: it finds its records, and then reads
 /// them.
 #[tokio::test]
 async fn a_question_on_postgres_takes_few() {
     let mut db = TestDb::postgres().await;
     table(&mut db).await;
     let expected =
-        [("versions", 2), ("page of a table", 2), ("page", 4), ("show", 5), ("count", 6), ("as of", 5)];
+        [("versions", 2), ("page of a table", 2), ("page", 4), ("show", 2), ("count", 6), ("as of", 5)];
     assert_eq!(questions(&db.url).await, expected);
 }
 

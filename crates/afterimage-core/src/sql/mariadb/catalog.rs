@@ -8,9 +8,9 @@
 //! The first statement under a context makes a row of `afterimage_scope`, which its records refer to. Records written
 //! without one refer to a row that says who the database took the writer for.
 
-use crate::sql::Script;
 use crate::sql::catalog::{REVISED, STAYING};
 use crate::sql::scoped::{CONTEXT_COLUMNS, context_values};
+use crate::sql::{SHORT, Script};
 use crate::{Context, Result};
 
 const TEXT: &str = "LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin";
@@ -385,9 +385,6 @@ END"
         ),
     ]
 }
-
-/// Microseconds that a transaction lasts which is over soon.
-pub(super) const SHORT: i64 = 1_000_000;
 
 fn scope_guards() -> Script {
     vec![

@@ -176,7 +176,15 @@ impl Dialect for MariaDb {
         ("?".to_owned(), about.value())
     }
 
-    fn records_of_key(&self, layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
+    fn records_of_key(
+        &self,
+        layout: &Layout,
+        fields: &[Field],
+        key: &[Value],
+        bound: Bound,
+        _settled: &[&Layout],
+    ) -> Question {
+        // It keeps no question prepared: none is asked alone.
         read::records_of_key(layout, fields, key, bound)
     }
 

@@ -3,14 +3,13 @@
 //! A number is taken under the row's lock: along a row, numbers and dates rise together, so that the newest record of a
 //! key is the one with the highest number.
 
-use super::catalog::SHORT;
 use super::value::{self, handed_over, is_text};
 use crate::layout::{Field, Layout};
 use crate::name::Quoted;
 use crate::sql::expression::{balanced, col, mask_names};
 use crate::sql::question::Question;
 use crate::sql::scoped::{beyond, key_columns, within};
-use crate::sql::{AsOf, Bound, Rows, scoped};
+use crate::sql::{AsOf, Bound, Rows, SHORT, scoped};
 use crate::value::Value;
 
 /// The records of a transaction.

@@ -192,8 +192,15 @@ impl Dialect for Postgres {
         format!("{AS_SET}{money} AND NOT pg_catalog.row_security_active({history})")
     }
 
-    fn records_of_key(&self, layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
-        read::records_of_key(layout, fields, key, bound)
+    fn records_of_key(
+        &self,
+        layout: &Layout,
+        fields: &[Field],
+        key: &[Value],
+        bound: Bound,
+        settled: &[&Layout],
+    ) -> Question {
+        read::records_of_key(layout, fields, key, bound, settled)
     }
 
     fn arrival_of(&self, layout: &Layout) -> String {
@@ -222,6 +229,10 @@ impl Dialect for Postgres {
 
     fn unfinished(&self, histories: &[&Layout], bound: Bound) -> Question {
         read::unfinished(histories, bound)
+    }
+
+    fn unfinished_unless_long(&self, histories: &[&Layout], bound: Bound) -> Option<Question> {
+        read::unfinished_unless_long(histories, bound)
     }
 
     fn position_of_tx(&self, histories: &[&Layout], tx: &str) -> Result<String> {

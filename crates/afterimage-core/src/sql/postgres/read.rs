@@ -3,7 +3,7 @@
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::{Quoted, literal};
 use crate::sql::expression::{balanced, col, mask_names};
-use crate::sql::question::{Given, Question};
+use crate::sql::question::{Given, MOST_KEPT, Question};
 use crate::sql::{AsOf, Bound, Dialect as _, Rows};
 use crate::value::{Shown, Value};
 
@@ -64,13 +64,23 @@ pub(super) fn key_is(
     format!("({})", terms.collect::<Vec<_>>().join(" AND "))
 }
 
-pub(super) fn records_of_key(layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
+pub(super) fn records_of_key(
+    layout: &Layout,
+    fields: &[Field],
+    key: &[Value],
+    bound: Bound,
+    settled: &[&Layout],
+) -> Question {
     let mut given = Given::beside(&super::Postgres);
     let words: Vec<String> = layout.word_columns().map(|word| format!("h.{word}")).collect();
     let columns: String =
         fields.iter().map(|field| format!(", {}", as_text(field, "h", &field.history))).collect();
     let is = key_is(layout, "h", |field| field.history.clone(), key, &mut given);
-    let within = bounded("h", bound, &mut given);
+    let mut within = bounded("h", bound, &mut given);
+    if let (Some(at), false) = (bound.moment(), settled.is_empty()) {
+        let at = given.moment(at);
+        within.push_str(&format!(" AND ({}) IS NOT TRUE", long_since(settled, &at)));
+    }
     let sql = format!(
         "SELECT h.history_id, {}, h.history_type::text, h.history_user, h.history_change_reason, h.history_context::text, h.history_tx::text, h.history_old_key::text, {}{columns}
 FROM {} AS h
@@ -108,42 +118,95 @@ pub(super) fn arrival_of(layout: &Layout) -> String {
     )
 }
 
-/// Transactions with records on both sides of a time, or of a record: where writers meet, records of several
-/// transactions share a date.
-///
-/// A record says when its transaction began only if that is more than a second before; so the others have both their
-/// sides within a second of the time, and those are found by an index of their own.
-///
-/// Planned for each time anew: of a time that it does not know it expects a great many, and makes room for them.
+/// Both sides of a time, or of a record: where writers meet, records of several transactions share a date.
+struct Sides {
+    at: String,
+    before: String,
+    after: String,
+}
+
+impl Sides {
+    /// Of the bound that is called so: a time, and a record's number where it is one.
+    fn new(at: String, id: Option<&str>) -> Self {
+        let side = |sign: &str| match id {
+            Some(id) => format!("(history_date, history_id) {sign} ({at}, {id})"),
+            None => format!("history_date {sign} {at}"),
+        };
+        Self { before: side("<="), after: side(">"), at }
+    }
+
+    /// The transactions of the records that come shortly before, and of those that come shortly after.
+    ///
+    /// A record says when its transaction began only if that is more than a second before; so the others have both their
+    /// sides within a second.
+    fn shortly(&self, histories: &[&Layout]) -> [String; 2] {
+        let Self { at, before, after } = self;
+        [
+            transactions(histories, &format!("{before} AND history_date >= {at} - interval '1 second'")),
+            transactions(histories, &format!("{after} AND history_date <= {at} + interval '1 second'")),
+        ]
+    }
+}
+
+/// The transactions of these records, each as often as it has any.
+fn transactions(histories: &[&Layout], condition: &str) -> String {
+    let of =
+        |layout: &&Layout| format!("SELECT history_tx FROM {} WHERE {condition}", layout.history.quoted());
+    histories.iter().map(of).collect::<Vec<_>>().join(" UNION ALL ")
+}
+
+/// Whether any record until a time says when its transaction began.
+fn long_since(histories: &[&Layout], at: &str) -> String {
+    let of = |layout: &&Layout| {
+        format!("(SELECT min(x.history_tx_start) FROM {} AS x) <= {at}", layout.history.quoted())
+    };
+    let each: Vec<String> = histories.iter().map(of).collect();
+    balanced(&each, "OR", "false")
+}
+
+/// Transactions with records on both sides. Those that took long are found by an index of their own, or by the records since:
+/// that is planned for each time anew.
 pub(super) fn unfinished(histories: &[&Layout], bound: Bound) -> Question {
-    let (at, before, after) = match bound {
-        Bound::Time(moment) if !histories.is_empty() => {
-            let at = super::Postgres.moment(moment);
-            (at.clone(), format!("history_date <= {at}"), format!("history_date > {at}"))
-        }
+    let sides = match bound {
+        Bound::Time(moment) if !histories.is_empty() => Sides::new(super::Postgres.moment(moment), None),
         Bound::Position(moment, id) if !histories.is_empty() => {
-            let at = super::Postgres.moment(moment);
-            let side = |sign: &str| format!("(history_date, history_id) {sign} ({at}, {id})");
-            (at.clone(), side("<="), side(">"))
+            Sides::new(super::Postgres.moment(moment), Some(&id.to_string()))
         }
         _ => return Question::once("SELECT NULL::text WHERE false".to_owned()),
     };
-    let union = |condition: &str| {
-        histories
-            .iter()
-            .map(|layout| format!("SELECT history_tx FROM {} WHERE {condition}", layout.history.quoted()))
-            .collect::<Vec<_>>()
-            .join(" UNION ")
-    };
+    let [before, after] = sides.shortly(histories);
+    let long = format!("history_tx_start <= {} AND {}", sides.at, sides.after);
     Question::once(format!(
         "SELECT history_tx::text FROM (
-(({}) INTERSECT ({}))
-UNION {}
+(({before}) INTERSECT ({after}))
+UNION ({})
 ) AS x",
-        union(&format!("{after} AND history_date <= {at} + interval '1 second'")),
-        union(&format!("{before} AND history_date >= {at} - interval '1 second'")),
-        union(&format!("history_tx_start <= {at} AND {after}")),
+        transactions(histories, &long),
     ))
+}
+
+/// The same where no transaction took long; where one may have, there is a row without any.
+///
+/// A plan for any time expects a great many, for whom it would make room and start other processes. So they are gathered in
+/// arrays, of which it expects few, as of a time that is another query's: then it is no other process's affair.
+pub(super) fn unfinished_unless_long(histories: &[&Layout], bound: Bound) -> Option<Question> {
+    let moment = bound.moment().filter(|_| !histories.is_empty() && histories.len() <= MOST_KEPT)?;
+    let mut given = Given::beside(&super::Postgres);
+    let at = given.moment(moment);
+    let (named, id) = match bound {
+        Bound::Position(_, id) => (format!("{at} AS at, {} AS id", given.number(id)), Some("b.id")),
+        _ => (format!("{at} AS at"), None),
+    };
+    let [before, after] = Sides::new("b.at".to_owned(), id).shortly(histories);
+    Some(given.ask(format!(
+        "SELECT t::text FROM unnest((
+  SELECT ARRAY(SELECT unnest(ARRAY({before})) INTERSECT SELECT unnest(ARRAY({after})))
+  FROM (SELECT {named} OFFSET 0) AS b
+)) AS t
+UNION ALL
+SELECT NULL WHERE {}",
+        long_since(histories, &at),
+    )))
 }
 
 /// The key of a row of alias `row`, by the columns that `name` gives, is one of these.

@@ -149,8 +149,15 @@ impl Dialect for Sqlite {
         }
     }
 
-    fn records_of_key(&self, layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
-        read::records_of_key(layout, fields, key, bound)
+    fn records_of_key(
+        &self,
+        layout: &Layout,
+        fields: &[Field],
+        key: &[Value],
+        bound: Bound,
+        settled: &[&Layout],
+    ) -> Question {
+        read::records_of_key(layout, fields, key, bound, settled)
     }
 
     fn arrival_of(&self, layout: &Layout) -> String {
@@ -192,11 +199,7 @@ impl Dialect for Sqlite {
             })
             .collect();
         let later = balanced(&later, "OR", "0");
-        // Transactions follow one another, so at most one had begun and not ended: the first to end after that time.
-        given.ask(format!(
-            "SELECT CAST(t.tx AS TEXT) FROM (SELECT tx, began, last_date FROM afterimage_scope \
-             WHERE last_date > began AND last_date > {at} ORDER BY last_date LIMIT 1) AS t WHERE t.began <= {at} AND {later}"
-        ))
+        given.ask(format!("SELECT CAST(t.tx AS TEXT) FROM {} AND {later}", read::spanning(&at)))
     }
 
     fn position_of_tx(&self, _histories: &[&Layout], tx: &str) -> Result<String> {

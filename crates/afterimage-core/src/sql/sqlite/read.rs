@@ -54,11 +54,28 @@ pub(super) fn key_given(layout: &Layout, key: &[Value], given: &mut Given<'_>) -
     key_is(layout, |field| col("h", &field.history), |n| names[n].clone())
 }
 
-pub(super) fn records_of_key(layout: &Layout, fields: &[Field], key: &[Value], bound: Bound) -> Question {
+/// The transaction that may have begun by a time, and ended after it: since they follow one another there is at most one, the first
+/// to end after it.
+pub(super) fn spanning(at: &str) -> String {
+    format!(
+        "(SELECT tx, began, last_date FROM afterimage_scope WHERE last_date > began AND last_date > {at} ORDER BY last_date LIMIT 1) AS t WHERE t.began <= {at}"
+    )
+}
+
+pub(super) fn records_of_key(
+    layout: &Layout,
+    fields: &[Field],
+    key: &[Value],
+    bound: Bound,
+    settled: &[&Layout],
+) -> Question {
     let mut given = Given::beside(&super::Sqlite);
     let is = key_given(layout, key, &mut given);
     let columns: String = fields.iter().map(|field| format!(", {}", col("h", &field.history))).collect();
-    let within = bounded("h", bound, &mut given);
+    let mut within = bounded("h", bound, &mut given);
+    if let (Some(at), false) = (bound.moment(), settled.is_empty()) {
+        within.push_str(&format!(" AND NOT EXISTS (SELECT 1 FROM {})", spanning(&given.moment(at))));
+    }
     let sql = format!(
         "SELECT {}{columns}
 FROM {} AS h LEFT JOIN afterimage_scope AS c ON c.id = h.history_scope
