@@ -6,10 +6,11 @@ use crate::{Outcome, cargo, metadata};
 
 /// The published crates, with the features of which at least one is needed.
 const DATABASES: &[&str] = &["sqlite", "postgres", "mysql"];
-const PUBLISHED: [(&str, &[&str]); 4] = [
+const PUBLISHED: [(&str, &[&str]); 5] = [
     ("afterimage-core", &[]),
     ("afterimage-archive", &[]),
     ("afterimage", DATABASES),
+    ("afterimage-diesel", &[]),
     ("afterimage-web", DATABASES),
 ];
 

@@ -1,0 +1,148 @@
+//! Afterimage for Diesel: transactions that say who writes and why, and tables as of a time for queries of one's own.
+//!
+//! What records the changes are triggers in the database, so that whatever Diesel writes is recorded with or without this crate.
+//! It adds a [`Context`] to a transaction, in the message that begins it, and shows a program's own queries the tables as they were.
+//! It opens no connection: tables are tracked, and histories asked, by the program `afterimage` or the crate of that name.
+//!
+//! ```no_run
+//! use afterimage_diesel::{Audited as _, Context};
+//! use diesel::prelude::*;
+//!
+//! diesel::table! { orders { id -> BigInt, status -> Text } }
+//!
+//! fn cancel(connection: &mut SqliteConnection, user: &str) -> QueryResult<usize> {
+//!     connection.audited_transaction(&Context::actor(user).reason("customer request"), |connection| {
+//!         diesel::update(orders::table.find(1)).set(orders::status.eq("cancelled")).execute(connection)
+//!     })
+//! }
+//! ```
+//!
+//! A connection of a pool is one that [`DerefMut`](std::ops::DerefMut) leads to: the methods are there on it, too. Those of
+//! diesel-async come with the feature `async`, as [`AsyncAudited`]; a `SyncConnectionWrapper` hands over the connection inside it by its
+//! `spawn_blocking`.
+
+#[cfg(feature = "async")]
+mod asynchronous;
+mod script;
+
+use diesel::Connection;
+use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::result::{Error, QueryResult};
+
+pub use afterimage_core::Context;
+#[cfg(feature = "async")]
+pub use asynchronous::{AsyncAudited, Work};
+pub use script::Recorded;
+
+use script::{Script, not_tracked};
+
+/// A connection whose transactions say who writes, and why.
+pub trait Audited: Connection<TransactionManager = AnsiTransactionManager> + Sized
+where
+    Self::Backend: Recorded,
+{
+    /// Runs `work` in a transaction whose records carry this context: committed where it gives `Ok`, else rolled back, as with
+    /// [`Connection::transaction`]. Such transactions within it are savepoints, and carry the same context.
+    ///
+    /// PostgreSQL and MariaDB are given the context in the message that begins the transaction; SQLite by a statement more, in a
+    /// transaction that takes the lock for writing from its beginning.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyInTransaction`] in a transaction: what it has recorded so far said something else.
+    /// [`Error::QueryBuilderError`] for a context that cannot be kept, and where nothing is tracked in the database. And what `work`
+    /// gives.
+    fn audited_transaction<T, E, F>(&mut self, context: &Context, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Self) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let script = Script::begin::<Self::Backend>(context)?;
+        begin(self, &script)?;
+        ended(self, script.clear, work)
+    }
+
+    /// Runs `work` where tables are what these views show, which `Past::views` of the crate `afterimage` gives for a session, and
+    /// the command `afterimage views` prints. Nothing of it stays: what `work` writes is rolled back, where it is not refused, as
+    /// PostgreSQL does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AlreadyInTransaction`] in a transaction. On MariaDB, which has no views of a session:
+    /// [`Error::QueryBuilderError`]; there such a connection is one to the database in which the views were made. And what `work`
+    /// gives.
+    fn with_views<T, E, F>(&mut self, views: &[String], work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut Self) -> Result<T, E>,
+        E: From<Error>,
+    {
+        let script = Script::views::<Self::Backend>(views)?;
+        begin(self, &script)?;
+        let worked = work(self);
+        AnsiTransactionManager::rollback_transaction(self)?;
+        worked
+    }
+}
+
+impl<C> Audited for C
+where
+    C: Connection<TransactionManager = AnsiTransactionManager>,
+    C::Backend: Recorded,
+{
+}
+
+/// Begins a transaction; where that fails half way, nothing is left open.
+fn begin<C>(connection: &mut C, script: &Script) -> QueryResult<()>
+where
+    C: Connection<TransactionManager = AnsiTransactionManager>,
+{
+    if let Err(error) = AnsiTransactionManager::begin_transaction_sql(connection, &script.begin) {
+        if !matches!(error, Error::AlreadyInTransaction | Error::BrokenTransactionManager) {
+            // Its first statement may have succeeded.
+            let _ = connection.batch_execute("ROLLBACK");
+        }
+        return Err(not_tracked(error));
+    }
+    for statement in &script.then {
+        let mut done = connection.batch_execute(statement);
+        if let (Err(error), Some(clear)) = (&done, script.clear)
+            && script::is_left_behind(error)
+        {
+            done = connection.batch_execute(clear).and_then(|()| connection.batch_execute(statement));
+        }
+        if let Err(error) = done {
+            AnsiTransactionManager::rollback_transaction(connection)?;
+            return Err(not_tracked(error));
+        }
+    }
+    Ok(())
+}
+
+/// Ends a transaction as the work in it does.
+fn ended<C, T, E>(
+    connection: &mut C,
+    clear: Option<&str>,
+    work: impl FnOnce(&mut C) -> Result<T, E>,
+) -> Result<T, E>
+where
+    C: Connection<TransactionManager = AnsiTransactionManager>,
+    E: From<Error>,
+{
+    let cleared = match work(connection) {
+        Ok(value) => {
+            let cleared = clear.map_or(Ok(()), |clear| connection.batch_execute(clear));
+            cleared.map(|()| value).map_err(E::from)
+        }
+        Err(error) => Err(error),
+    };
+    match cleared {
+        Ok(value) => {
+            AnsiTransactionManager::commit_transaction(connection)?;
+            Ok(value)
+        }
+        Err(error) => match AnsiTransactionManager::rollback_transaction(connection) {
+            Ok(()) | Err(Error::BrokenTransactionManager) => Err(error),
+            Err(failed) => Err(failed.into()),
+        },
+    }
+}
