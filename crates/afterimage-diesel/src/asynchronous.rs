@@ -2,6 +2,7 @@
 
 use std::future::Future;
 
+use diesel::connection::CacheSize;
 use diesel::result::{Error, QueryResult};
 use diesel_async::{AnsiTransactionManager, AsyncConnection, TransactionManager};
 
@@ -23,6 +24,9 @@ where
 }
 
 /// A connection of diesel-async whose transactions say who writes, and why.
+///
+/// Whoever drops what these give before it is done leaves the connection in its transaction, as with diesel-async's own: a pool
+/// throws such a connection away, and who has no pool does so, too.
 ///
 /// ```no_run
 /// use afterimage_diesel::{AsyncAudited as _, Context};
@@ -62,22 +66,20 @@ where
         let script = Script::begin::<Self::Backend>(context);
         async move {
             let script = script?;
-            begin(self, &script).await?;
+            begin(self, &script).await.map_err(not_tracked)?;
             let mut worked = work(self).await;
             if let (Ok(_), Some(clear)) = (&worked, script.clear)
                 && let Err(error) = self.batch_execute(clear).await
             {
                 worked = Err(error.into());
             }
-            match worked {
-                Ok(value) => {
-                    AnsiTransactionManager::commit_transaction(self).await?;
-                    Ok(value)
-                }
-                Err(error) => match AnsiTransactionManager::rollback_transaction(self).await {
-                    Ok(()) | Err(Error::BrokenTransactionManager) => Err(error),
-                    Err(failed) => Err(failed.into()),
-                },
+            if worked.is_ok() {
+                AnsiTransactionManager::commit_transaction(self).await?;
+                return worked;
+            }
+            match AnsiTransactionManager::rollback_transaction(self).await {
+                Ok(()) | Err(Error::BrokenTransactionManager) => worked,
+                Err(failed) => Err(failed.into()),
             }
         }
     }
@@ -99,9 +101,17 @@ where
     {
         let script = Script::views::<Self::Backend>(views);
         async move {
-            begin(self, &script?).await?;
-            let worked = work(self).await;
-            AnsiTransactionManager::rollback_transaction(self).await?;
+            let script = script?;
+            self.set_prepared_statement_cache_size(CacheSize::Disabled);
+            let worked = match begin(self, &script).await {
+                Ok(()) => {
+                    let worked = work(self).await;
+                    let rolled_back = AnsiTransactionManager::rollback_transaction(self).await;
+                    worked.and_then(|value| rolled_back.map(|()| value).map_err(E::from))
+                }
+                Err(error) => Err(error.into()),
+            };
+            self.set_prepared_statement_cache_size(CacheSize::Unbounded);
             worked
         }
     }
@@ -120,16 +130,16 @@ where
     C: AsyncConnection<TransactionManager = AnsiTransactionManager>,
 {
     if let Err(error) = AnsiTransactionManager::begin_transaction_sql(connection, &script.begin).await {
-        if !matches!(error, Error::AlreadyInTransaction | Error::BrokenTransactionManager) {
-            // Its first statement may have succeeded.
+        if script.may_be_half_begun(&error) {
             let _ = connection.batch_execute("ROLLBACK").await;
         }
-        return Err(not_tracked(error));
+        return Err(error);
     }
     for statement in &script.then {
-        if let Err(error) = connection.batch_execute(statement).await {
-            AnsiTransactionManager::rollback_transaction(connection).await?;
-            return Err(not_tracked(error));
+        let done = connection.batch_execute(statement).await;
+        if done.is_err() {
+            let _ = AnsiTransactionManager::rollback_transaction(connection).await;
+            return done;
         }
     }
     Ok(())

@@ -25,8 +25,9 @@
 mod asynchronous;
 mod script;
 
+use afterimage_core::Database;
 use diesel::Connection;
-use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::connection::{AnsiTransactionManager, CacheSize, TransactionManager};
 use diesel::result::{Error, QueryResult};
 
 pub use afterimage_core::Context;
@@ -34,6 +35,7 @@ pub use afterimage_core::Context;
 pub use asynchronous::{AsyncAudited, Work};
 pub use script::Recorded;
 
+use script::sealed::Sealed as _;
 use script::{Script, not_tracked};
 
 /// A connection whose transactions say who writes, and why.
@@ -50,21 +52,24 @@ where
     /// # Errors
     ///
     /// [`Error::AlreadyInTransaction`] in a transaction: what it has recorded so far said something else.
-    /// [`Error::QueryBuilderError`] for a context that cannot be kept, and where nothing is tracked in the database. And what `work`
-    /// gives.
+    /// [`Error::QueryBuilderError`] for a context that cannot be kept, and on SQLite and MariaDB where nothing is tracked in the
+    /// database. And what `work` gives.
     fn audited_transaction<T, E, F>(&mut self, context: &Context, work: F) -> Result<T, E>
     where
         F: FnOnce(&mut Self) -> Result<T, E>,
         E: From<Error>,
     {
         let script = Script::begin::<Self::Backend>(context)?;
-        begin(self, &script)?;
+        begin(self, &script).map_err(not_tracked)?;
         ended(self, script.clear, work)
     }
 
-    /// Runs `work` where tables are what these views show, which `Past::views` of the crate `afterimage` gives for a session, and
-    /// the command `afterimage views` prints. Nothing of it stays: what `work` writes is rolled back, where it is not refused, as
-    /// PostgreSQL does.
+    /// Runs `work` where tables that are named without a schema are what these views show, which `Past::views` of the crate
+    /// `afterimage` gives for a session, and the command `afterimage views` prints. Nothing of it stays: what `work` writes is rolled
+    /// back, where it is not refused, as PostgreSQL does.
+    ///
+    /// What is prepared for a view is not what is prepared for its table: no statement is kept within, and what was kept before is
+    /// prepared anew, so that the connection keeps statements from then on, even if it did not.
     ///
     /// # Errors
     ///
@@ -76,10 +81,18 @@ where
         F: FnOnce(&mut Self) -> Result<T, E>,
         E: From<Error>,
     {
-        let script = Script::views::<Self::Backend>(views)?;
-        begin(self, &script)?;
-        let worked = work(self);
-        AnsiTransactionManager::rollback_transaction(self)?;
+        let mut script = Script::views::<Self::Backend>(views)?;
+        if Self::Backend::DATABASE == Database::Postgres {
+            // They stay on the server otherwise.
+            script.then.push("DEALLOCATE ALL".to_owned());
+        }
+        self.set_prepared_statement_cache_size(CacheSize::Disabled);
+        let worked = begin(self, &script).map_err(E::from).and_then(|()| {
+            let worked = work(self);
+            let rolled_back = AnsiTransactionManager::rollback_transaction(self);
+            worked.and_then(|value| rolled_back.map(|()| value).map_err(E::from))
+        });
+        self.set_prepared_statement_cache_size(CacheSize::Unbounded);
         worked
     }
 }
@@ -97,11 +110,10 @@ where
     C: Connection<TransactionManager = AnsiTransactionManager>,
 {
     if let Err(error) = AnsiTransactionManager::begin_transaction_sql(connection, &script.begin) {
-        if !matches!(error, Error::AlreadyInTransaction | Error::BrokenTransactionManager) {
-            // Its first statement may have succeeded.
+        if script.may_be_half_begun(&error) {
             let _ = connection.batch_execute("ROLLBACK");
         }
-        return Err(not_tracked(error));
+        return Err(error);
     }
     for statement in &script.then {
         let mut done = connection.batch_execute(statement);
@@ -110,9 +122,9 @@ where
         {
             done = connection.batch_execute(clear).and_then(|()| connection.batch_execute(statement));
         }
-        if let Err(error) = done {
-            AnsiTransactionManager::rollback_transaction(connection)?;
-            return Err(not_tracked(error));
+        if done.is_err() {
+            let _ = AnsiTransactionManager::rollback_transaction(connection);
+            return done;
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use diesel::result::{Error, QueryResult};
 /// A database that Afterimage records: PostgreSQL, MariaDB or SQLite, each with the feature that is called after it.
 pub trait Recorded: Backend + sealed::Sealed {}
 
-mod sealed {
+pub(crate) mod sealed {
     use afterimage_core::Database;
 
     pub trait Sealed {
@@ -64,11 +64,18 @@ impl Script {
         let mut then = views.to_vec();
         match B::DATABASE {
             Database::MariaDb => return Err(refused(NoViews)),
-            // What is prepared already goes on with the tables it was prepared for, unless its plan is gone.
-            Database::Postgres => then.push("DISCARD PLANS; SET TRANSACTION READ ONLY".to_owned()),
+            Database::Postgres => then.push("SET TRANSACTION READ ONLY".to_owned()),
             _ => {}
         }
         Ok(Self { begin: "BEGIN".to_owned(), then, clear: None })
+    }
+}
+
+impl Script {
+    /// Whether a first message that failed may have begun a transaction all the same.
+    pub(crate) fn may_be_half_begun(&self, error: &Error) -> bool {
+        self.begin.contains(';')
+            && !matches!(error, Error::AlreadyInTransaction | Error::BrokenTransactionManager)
     }
 }
 

@@ -6,7 +6,7 @@
 #[path = "../../afterimage/tests/support/mod.rs"]
 mod support;
 
-use afterimage::{Tracking, ViewsIn};
+use afterimage::{Storage, Tracking, ViewsIn};
 use afterimage_diesel::{AsyncAudited as _, Audited as _, Context, Recorded};
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, Pool};
@@ -278,7 +278,10 @@ async fn queries_see_the_past_on_sqlite() {
 
 #[tokio::test]
 async fn queries_see_the_past_on_postgres() {
-    let mut db = tracked(TestDb::postgres().await).await;
+    let mut db = TestDb::postgres().await;
+    db.run(OPEN).await;
+    // Its values then are of a type without a length, unlike those of today.
+    db.track("orders", Tracking::new().storage(Storage::Delta)).await;
     let views = views(&mut db).await;
     let mut connection = AsyncPgConnection::establish(&db.url).await.unwrap();
     let all = async |connection: &mut AsyncPgConnection| {

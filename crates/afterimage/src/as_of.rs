@@ -415,13 +415,14 @@ pub(crate) async fn unfinished(
     bound: Bound,
 ) -> Result<Vec<String>> {
     let (dialect, histories) = (session.dialect(), catalog::histories(tracked));
-    // Of partitions a plan that is kept looks at each.
-    let in_partitions = tracked.iter().any(|entry| entry.tracking.partitions.is_some());
-    let unless_long = dialect.unfinished_unless_long(&histories, bound).filter(|_| !in_partitions);
-    if let Some(question) = unless_long
-        && let Some(all) = transactions(session, &question).await?
+    if catalog::may_be_kept(tracked)
+        && !session.remembered().knows_long_ones()
+        && let Some(question) = dialect.unfinished_unless_long(&histories, bound)
     {
-        return Ok(all);
+        match transactions(session, &question).await? {
+            Some(all) => return Ok(all),
+            None => session.remembered().learns_of_long_ones(),
+        }
     }
     Ok(transactions(session, &dialect.unfinished(&histories, bound)).await?.unwrap_or_default())
 }

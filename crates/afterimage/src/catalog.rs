@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use afterimage_core::record::{Epoch, epoch_at};
-use afterimage_core::sql::question::Question;
+use afterimage_core::sql::question::{MOST_KEPT, Question};
 use afterimage_core::sql::{First, catalog as sql};
 use afterimage_core::{Field, Keeping, Layout, Moment, Storage, TableName, Tracking, suggest};
 use serde::Serialize;
@@ -356,6 +356,11 @@ pub(crate) async fn removals(session: &mut Session) -> Result<Vec<Removal>> {
 /// The histories of tables, as they are now.
 pub(crate) fn histories<'e>(entries: impl IntoIterator<Item = &'e Arc<Entry>>) -> Vec<&'e Layout> {
     entries.into_iter().filter_map(|entry| entry.layout().ok()).collect()
+}
+
+/// Whether a question about all histories may be kept: its text would be too long, or its plan, which looks at every partition.
+pub(crate) fn may_be_kept(entries: &[Arc<Entry>]) -> bool {
+    entries.len() <= MOST_KEPT && entries.iter().all(|entry| entry.tracking.partitions.is_none())
 }
 
 /// The tracked table that a user names: `table` or `schema.table`.

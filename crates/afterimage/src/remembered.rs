@@ -64,6 +64,8 @@ pub(crate) struct Remembered {
     guess: Option<Guess>,
     /// Whether its sessions turned out to be set otherwise than a question needs them.
     guesses_no_more: Arc<AtomicBool>,
+    /// Whether there turned out to be transactions that took long: which had not ended takes another question then.
+    long_ones: Arc<AtomicBool>,
 }
 
 impl Remembered {
@@ -108,6 +110,16 @@ impl Remembered {
     /// The handle's sessions are not set as a question needs them that is asked alone.
     pub(crate) fn guesses_no_more(&self) {
         self.guesses_no_more.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it is known that there are transactions that took long.
+    pub(crate) fn knows_long_ones(&self) -> bool {
+        self.long_ones.load(Ordering::Relaxed)
+    }
+
+    /// There are.
+    pub(crate) fn learns_of_long_ones(&self) {
+        self.long_ones.store(true, Ordering::Relaxed);
     }
 
     /// Whether its question was answered, and what it took for granted stands, and nothing else was to be asked.

@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use afterimage_core::record::{Epoch, Fold, Record, all_fields};
+use afterimage_core::sql::Bound;
 use afterimage_core::sql::archive::arrivals;
 use afterimage_core::sql::log::Position;
 #[cfg(feature = "mysql")]
 use afterimage_core::sql::mariadb;
-use afterimage_core::sql::{Bound, SHORT};
 use afterimage_core::{Action, Field, Header, Layout, Moment, Value, Version, layout};
 
 use crate::catalog::{self, Entry};
@@ -164,11 +164,11 @@ impl Afterimage {
     /// The row as of a time: the version in force then, which may be its deletion. An error where it did not exist
     /// yet, or where the history cannot say.
     pub async fn show(&self, table: &str, key: &str, at: &PointInTime) -> Result<Version> {
-        self.answering(async |session| {
+        let ask = async |session: &mut Session| {
             let entry = catalog::find(session, table).await?;
             let values = key::values(entry.layout()?, key)?;
             if let (true, PointInTime::At(moment)) = (session.remembered().guesses(), at) {
-                return settled(session, &entry, key, &values, *moment).await;
+                return settled(session, &entry, key, &values, Bound::Time(*moment)).await;
             }
             let point = crate::as_of::resolve(session, &entry, at).await?;
             crate::as_of::answerable_of_row(&entry, point.bound, Some(key))?;
@@ -192,32 +192,27 @@ impl Afterimage {
             } else {
                 no_record(&entry, key)
             })
-        })
-        .await
+        };
+        // Where transactions took long, which had not ended is a question of its own.
+        if self.remembered().knows_long_ones() { self.reading(ask).await } else { self.answering(ask).await }
     }
 }
 
-/// The row as of a time, by the one question of a session that is in no transaction; an error where a transaction may have begun by
-/// then and not ended that wrote the row, or where there is more to say of it.
+/// The row as of a time, by the one question of a session that is in no transaction; an error where there is more to ask.
 async fn settled(
     session: &mut Session,
     entry: &Entry,
     key: &str,
     values: &[Value],
-    at: Moment,
+    bound: Bound,
 ) -> Result<Version> {
-    let bound = Bound::Time(at);
     crate::as_of::answerable_of_row(entry, bound, Some(key))?;
     let all = catalog::entries(session).await?;
-    if all.iter().any(|entry| entry.is_archived_at(bound)) {
+    if !catalog::may_be_kept(&all) || all.iter().any(|entry| entry.is_archived_at(bound)) {
         return Err(session.asks_more());
     }
     let records = kept(session, entry, values, bound, &catalog::histories(&all)).await?;
-    let shortly_before = Moment::from_micros(at.as_micros().saturating_sub(SHORT));
-    match fold(&entry.epochs, records)?.pop() {
-        Some(version) if version.header.date < shortly_before => Ok(version),
-        _ => Err(session.asks_more()),
-    }
+    fold(&entry.epochs, records)?.pop().ok_or_else(|| session.asks_more())
 }
 
 /// All versions of a row, oldest first, through every change of its key.
@@ -262,8 +257,8 @@ async fn read(session: &mut Session, entry: &Entry, key: &[Value], bound: Bound)
 }
 
 /// The records of one key that are in the database, oldest first.
-/// Where `settled` names histories, [none](Dialect::records_of_key) if a transaction may have written into these on both sides of
-/// the bound.
+///
+/// Where `settled` names histories, as [the question](Dialect::records_of_key) says.
 async fn kept(
     session: &mut Session,
     entry: &Entry,

@@ -497,7 +497,7 @@ pub fn newest_records(
     let sql = dialect.records_where(&part.source, read, &|columns| format!("SELECT {columns}\n  {newest}"));
     let looked_up = limit.saturating_mul(if sparse { fields.len() as u64 } else { 2 });
     if may_be_asked_alone(query) && dialect.is_short(looked_up) {
-        given.ask_one(sql, &layout.history, fields)
+        given.ask_one(sql, layout, &[], fields)
     } else {
         given.ask(sql)
     }

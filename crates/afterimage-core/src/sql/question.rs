@@ -1,13 +1,13 @@
 //! Questions whose text is the same whatever they ask about, so that a database keeps them prepared.
 
 use super::Dialect;
-use crate::layout::Field;
+use crate::layout::{Field, Layout};
 use crate::name::{TableName, literal};
 use crate::time::Moment;
 use crate::value::Value;
 
 /// The text of a question about more histories than these is too long to be kept.
-pub(super) const MOST_KEPT: usize = 16;
+pub const MOST_KEPT: usize = 16;
 
 /// A question of ours: its text, and the values of its parameters.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,15 +18,15 @@ pub struct Question {
     pub given: Vec<Value>,
     /// Whether the same text will come again, so that it pays to have it prepared.
     pub kept: bool,
-    /// The one history that it reads, where it may be asked alone.
+    /// The histories that it reads, where it may be asked alone.
     pub alone: Option<Alone>,
 }
 
 /// A question that may be asked in no transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Alone {
-    /// The history.
-    pub history: TableName,
+    /// The histories that it reads.
+    pub histories: Vec<TableName>,
     /// Whether its values are of types that everybody knows, none of which can hold money.
     pub plain: bool,
 }
@@ -108,9 +108,19 @@ impl<'d> Given<'d> {
         self.name(About::Number(number), || number.to_string())
     }
 
-    /// The question of one history, for these of its fields, which may be asked alone.
-    pub(super) fn ask_one(self, sql: String, history: &TableName, fields: &[Field]) -> Question {
-        let alone = || Alone { history: history.clone(), plain: self.dialect.are_plain(fields) };
+    /// The question of one table's history, for these of its fields, and of others that it only looks into, which may be asked alone.
+    pub(super) fn ask_one(
+        self,
+        sql: String,
+        layout: &Layout,
+        others: &[&Layout],
+        fields: &[Field],
+    ) -> Question {
+        let mut histories = vec![layout.history.clone()];
+        histories.extend(
+            others.iter().map(|other| other.history.clone()).filter(|other| *other != layout.history),
+        );
+        let alone = || Alone { histories, plain: self.dialect.are_plain(fields) };
         let alone = self.beside.then(alone);
         Question { alone, ..self.ask(sql) }
     }

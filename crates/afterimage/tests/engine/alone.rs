@@ -97,6 +97,19 @@ async fn what_a_policy_hides_is_not_left_out() {
     }
     db.run("ALTER TABLE doc_history DISABLE ROW LEVEL SECURITY").await;
     assert_eq!(asked(&reader).await, whole);
+    // What a row was as of a time depends on what transactions wrote elsewhere.
+    db.run("CREATE TABLE other (id INTEGER PRIMARY KEY, n INTEGER)").await;
+    db.track("other", Tracking::new()).await;
+    db.run(&format!("GRANT SELECT ON other, other_history TO {role}")).await;
+    let later = PointInTime::At(Moment::from_micros(Moment::now().as_micros() + 5_000_000));
+    for _ in 0..2 {
+        assert_eq!(reader.show("doc", "1", &later).await.unwrap().number, 2);
+    }
+    db.run("ALTER TABLE other_history ENABLE ROW LEVEL SECURITY").await;
+    for _ in 0..2 {
+        let error = reader.show("doc", "1", &later).await.unwrap_err();
+        assert!(error.to_string().contains("row-level security"), "{error}");
+    }
     db.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
 }
 
@@ -173,7 +186,7 @@ on_every_database! {
         db.run("CREATE TABLE doc (id INTEGER PRIMARY KEY, n INTEGER); CREATE TABLE other (id INTEGER PRIMARY KEY, n INTEGER)").await;
         db.run("INSERT INTO doc VALUES (1, 0); INSERT INTO other VALUES (1, 0)").await;
         db.track("doc", Tracking::new()).await;
-        db.track("other", Tracking::new()).await;
+        db.track("other", Tracking::new().history("b")).await;
         let date = async |db: &TestDb, table: &str| db.audit.history(table, "1").await.unwrap()[0].header.date;
         let then = async |db: &TestDb, micros: i64| {
             let version = db.audit.show("doc", "1", &PointInTime::At(Moment::from_micros(micros))).await.unwrap();
@@ -192,6 +205,7 @@ on_every_database! {
             for _ in 0..2 {
                 for at in [first, (first + last) / 2, last - 1] {
                     if at < last {
+                        assert_eq!(db.as_of("doc", PointInTime::At(Moment::from_micros(at))).await[0]["n"].to_string(), before);
                         assert_eq!(then(db, at).await, before, "{pause}: {at} of {first} to {last}");
                     }
                 }
@@ -199,5 +213,34 @@ on_every_database! {
                 assert_eq!(then(db, last + 3_000_000).await, after);
             }
         }
+    }
+}
+
+/// Nor is one that it dated by hand, long before: the rest of it tells that it had not ended. The other databases have one time for
+/// all of a transaction.
+#[tokio::test]
+async fn what_was_dated_by_hand_ends_with_its_transaction() {
+    let db = &mut TestDb::postgres().await;
+    db.run("CREATE TABLE doc (id INTEGER PRIMARY KEY, n INTEGER); CREATE TABLE other (id INTEGER PRIMARY KEY, n INTEGER)").await;
+    db.track("doc", Tracking::new()).await;
+    db.track("other", Tracking::new()).await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let mut tx = db.audit.begin(&Context::actor("ann")).await.unwrap();
+    let long_before = Moment::from_micros(Moment::now().as_micros() - 1_300_000);
+    tx.enter(&Context::new().at(long_before)).await.unwrap();
+    tx.execute("INSERT INTO doc VALUES (1, 0)", &[]).await.unwrap();
+    tx.leave().await.unwrap();
+    tx.execute("INSERT INTO other VALUES (1, 0)", &[]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    tx.execute("INSERT INTO other VALUES (2, 0)", &[]).await.unwrap();
+    tx.commit().await.unwrap();
+    let date = async |db: &TestDb, key: &str| db.audit.history("other", key).await.unwrap()[0].header.date;
+    let (first, last) = (date(db, "1").await, date(db, "2").await);
+    assert!(first < last);
+    let rows = db.as_of("doc", PointInTime::At(first)).await;
+    for _ in 0..2 {
+        let shown = db.audit.show("doc", "1", &PointInTime::At(first)).await;
+        assert_eq!(shown.is_ok(), !rows.is_empty(), "{shown:?} {rows:?}");
+        assert!(db.audit.show("doc", "1", &PointInTime::At(last)).await.is_ok());
     }
 }

@@ -188,8 +188,10 @@ impl Dialect for Postgres {
 
     fn session_is_set(&self, alone: &Alone) -> String {
         let money = if alone.plain { "" } else { MONEY_AS_SET };
-        let history = literal(&alone.history.quoted());
-        format!("{AS_SET}{money} AND NOT pg_catalog.row_security_active({history})")
+        let hides = |history: &TableName| {
+            format!(" AND NOT pg_catalog.row_security_active({})", literal(&history.quoted()))
+        };
+        format!("{AS_SET}{money}{}", alone.histories.iter().map(hides).collect::<String>())
     }
 
     fn records_of_key(

@@ -6,12 +6,10 @@ use serde_json::value::RawValue;
 use super::read::is_array;
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::literal;
+use crate::sql::SHORT;
 use crate::sql::archive::PutBack;
 use crate::sql::expression::col;
 use crate::value::{Shown, Value};
-
-/// So many microseconds before a record its transaction began at the earliest, where the record does not say.
-const UNSAID: i64 = 1_000_000;
 
 /// JSON reads JSON's null as SQL's: what a column of JSON holds is told as text, beside the columns.
 fn beside(field: &Field) -> Option<String> {
@@ -43,7 +41,7 @@ fn write(
     let PutBack { record, began, .. } = put;
     let header = &record.header;
     let raw = |json: &Option<String>| json.as_ref().and_then(|json| RawValue::from_string(json.clone()).ok());
-    let said = began.filter(|began| header.date.as_micros() - began.as_micros() > UNSAID);
+    let said = began.filter(|began| header.date.as_micros() - began.as_micros() > SHORT);
     let mut map = out.serialize_map(None)?;
     map.serialize_entry("history_id", &header.id)?;
     map.serialize_entry("history_date", &header.date.to_string())?;

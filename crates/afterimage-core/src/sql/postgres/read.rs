@@ -3,7 +3,7 @@
 use crate::layout::{Field, Keeping, Layout};
 use crate::name::{Quoted, literal};
 use crate::sql::expression::{balanced, col, mask_names};
-use crate::sql::question::{Given, MOST_KEPT, Question};
+use crate::sql::question::{Given, Question};
 use crate::sql::{AsOf, Bound, Dialect as _, Rows};
 use crate::value::{Shown, Value};
 
@@ -76,23 +76,40 @@ pub(super) fn records_of_key(
     let columns: String =
         fields.iter().map(|field| format!(", {}", as_text(field, "h", &field.history))).collect();
     let is = key_is(layout, "h", |field| field.history.clone(), key, &mut given);
-    let mut within = bounded("h", bound, &mut given);
-    if let (Some(at), false) = (bound.moment(), settled.is_empty()) {
-        let at = given.moment(at);
-        within.push_str(&format!(" AND ({}) IS NOT TRUE", long_since(settled, &at)));
-    }
+    let within = bounded("h", bound, &mut given);
+    let (since, is_settled) = match bound.moment().filter(|_| !settled.is_empty()) {
+        Some(at) => unwritten_after(settled, &given.moment(at)),
+        None => (String::new(), String::new()),
+    };
     let sql = format!(
         "SELECT h.history_id, {}, h.history_type::text, h.history_user, h.history_change_reason, h.history_context::text, h.history_tx::text, h.history_old_key::text, {}{columns}
-FROM {} AS h
-WHERE {} AND {}
+FROM {} AS h{since}
+WHERE {is} AND {within}{is_settled}
 ORDER BY h.history_date, h.history_id",
         super::Postgres.micros("h.history_date"),
         words.join(", "),
         layout.history.quoted(),
-        is,
-        within,
     );
-    given.ask_one(sql, &layout.history, fields)
+    given.ask_one(sql, layout, settled, fields)
+}
+
+/// What of so many records of the second after a time may be looked at, whatever the plan expects of them.
+const FEW: usize = 100;
+
+/// What a question about records until a time stands beside, and the condition under which it gives those of transactions that did
+/// not write after it: none, where one took long by then, or many records came right after it.
+fn unwritten_after(histories: &[&Layout], at: &str) -> (String, String) {
+    let after = transactions(
+        histories,
+        &format!("x.history_date > {at} AND x.history_date <= {at} + interval '1 second'"),
+    );
+    (
+        format!(",\n  (SELECT ARRAY({after} LIMIT {FEW}) AS transactions OFFSET 0) AS since"),
+        format!(
+            " AND cardinality(since.transactions) < {FEW} AND h.history_tx <> ALL (since.transactions) AND ({}) IS NOT TRUE",
+            long_since(histories, at)
+        ),
+    )
 }
 
 /// `{"id": row.id}`, as records keep the key a row had before.
@@ -129,8 +146,8 @@ impl Sides {
     /// Of the bound that is called so: a time, and a record's number where it is one.
     fn new(at: String, id: Option<&str>) -> Self {
         let side = |sign: &str| match id {
-            Some(id) => format!("(history_date, history_id) {sign} ({at}, {id})"),
-            None => format!("history_date {sign} {at}"),
+            Some(id) => format!("(x.history_date, x.history_id) {sign} ({at}, {id})"),
+            None => format!("x.history_date {sign} {at}"),
         };
         Self { before: side("<="), after: side(">"), at }
     }
@@ -142,20 +159,21 @@ impl Sides {
     fn shortly(&self, histories: &[&Layout]) -> [String; 2] {
         let Self { at, before, after } = self;
         [
-            transactions(histories, &format!("{before} AND history_date >= {at} - interval '1 second'")),
-            transactions(histories, &format!("{after} AND history_date <= {at} + interval '1 second'")),
+            transactions(histories, &format!("{before} AND x.history_date >= {at} - interval '1 second'")),
+            transactions(histories, &format!("{after} AND x.history_date <= {at} + interval '1 second'")),
         ]
     }
 }
 
 /// The transactions of these records, each as often as it has any.
 fn transactions(histories: &[&Layout], condition: &str) -> String {
-    let of =
-        |layout: &&Layout| format!("SELECT history_tx FROM {} WHERE {condition}", layout.history.quoted());
+    let of = |layout: &&Layout| {
+        format!("SELECT x.history_tx FROM {} AS x WHERE {condition}", layout.history.quoted())
+    };
     histories.iter().map(of).collect::<Vec<_>>().join(" UNION ALL ")
 }
 
-/// Whether any record until a time says when its transaction began.
+/// Whether any transaction had begun by a time of which a record says when that was.
 fn long_since(histories: &[&Layout], at: &str) -> String {
     let of = |layout: &&Layout| {
         format!("(SELECT min(x.history_tx_start) FROM {} AS x) <= {at}", layout.history.quoted())
@@ -175,7 +193,7 @@ pub(super) fn unfinished(histories: &[&Layout], bound: Bound) -> Question {
         _ => return Question::once("SELECT NULL::text WHERE false".to_owned()),
     };
     let [before, after] = sides.shortly(histories);
-    let long = format!("history_tx_start <= {} AND {}", sides.at, sides.after);
+    let long = format!("x.history_tx_start <= {} AND {}", sides.at, sides.after);
     Question::once(format!(
         "SELECT history_tx::text FROM (
 (({before}) INTERSECT ({after}))
@@ -190,7 +208,7 @@ UNION ({})
 /// A plan for any time expects a great many, for whom it would make room and start other processes. So they are gathered in
 /// arrays, of which it expects few, as of a time that is another query's: then it is no other process's affair.
 pub(super) fn unfinished_unless_long(histories: &[&Layout], bound: Bound) -> Option<Question> {
-    let moment = bound.moment().filter(|_| !histories.is_empty() && histories.len() <= MOST_KEPT)?;
+    let moment = bound.moment().filter(|_| !histories.is_empty())?;
     let mut given = Given::beside(&super::Postgres);
     let at = given.moment(moment);
     let (named, id) = match bound {

@@ -84,7 +84,7 @@ ORDER BY h.history_date, h.history_id",
         header("h", layout),
         layout.history.quoted(),
     );
-    given.ask_one(sql, &layout.history, fields)
+    given.ask_one(sql, layout, settled, fields)
 }
 
 /// A trigger writes the arrival right after the departure: it has the next number.
