@@ -67,20 +67,8 @@ where
         async move {
             let script = script?;
             begin(self, &script).await.map_err(not_tracked)?;
-            let mut worked = work(self).await;
-            if let (Ok(_), Some(clear)) = (&worked, script.clear)
-                && let Err(error) = self.batch_execute(clear).await
-            {
-                worked = Err(error.into());
-            }
-            if worked.is_ok() {
-                AnsiTransactionManager::commit_transaction(self).await?;
-                return worked;
-            }
-            match AnsiTransactionManager::rollback_transaction(self).await {
-                Ok(()) | Err(Error::BrokenTransactionManager) => worked,
-                Err(failed) => Err(failed.into()),
-            }
+            let worked = work(self).await;
+            ended(self, script.clear, worked).await
         }
     }
 
@@ -143,4 +131,25 @@ where
         }
     }
     Ok(())
+}
+
+/// Ends a transaction as the work in it did.
+async fn ended<C, T, E>(connection: &mut C, clear: Option<&str>, mut worked: Result<T, E>) -> Result<T, E>
+where
+    C: AsyncConnection<TransactionManager = AnsiTransactionManager>,
+    E: From<Error>,
+{
+    if let (Ok(_), Some(clear)) = (&worked, clear)
+        && let Err(error) = connection.batch_execute(clear).await
+    {
+        worked = Err(error.into());
+    }
+    if worked.is_ok() {
+        AnsiTransactionManager::commit_transaction(connection).await?;
+        return worked;
+    }
+    match AnsiTransactionManager::rollback_transaction(connection).await {
+        Ok(()) | Err(Error::BrokenTransactionManager) => worked,
+        Err(failed) => Err(failed.into()),
+    }
 }

@@ -61,7 +61,8 @@ where
     {
         let script = Script::begin::<Self::Backend>(context)?;
         begin(self, &script).map_err(not_tracked)?;
-        ended(self, script.clear, work)
+        let worked = work(self);
+        ended(self, script.clear, worked)
     }
 
     /// Runs `work` where tables that are named without a schema are what these views show, which `Past::views` of the crate
@@ -130,31 +131,23 @@ where
     Ok(())
 }
 
-/// Ends a transaction as the work in it does.
-fn ended<C, T, E>(
-    connection: &mut C,
-    clear: Option<&str>,
-    work: impl FnOnce(&mut C) -> Result<T, E>,
-) -> Result<T, E>
+/// Ends a transaction as the work in it did.
+fn ended<C, T, E>(connection: &mut C, clear: Option<&str>, mut worked: Result<T, E>) -> Result<T, E>
 where
     C: Connection<TransactionManager = AnsiTransactionManager>,
     E: From<Error>,
 {
-    let cleared = match work(connection) {
-        Ok(value) => {
-            let cleared = clear.map_or(Ok(()), |clear| connection.batch_execute(clear));
-            cleared.map(|()| value).map_err(E::from)
-        }
-        Err(error) => Err(error),
-    };
-    match cleared {
-        Ok(value) => {
-            AnsiTransactionManager::commit_transaction(connection)?;
-            Ok(value)
-        }
-        Err(error) => match AnsiTransactionManager::rollback_transaction(connection) {
-            Ok(()) | Err(Error::BrokenTransactionManager) => Err(error),
-            Err(failed) => Err(failed.into()),
-        },
+    if let (Ok(_), Some(clear)) = (&worked, clear)
+        && let Err(error) = connection.batch_execute(clear)
+    {
+        worked = Err(error.into());
+    }
+    if worked.is_ok() {
+        AnsiTransactionManager::commit_transaction(connection)?;
+        return worked;
+    }
+    match AnsiTransactionManager::rollback_transaction(connection) {
+        Ok(()) | Err(Error::BrokenTransactionManager) => worked,
+        Err(failed) => Err(failed.into()),
     }
 }

@@ -93,20 +93,18 @@ ORDER BY h.history_date, h.history_id",
     given.ask_one(sql, layout, settled, fields)
 }
 
-/// What of so many records of the second after a time may be looked at, whatever the plan expects of them.
-const FEW: usize = 100;
+/// At so many records in the second after a time, who wrote them is another question: a plan for any time expects a great many,
+/// which it would compile, were there no limit.
+const MANY: usize = 100;
 
 /// What a question about records until a time stands beside, and the condition under which it gives those of transactions that did
 /// not write after it: none, where one took long by then, or many records came right after it.
 fn unwritten_after(histories: &[&Layout], at: &str) -> (String, String) {
-    let after = transactions(
-        histories,
-        &format!("x.history_date > {at} AND x.history_date <= {at} + interval '1 second'"),
-    );
+    let [_, after] = Sides::new(at.to_owned(), None).shortly(histories);
     (
-        format!(",\n  (SELECT ARRAY({after} LIMIT {FEW}) AS transactions OFFSET 0) AS since"),
+        format!(",\n  (SELECT ARRAY({after} LIMIT {MANY}) AS transactions OFFSET 0) AS since"),
         format!(
-            " AND cardinality(since.transactions) < {FEW} AND h.history_tx <> ALL (since.transactions) AND ({}) IS NOT TRUE",
+            " AND cardinality(since.transactions) < {MANY} AND h.history_tx <> ALL (since.transactions) AND ({}) IS NOT TRUE",
             long_since(histories, at)
         ),
     )
