@@ -185,18 +185,26 @@ async fn the_first_rows_on_mariadb_read_so_many_entries() {
     }
 }
 
-/// How many times as long the second takes, of the shortest of some turns each.
-async fn times(db: &mut TestDb, prepare: [&str; 2], statements: [&str; 2]) -> f64 {
-    let mut shortest = [f64::MAX; 2];
-    for _ in 0..7 {
-        for (n, statement) in statements.iter().enumerate() {
-            db.run(prepare[n]).await;
-            let begun = Instant::now();
-            db.run(statement).await;
-            shortest[n] = shortest[n].min(begun.elapsed().as_secs_f64());
+/// How many times as long the second takes, of the shortest of some turns each. Others use the machine too: what takes so many times as
+/// long as `most` is tried again, and does so three times in a row.
+async fn times(db: &mut TestDb, prepare: [&str; 2], statements: [&str; 2], most: f64) -> f64 {
+    let mut fewest = f64::MAX;
+    for _ in 0..3 {
+        let mut shortest = [f64::MAX; 2];
+        for _ in 0..7 {
+            for (n, statement) in statements.iter().enumerate() {
+                db.run(prepare[n]).await;
+                let begun = Instant::now();
+                db.run(statement).await;
+                shortest[n] = shortest[n].min(begun.elapsed().as_secs_f64());
+            }
+        }
+        fewest = fewest.min(shortest[1] / shortest[0]);
+        if fewest < most {
+            break;
         }
     }
-    shortest[1] / shortest[0]
+    fewest
 }
 
 on_every_database! {
@@ -209,9 +217,9 @@ on_every_database! {
             }
             db.track("t", Tracking::new().storage(storage)).await;
             let [plain, own] = ["plain", "t"].map(|table| insert(db, table, 5000));
-            let inserted = times(db, ["DELETE FROM plain", "DELETE FROM t"], [&plain, &own]).await;
+            let inserted = times(db, ["DELETE FROM plain", "DELETE FROM t"], [&plain, &own], most[0]).await;
             let [plain, own] = ["plain", "t"].map(|table| format!("UPDATE {table} SET changed = changed + 1, total = total + 1"));
-            let updated = times(db, [db.by3("SELECT 1", "SELECT 1", "DO 0"); 2], [&plain, &own]).await;
+            let updated = times(db, [db.by3("SELECT 1", "SELECT 1", "DO 0"); 2], [&plain, &own], most[1]).await;
             assert!(inserted < most[0] && updated < most[1], "{storage}: {inserted:.2} and {updated:.2} times plain");
             db.audit.untrack("t", true).await.unwrap();
             db.run("DROP TABLE t; DROP TABLE plain").await;
@@ -229,7 +237,7 @@ on_every_database! {
             let as_of = AsOf { layout: &layout, fields: &layout.fields, sparse, bound, unfinished: &[], rows: Rows::All, first: false };
             let then = dialect(db.audit.database()).as_of(&as_of);
             let nothing = db.by3("SELECT 1", "SELECT 1", "DO 0");
-            let ratio = times(db, [nothing; 2], ["SELECT * FROM t ORDER BY id", &then]).await;
+            let ratio = times(db, [nothing; 2], ["SELECT * FROM t ORDER BY id", &then], most).await;
             assert!(ratio < most, "{storage}: {ratio:.2} times the live table");
             db.audit.untrack("t", true).await.unwrap();
             db.run("DROP TABLE t").await;
