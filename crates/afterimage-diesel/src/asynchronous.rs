@@ -30,7 +30,7 @@ where
 ///
 /// ```no_run
 /// use afterimage_diesel::{AsyncAudited as _, Context};
-/// use diesel::prelude::*;
+/// use diesel::{ExpressionMethods as _, QueryDsl as _, QueryResult};
 /// use diesel_async::{AsyncPgConnection, RunQueryDsl as _};
 ///
 /// diesel::table! { orders { id -> BigInt, status -> Text } }
