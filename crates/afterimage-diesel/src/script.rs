@@ -69,9 +69,7 @@ impl Script {
         }
         Ok(Self { begin: "BEGIN".to_owned(), then, clear: None })
     }
-}
 
-impl Script {
     /// Whether a first message that failed may have begun a transaction all the same.
     pub(crate) fn may_be_half_begun(&self, error: &Error) -> bool {
         self.begin.contains(';')

@@ -31,8 +31,8 @@ pub mod then;
 /// Statements, in the order in which they run.
 pub type Script = Vec<String>;
 
-/// So many microseconds after it began a transaction's records say when that was, or what keeps its context says when it ended:
-/// one that took no longer has all its records within them. PostgreSQL's text says `interval '1 second'`.
+/// A transaction that lasts no more microseconds than these is a short one: all its records are within them. What a longer one wrote
+/// later says when it began, or how long it lasted. PostgreSQL's text says `interval '1 second'`.
 pub const SHORT: i64 = 1_000_000;
 
 /// Up to which record an as-of looks.
