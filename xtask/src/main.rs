@@ -106,7 +106,12 @@ fn bench(rest: &[String]) -> Outcome {
         "autovacuum=off",
     ];
     let postgres = server::Postgres::start(&tuned)?;
-    let tuned = ["--innodb-buffer-pool-size=512M", "--innodb-log-file-size=1G"];
+    let tuned = [
+        "--innodb-buffer-pool-size=512M",
+        "--innodb-log-file-size=1G",
+        "--innodb-flush-method=O_DIRECT",
+        "--sync-frm=1",
+    ];
     let mariadb = server::MariaDb::start(&tuned)?;
     let mut program = cargo();
     program.args(["run", "--quiet", "--release", "--package", "afterimage-bench", "--"]).args(rest);

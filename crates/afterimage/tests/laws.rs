@@ -2,6 +2,7 @@
 //!
 //! The model is the live table: what plain SQL read after a commit is what the history has to show of that moment,
 //! whatever wrote it. `PROPTEST_CASES` asks for more cases: `PROPTEST_CASES=1000 cargo xtask test --test laws` is the long run.
+//! Where it does not, a law begins no case after some seconds.
 
 #[path = "support/archived.rs"]
 mod archived;
@@ -29,11 +30,19 @@ mod laws {
 }
 
 use afterimage::Database;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+
 use laws::run::{Case, Outcome, REFUSED, World};
 use laws::{archive, back, check, prune};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 use support::TestDb;
+
+/// How many cases of a law are tried where no number is asked for: as many as begin in this time, but some whatever they take.
+const CASES: u32 = 24;
+const AT_LEAST: u32 = 4;
+const BEGIN_WITHIN: Duration = Duration::from_secs(5);
 
 fn cases(database: Database) -> impl Strategy<Value = Case> {
     (laws::schema::schemas(database), laws::writes::steps())
@@ -55,8 +64,7 @@ fn property(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     let config = Config {
-        // Creating tables and triggers takes MariaDB ten times as long as the others.
-        cases: asked.unwrap_or(if database == Database::MariaDb { 8 } else { 24 }),
+        cases: asked.unwrap_or(CASES),
         // A case that fails is kept, shrunk, and tried first from then on.
         failure_persistence: Some(Box::new(FileFailurePersistence::Direct(Box::leak(
             format!("tests/laws/kept/{name}.{database}.txt").to_lowercase().into_boxed_str(),
@@ -66,7 +74,13 @@ fn property(
         max_global_rejects: 10_000,
         ..Config::default()
     };
-    let tried = TestRunner::new(config).run(&cases(database), |case| {
+    let (begun, tried, failed) = (Instant::now(), Cell::new(0), Cell::new(false));
+    let outcome = TestRunner::new(config).run(&cases(database), |case| {
+        // One that failed is made smaller for as long as that takes.
+        let enough = tried.get() >= AT_LEAST && begun.elapsed() > BEGIN_WITHIN;
+        if asked.is_none() && enough && !failed.get() {
+            return Ok(());
+        }
         let outcome = runtime.block_on(async {
             let db = match database {
                 Database::Sqlite => TestDb::sqlite().await,
@@ -77,14 +91,21 @@ fn property(
             at_the_end(&mut world).await
         });
         match outcome {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                tried.set(tried.get() + 1);
+                Ok(())
+            }
             Err(message) if REFUSED.iter().any(|words| message.contains(words)) => {
                 Err(TestCaseError::reject("refused, as documented"))
             }
-            Err(message) => Err(TestCaseError::fail(message)),
+            Err(message) => {
+                failed.set(true);
+                Err(TestCaseError::fail(message))
+            }
         }
     });
-    if let Err(error) = tried {
+    println!("{} cases tried", tried.get());
+    if let Err(error) = outcome {
         panic!("{error}");
     }
 }
