@@ -494,6 +494,7 @@ pub(crate) fn cell(value: &serde_json::Value) -> Cell {
 }
 
 /// A value of a row: what `tell` makes of one of a type of that name, which is not NULL.
+#[inline]
 fn cell_at<R: sqlx::Row>(row: &R, at: usize, tell: impl FnOnce(&str) -> Result<Cell>) -> Result<Cell>
 where
     usize: sqlx::ColumnIndex<R>,
@@ -508,12 +509,12 @@ fn cells_of_postgres(row: &sqlx::postgres::PgRow) -> Result<Row> {
     let cell = |at| {
         cell_at(row, at, |kind| {
             Ok(match kind {
-                "INT8" => Cell::Int(row.try_get(at)?),
-                "INT4" => Cell::Int(row.try_get::<i32, _>(at)?.into()),
-                "INT2" => Cell::Int(row.try_get::<i16, _>(at)?.into()),
-                "BOOL" => Cell::Int(row.try_get::<bool, _>(at)?.into()),
-                "OID" => Cell::Int(row.try_get::<sqlx::postgres::types::Oid, _>(at)?.0.into()),
-                "TEXT" | "NAME" | "VARCHAR" => Cell::Text(row.try_get(at)?),
+                "INT8" => Cell::Int(row.try_get_unchecked(at)?),
+                "INT4" => Cell::Int(row.try_get_unchecked::<i32, _>(at)?.into()),
+                "INT2" => Cell::Int(row.try_get_unchecked::<i16, _>(at)?.into()),
+                "BOOL" => Cell::Int(row.try_get_unchecked::<bool, _>(at)?.into()),
+                "OID" => Cell::Int(row.try_get_unchecked::<sqlx::postgres::types::Oid, _>(at)?.0.into()),
+                "TEXT" | "NAME" | "VARCHAR" => Cell::Text(row.try_get_unchecked(at)?),
                 other => {
                     let message = format!("a query of ours gave a value of type {other}");
                     return Err(Error::new(ErrorKind::Database, message));
