@@ -494,7 +494,7 @@ pub(crate) fn cell(value: &serde_json::Value) -> Cell {
 }
 
 /// A value of a row: what `tell` makes of one of a type of that name, which is not NULL.
-#[inline]
+#[cfg(any(feature = "sqlite", feature = "mysql"))]
 fn cell_at<R: sqlx::Row>(row: &R, at: usize, tell: impl FnOnce(&str) -> Result<Cell>) -> Result<Cell>
 where
     usize: sqlx::ColumnIndex<R>,
@@ -503,26 +503,37 @@ where
     if raw.is_null() { Ok(Cell::Null) } else { tell(raw.type_info().name()) }
 }
 
+/// A value as this type, which is known to be its own.
+#[cfg(feature = "postgres")]
+fn as_is<'r, T: sqlx::Decode<'r, sqlx::Postgres>>(raw: sqlx::postgres::PgValueRef<'r>) -> Result<T> {
+    Ok(T::decode(raw).map_err(sqlx::Error::Decode)?)
+}
+
 /// Our queries ask PostgreSQL for integers, booleans and text, and nothing else.
 #[cfg(feature = "postgres")]
 fn cells_of_postgres(row: &sqlx::postgres::PgRow) -> Result<Row> {
-    let cell = |at| {
-        cell_at(row, at, |kind| {
-            Ok(match kind {
-                "INT8" => Cell::Int(row.try_get_unchecked(at)?),
-                "INT4" => Cell::Int(row.try_get_unchecked::<i32, _>(at)?.into()),
-                "INT2" => Cell::Int(row.try_get_unchecked::<i16, _>(at)?.into()),
-                "BOOL" => Cell::Int(row.try_get_unchecked::<bool, _>(at)?.into()),
-                "OID" => Cell::Int(row.try_get_unchecked::<sqlx::postgres::types::Oid, _>(at)?.0.into()),
-                "TEXT" | "NAME" | "VARCHAR" => Cell::Text(row.try_get_unchecked(at)?),
-                other => {
-                    let message = format!("a query of ours gave a value of type {other}");
-                    return Err(Error::new(ErrorKind::Database, message));
-                }
-            })
-        })
-    };
-    (0..row.len()).map(cell).collect()
+    let mut cells = Row::with_capacity(row.len());
+    for at in 0..row.len() {
+        let raw = row.try_get_raw(at)?;
+        if raw.is_null() {
+            cells.push(Cell::Null);
+            continue;
+        }
+        let kind = raw.type_info();
+        cells.push(match kind.name() {
+            "TEXT" | "NAME" | "VARCHAR" => Cell::Text(as_is(raw)?),
+            "INT8" => Cell::Int(as_is(raw)?),
+            "INT4" => Cell::Int(as_is::<i32>(raw)?.into()),
+            "INT2" => Cell::Int(as_is::<i16>(raw)?.into()),
+            "BOOL" => Cell::Int(as_is::<bool>(raw)?.into()),
+            "OID" => Cell::Int(as_is::<sqlx::postgres::types::Oid>(raw)?.0.into()),
+            other => {
+                let message = format!("a query of ours gave a value of type {other}");
+                return Err(Error::new(ErrorKind::Database, message));
+            }
+        });
+    }
+    Ok(cells)
 }
 
 #[cfg(feature = "sqlite")]

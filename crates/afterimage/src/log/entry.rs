@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use afterimage_core::matching::{Changed, Matcher, Seen};
 use afterimage_core::query::Query;
-use afterimage_core::record::{Epoch, Record, epoch_at};
+use afterimage_core::record::Record;
 use afterimage_core::sql::log::{self as sql, Position};
 use afterimage_core::sql::question::Question;
 use afterimage_core::sql::{First, retention};
@@ -13,7 +13,7 @@ use afterimage_core::{Action, Field, FieldChange, Header, Value, layout};
 
 use super::LogEntry;
 use super::source::LogSource;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::key;
 use crate::redact::texts;
 use crate::session::{Cell, Row, Session};
@@ -113,8 +113,14 @@ async fn records(
     question: Question,
 ) -> Result<Vec<(Record, Vec<Value>)>> {
     let question = source.entry.asked(question);
-    let rows = session.answers(&question).await.map_err(|error| error.on(&source.entry.table))?;
-    rows.into_iter().map(|row| record_and_before(row, source)).collect()
+    let mut records = Vec::new();
+    // While the database finds the next.
+    let take = |row| {
+        records.push(record_and_before(row, source)?);
+        Ok(true)
+    };
+    session.each_answer(&question, take).await.map_err(|error| error.on(&source.entry.table))?;
+    Ok(records)
 }
 
 /// Puts records of the history of this place among the entries.
@@ -285,32 +291,11 @@ pub(super) fn archived(source: &LogSource, shelved: Shelved) -> Result<SeenEntry
 fn seen(source: &LogSource, mut record: Record, mut olds: Vec<Value>, unknown: bool) -> Result<SeenEntry> {
     let layout = source.layout()?;
     let header = record.header;
-    let epoch: &Epoch = epoch_at(&source.entry.epochs, header.date).ok_or_else(|| {
-        Error::new(ErrorKind::Unknowable, "the catalogue has no epoch of it").on(&source.entry.table)
-    })?;
+    let then = source.fields_at(header.date)?;
     let moved = arrived(&header);
     if header.archive.is_none() {
         let at = (header.date, header.id);
         source.entry.redact_record(&source.fields, at, &mut record.values, Some(&mut olds));
-    }
-    let mut changes = Vec::new();
-    let mut places = Vec::new();
-    for field in &epoch.layout.fields {
-        let Some(place) = source.fields.iter().position(|known| known.bit == field.bit) else { continue };
-        if !layout::names(&record.mask, field) {
-            continue;
-        }
-        let (old, new) = match header.action {
-            Action::Delete => (record.values[place].clone(), Value::Null),
-            Action::Create if !moved => (Value::Null, record.values[place].clone()),
-            _ if unknown => (Value::Unknown, record.values[place].clone()),
-            _ => (olds[place].clone(), record.values[place].clone()),
-        };
-        let same = old == new && (moved || old.is_null());
-        if !same {
-            changes.push(FieldChange { field: field.name.clone(), old, new });
-            places.push(place);
-        }
     }
     let key = layout
         .key_fields()
@@ -319,5 +304,24 @@ fn seen(source: &LogSource, mut record: Record, mut olds: Vec<Value>, unknown: b
             Some((field.name.clone(), record.values[place].clone()))
         })
         .collect();
+    let mut changes = Vec::new();
+    let mut places = Vec::new();
+    for (field, place) in then {
+        if !layout::names(&record.mask, field) {
+            continue;
+        }
+        let told = std::mem::replace(&mut record.values[place], Value::Null);
+        let (old, new) = match header.action {
+            Action::Delete => (told, Value::Null),
+            Action::Create if !moved => (Value::Null, told),
+            _ if unknown => (Value::Unknown, told),
+            _ => (std::mem::replace(&mut olds[place], Value::Null), told),
+        };
+        let same = old == new && (moved || old.is_null());
+        if !same {
+            changes.push(FieldChange { field: field.name.clone(), old, new });
+            places.push(place);
+        }
+    }
     Ok(SeenEntry { entry: LogEntry { table: source.seen.clone(), key, header, changes }, places })
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use afterimage_core::query::Query;
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::log::{Part, Read, Source};
-use afterimage_core::{Field, Layout, Record, TableName, Value, layout, suggest};
+use afterimage_core::{Field, Layout, Moment, Record, TableName, Value, layout, suggest};
 
 use super::LogQuery;
 use crate::catalog::{self, Entry, Gap};
@@ -19,6 +19,8 @@ pub(crate) struct LogSource {
     pub(super) entry: Arc<Entry>,
     pub(super) seen: TableName,
     pub(super) fields: Vec<Field>,
+    /// For each epoch, where each of its fields stands among these: all do.
+    places: Vec<Vec<usize>>,
     /// Everything that each field was ever called.
     pub(super) names: Vec<Vec<String>>,
     pub(crate) keys: Vec<Vec<Value>>,
@@ -39,11 +41,15 @@ impl LogSource {
                 epochs.filter(|then| then.bit == field.bit).map(|then| then.name.clone()).collect()
             })
             .collect();
+        let place = |then: &Field| fields.iter().position(|field| field.bit == then.bit);
+        let places =
+            entry.epochs.iter().map(|epoch| epoch.layout.fields.iter().filter_map(place).collect()).collect();
         let seen = introspect::seen(session, &entry.table).await?;
         Ok(Self {
             entry,
             seen,
             fields,
+            places,
             names,
             keys: Vec::new(),
             not_keys: Vec::new(),
@@ -54,6 +60,17 @@ impl LogSource {
 
     pub(super) fn layout(&self) -> Result<&Layout> {
         self.entry.layout()
+    }
+
+    /// The fields of the epoch that was in force at a moment, each with its place among those of all epochs.
+    pub(super) fn fields_at(&self, moment: Moment) -> Result<impl Iterator<Item = (&Field, usize)>> {
+        let epochs = &self.entry.epochs;
+        let at = epochs.iter().rposition(|epoch| epoch.from <= moment).unwrap_or_default();
+        let (Some(epoch), Some(places)) = (epochs.get(at), self.places.get(at)) else {
+            let message = "the catalogue has no epoch of it";
+            return Err(Error::new(ErrorKind::Unknowable, message).on(&self.entry.table));
+        };
+        Ok(epoch.layout.fields.iter().zip(places.iter().copied()))
     }
 
     pub(super) fn source(&self) -> Result<Source<'_>> {
