@@ -57,6 +57,8 @@ pub(crate) enum Command {
         /// Drop its history too
         #[arg(long)]
         drop_history: bool,
+        #[command(flatten)]
+        who: Who,
     },
     /// What is tracked, and how it is
     Status {

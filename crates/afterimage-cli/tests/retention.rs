@@ -51,6 +51,16 @@ fn what_is_kept_is_said_once_and_stays() {
 }
 
 #[test]
+fn a_history_that_is_dropped_is_dropped_by_somebody() {
+    let desk = versions();
+    desk.says(&["untrack", "orders", "--drop-history", "--actor", "keeper", "--reason", "case closed"]);
+    let json: serde_json::Value =
+        serde_json::from_str(&desk.says(&["removals", "--format", "json"])).unwrap();
+    let told = ["what", "recorded_by", "reason"].map(|member| json[0][member].as_str().unwrap());
+    assert_eq!(told, ["untrack", "keeper", "case closed"]);
+}
+
+#[test]
 fn the_settings_say_what_is_kept_too() {
     let desk = versions();
     std::fs::write(desk.path().join("afterimage.toml"), "[retention]\norders = 'last 1 version'\n").unwrap();

@@ -11,7 +11,7 @@ use crate::scope::within_current;
 
 impl Afterimage {
     /// Stops tracking a table. What was recorded can still be asked; from now on there is a gap, which tracking the
-    /// table again closes. With `drop_history` everything of it goes.
+    /// table again closes. With `drop_history` everything of it goes, which the [scope](crate::scope) says who wanted, and why.
     pub async fn untrack(&self, table: &str, drop_history: bool) -> Result<()> {
         self.writing(async |session| {
             catalog::alone(session).await?;

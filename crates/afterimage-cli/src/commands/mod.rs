@@ -96,7 +96,10 @@ pub(crate) async fn run(arguments: Arguments) -> Done {
     let audit = Afterimage::connect(config.database_url()?).await?;
     match arguments.command {
         Command::Track(request) => track::track(&audit, &config, request).await,
-        Command::Untrack { table, drop_history } => track::untrack(&audit, &table, drop_history).await,
+        Command::Untrack { table, drop_history, who } => {
+            let context = restore::context(&config, &who, true)?;
+            afterimage::scope(context, track::untrack(&audit, &table, drop_history)).await
+        }
         Command::Status { check } => status::run(&audit, &config, check).await,
         Command::Stats => stats::run(&audit, &config).await,
         Command::Doctor => doctor::run(&audit, &config).await,
