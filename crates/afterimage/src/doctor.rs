@@ -289,5 +289,14 @@ async fn mariadb(session: &mut Session, findings: &mut Vec<Finding>) -> Result<(
             "SET GLOBAL binlog_format = 'ROW'",
         ));
     }
+    let refuses = "SELECT count(*) FROM information_schema.system_variables WHERE variable_name = 'innodb_snapshot_isolation'";
+    if session.int(refuses, &[]).await? == Some(0) {
+        findings.push(Finding::new(
+            Severity::Warning,
+            None,
+            "this server does not refuse to write over what others wrote meanwhile: a revert or restore may undo a change made while it ran",
+            "MariaDB 10.6.18, 10.11.8 or a later one",
+        ));
+    }
     Ok(())
 }
