@@ -2,7 +2,7 @@
 //!
 //! The model is the live table: what plain SQL read after a commit is what the history has to show of that moment,
 //! whatever wrote it. `PROPTEST_CASES` asks for more cases: `PROPTEST_CASES=1000 cargo xtask test --test laws` is the long run.
-//! Where it does not, a law begins no case after some seconds.
+//! Where it does not, a law begins none after some seconds but the first few.
 
 #[path = "support/archived.rs"]
 mod archived;
@@ -39,9 +39,11 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestRunner};
 use support::TestDb;
 
-/// How many cases of a law are tried where no number is asked for: as many as begin in this time, but some whatever they take.
+/// At most so many cases of a law are tried, where no number is asked for.
 const CASES: u32 = 24;
-const AT_LEAST: u32 = 4;
+/// So many at least, whatever they take, beside those that failed once.
+const AT_LEAST: usize = 8;
+/// Others, where they begin in this time.
 const BEGIN_WITHIN: Duration = Duration::from_secs(5);
 
 fn cases(database: Database) -> impl Strategy<Value = Case> {
@@ -63,24 +65,26 @@ fn property(
 ) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let asked = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let kept = format!("tests/laws/kept/{name}.{database}.txt").to_lowercase();
+    let lines = std::fs::read_to_string(&kept).unwrap_or_default();
+    let at_least = AT_LEAST + lines.lines().filter(|line| line.starts_with("cc ")).count();
     let config = Config {
         cases: asked.unwrap_or(CASES),
         // A case that fails is kept, shrunk, and tried first from then on.
-        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(Box::leak(
-            format!("tests/laws/kept/{name}.{database}.txt").to_lowercase().into_boxed_str(),
-        )))),
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct(Box::leak(kept.into_boxed_str())))),
         max_shrink_iters: 400,
         max_shrink_time: 40_000,
         max_global_rejects: 10_000,
         ..Config::default()
     };
-    let (begun, tried, failed) = (Instant::now(), Cell::new(0), Cell::new(false));
+    let (begun, tried, held) = (Instant::now(), Cell::new(0), Cell::new(0));
     let outcome = TestRunner::new(config).run(&cases(database), |case| {
-        // One that failed is made smaller for as long as that takes.
-        let enough = tried.get() >= AT_LEAST && begun.elapsed() > BEGIN_WITHIN;
-        if asked.is_none() && enough && !failed.get() {
+        let enough = held.get() >= at_least && begun.elapsed() > BEGIN_WITHIN;
+        // One that failed, or panicked, is made smaller for as long as that takes.
+        if asked.is_none() && enough && held.get() == tried.get() {
             return Ok(());
         }
+        tried.set(tried.get() + 1);
         let outcome = runtime.block_on(async {
             let db = match database {
                 Database::Sqlite => TestDb::sqlite().await,
@@ -92,19 +96,16 @@ fn property(
         });
         match outcome {
             Ok(()) => {
-                tried.set(tried.get() + 1);
+                held.set(held.get() + 1);
                 Ok(())
             }
             Err(message) if REFUSED.iter().any(|words| message.contains(words)) => {
+                tried.set(tried.get() - 1);
                 Err(TestCaseError::reject("refused, as documented"))
             }
-            Err(message) => {
-                failed.set(true);
-                Err(TestCaseError::fail(message))
-            }
+            Err(message) => Err(TestCaseError::fail(message)),
         }
     });
-    println!("{} cases tried", tried.get());
     if let Err(error) = outcome {
         panic!("{error}");
     }
