@@ -503,15 +503,16 @@ where
     if raw.is_null() { Ok(Cell::Null) } else { tell(raw.type_info().name()) }
 }
 
-/// A value as this type, which is known to be its own.
-#[cfg(feature = "postgres")]
-fn as_is<'r, T: sqlx::Decode<'r, sqlx::Postgres>>(raw: sqlx::postgres::PgValueRef<'r>) -> Result<T> {
-    Ok(T::decode(raw).map_err(sqlx::Error::Decode)?)
-}
-
 /// Our queries ask PostgreSQL for integers, booleans and text, and nothing else.
 #[cfg(feature = "postgres")]
 fn cells_of_postgres(row: &sqlx::postgres::PgRow) -> Result<Row> {
+    fn told<'r, T: sqlx::Decode<'r, sqlx::Postgres>>(
+        raw: sqlx::postgres::PgValueRef<'r>,
+        cell: impl FnOnce(T) -> Cell,
+    ) -> std::result::Result<Cell, sqlx::error::BoxDynError> {
+        T::decode(raw).map(cell)
+    }
+
     let mut cells = Row::with_capacity(row.len());
     for at in 0..row.len() {
         let raw = row.try_get_raw(at)?;
@@ -520,18 +521,19 @@ fn cells_of_postgres(row: &sqlx::postgres::PgRow) -> Result<Row> {
             continue;
         }
         let kind = raw.type_info();
-        cells.push(match kind.name() {
-            "TEXT" | "NAME" | "VARCHAR" => Cell::Text(as_is(raw)?),
-            "INT8" => Cell::Int(as_is(raw)?),
-            "INT4" => Cell::Int(as_is::<i32>(raw)?.into()),
-            "INT2" => Cell::Int(as_is::<i16>(raw)?.into()),
-            "BOOL" => Cell::Int(as_is::<bool>(raw)?.into()),
-            "OID" => Cell::Int(as_is::<sqlx::postgres::types::Oid>(raw)?.0.into()),
+        let told = match kind.name() {
+            "TEXT" | "NAME" | "VARCHAR" => told(raw, Cell::Text),
+            "INT8" => told(raw, Cell::Int),
+            "INT4" => told(raw, |int: i32| Cell::Int(int.into())),
+            "INT2" => told(raw, |int: i16| Cell::Int(int.into())),
+            "BOOL" => told(raw, |bool: bool| Cell::Int(bool.into())),
+            "OID" => told(raw, |oid: sqlx::postgres::types::Oid| Cell::Int(oid.0.into())),
             other => {
                 let message = format!("a query of ours gave a value of type {other}");
                 return Err(Error::new(ErrorKind::Database, message));
             }
-        });
+        };
+        cells.push(told.map_err(|source| sqlx::Error::ColumnDecode { index: at.to_string(), source })?);
     }
     Ok(cells)
 }

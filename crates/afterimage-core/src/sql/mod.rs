@@ -244,8 +244,8 @@ pub trait Dialect: Debug + Send + Sync {
 
     /// The records of the row of a key, oldest first, bounded: header columns, mask words, then `fields`.
     ///
-    /// Where `settled` names histories, which are to be all that are tracked, those of transactions that had not ended are left out;
-    /// or none are given, where that takes more than this question.
+    /// Where `settled` names histories, which are to be all that are tracked, and the bound is a time, those of transactions that had
+    /// not ended are left out; or none are given, where that takes more than this question.
     fn records_of_key(
         &self,
         layout: &Layout,

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use afterimage_core::matching::{Changed, Matcher, Seen};
 use afterimage_core::query::Query;
-use afterimage_core::record::Record;
+use afterimage_core::record::{Record, epoch_at};
 use afterimage_core::sql::log::{self as sql, Position};
 use afterimage_core::sql::question::Question;
 use afterimage_core::sql::{First, retention};
@@ -13,7 +13,7 @@ use afterimage_core::{Action, Field, FieldChange, Header, Value, layout};
 
 use super::LogEntry;
 use super::source::LogSource;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::key;
 use crate::redact::texts;
 use crate::session::{Cell, Row, Session};
@@ -114,7 +114,7 @@ async fn records(
 ) -> Result<Vec<(Record, Vec<Value>)>> {
     let question = source.entry.asked(question);
     let mut records = Vec::new();
-    // While the database finds the next.
+    // Each is taken in while the database finds the next.
     let take = |row| {
         records.push(record_and_before(row, source)?);
         Ok(true)
@@ -291,7 +291,9 @@ pub(super) fn archived(source: &LogSource, shelved: Shelved) -> Result<SeenEntry
 fn seen(source: &LogSource, mut record: Record, mut olds: Vec<Value>, unknown: bool) -> Result<SeenEntry> {
     let layout = source.layout()?;
     let header = record.header;
-    let then = source.fields_at(header.date)?;
+    let epoch = epoch_at(&source.entry.epochs, header.date).ok_or_else(|| {
+        Error::new(ErrorKind::Unknowable, "the catalogue has no epoch of it").on(&source.entry.table)
+    })?;
     let moved = arrived(&header);
     if header.archive.is_none() {
         let at = (header.date, header.id);
@@ -300,16 +302,16 @@ fn seen(source: &LogSource, mut record: Record, mut olds: Vec<Value>, unknown: b
     let key = layout
         .key_fields()
         .filter_map(|field| {
-            let place = source.fields.iter().position(|known| known.bit == field.bit)?;
+            let place = source.place(field)?;
             Some((field.name.clone(), record.values[place].clone()))
         })
         .collect();
     let mut changes = Vec::new();
     let mut places = Vec::new();
-    for (field, place) in then {
-        if !layout::names(&record.mask, field) {
+    for field in &epoch.layout.fields {
+        let Some(place) = source.place(field).filter(|_| layout::names(&record.mask, field)) else {
             continue;
-        }
+        };
         let told = std::mem::replace(&mut record.values[place], Value::Null);
         let (old, new) = match header.action {
             Action::Delete => (told, Value::Null),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use afterimage_core::query::Query;
 use afterimage_core::record::all_fields;
 use afterimage_core::sql::log::{Part, Read, Source};
-use afterimage_core::{Field, Layout, Moment, Record, TableName, Value, layout, suggest};
+use afterimage_core::{Field, Layout, Record, TableName, Value, layout, suggest};
 
 use super::LogQuery;
 use crate::catalog::{self, Entry, Gap};
@@ -19,8 +19,8 @@ pub(crate) struct LogSource {
     pub(super) entry: Arc<Entry>,
     pub(super) seen: TableName,
     pub(super) fields: Vec<Field>,
-    /// For each epoch, where each of its fields stands among these: all do.
-    places: Vec<Vec<usize>>,
+    /// By a field's bit, where it stands among these.
+    places: Vec<Option<usize>>,
     /// Everything that each field was ever called.
     pub(super) names: Vec<Vec<String>>,
     pub(crate) keys: Vec<Vec<Value>>,
@@ -41,9 +41,12 @@ impl LogSource {
                 epochs.filter(|then| then.bit == field.bit).map(|then| then.name.clone()).collect()
             })
             .collect();
-        let place = |then: &Field| fields.iter().position(|field| field.bit == then.bit);
-        let places =
-            entry.epochs.iter().map(|epoch| epoch.layout.fields.iter().filter_map(place).collect()).collect();
+        let mut places = Vec::new();
+        for (place, field) in fields.iter().enumerate() {
+            let bit = usize::from(field.bit);
+            places.resize(places.len().max(bit + 1), None);
+            places[bit] = Some(place);
+        }
         let seen = introspect::seen(session, &entry.table).await?;
         Ok(Self {
             entry,
@@ -62,15 +65,9 @@ impl LogSource {
         self.entry.layout()
     }
 
-    /// The fields of the epoch that was in force at a moment, each with its place among those of all epochs.
-    pub(super) fn fields_at(&self, moment: Moment) -> Result<impl Iterator<Item = (&Field, usize)>> {
-        let epochs = &self.entry.epochs;
-        let at = epochs.iter().rposition(|epoch| epoch.from <= moment).unwrap_or_default();
-        let (Some(epoch), Some(places)) = (epochs.get(at), self.places.get(at)) else {
-            let message = "the catalogue has no epoch of it";
-            return Err(Error::new(ErrorKind::Unknowable, message).on(&self.entry.table));
-        };
-        Ok(epoch.layout.fields.iter().zip(places.iter().copied()))
+    /// Where a field of any epoch stands among those of all.
+    pub(super) fn place(&self, field: &Field) -> Option<usize> {
+        self.places.get(usize::from(field.bit)).copied().flatten()
     }
 
     pub(super) fn source(&self) -> Result<Source<'_>> {

@@ -70,6 +70,36 @@ async fn values_look_the_same_whatever_a_session_is_set_to() {
     }
 }
 
+/// PostgreSQL keeps a plan for any time only where it looks no dearer than one for the time that is asked about.
+#[tokio::test]
+async fn a_row_as_of_a_time_is_not_planned_each_time() {
+    let mut db = TestDb::postgres().await;
+    for table in ["doc", "other"] {
+        db.run(&format!("CREATE TABLE {table} (id INTEGER PRIMARY KEY, n INTEGER)")).await;
+        db.track(table, Tracking::new()).await;
+        db.run(&format!("INSERT INTO {table} SELECT n, n FROM generate_series(1, 2000) AS n")).await;
+        for _ in 0..3 {
+            db.run(&format!("UPDATE {table} SET n = n + 1")).await;
+        }
+    }
+    db.run("VACUUM ANALYZE").await;
+    let at = PointInTime::At(Moment::now());
+    let pool = PgPoolOptions::new().max_connections(1).connect(&db.url).await.unwrap();
+    let audit = Afterimage::from_postgres(pool.clone());
+    for key in 1..20 {
+        let key = key.to_string();
+        assert_eq!(audit.show("doc", &key, &at).await.unwrap().number, 4);
+    }
+    // What asks is itself among them, as the last.
+    let plans: (i64, i64) = sqlx::query_as(
+        "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE '%AS transactions FROM%' ORDER BY prepare_time LIMIT 1",
+    )
+    .fetch_one(&pool)
+    .await
+    .unwrap();
+    assert!(matches!(plans, (10.., ..=5)), "{plans:?}");
+}
+
 /// A policy hides records from whoever asks: that is an error, as it is in a transaction, and not half an answer.
 #[tokio::test]
 async fn what_a_policy_hides_is_not_left_out() {

@@ -13,22 +13,12 @@ pub(super) fn within(alias: &str, bound: Bound) -> String {
 }
 
 fn bounded(alias: &str, bound: Bound, given: &mut Given<'_>) -> String {
-    match bound.moment() {
-        None => "true".to_owned(),
-        Some(moment) => {
-            let at = given.moment(moment);
-            until(alias, &at, bound, given)
-        }
-    }
-}
-
-/// The same, of a bound whose time is called so.
-fn until(alias: &str, at: &str, bound: Bound, given: &mut Given<'_>) -> String {
     match bound {
         Bound::Now => "true".to_owned(),
-        Bound::Time(_) => format!("{alias}.history_date <= {at}"),
-        Bound::Position(_, id) => {
-            format!("({alias}.history_date, {alias}.history_id) <= ({at}, {})", given.number(id))
+        Bound::Time(moment) => format!("{alias}.history_date <= {}", given.moment(moment)),
+        Bound::Position(moment, id) => {
+            let (at, id) = (given.moment(moment), given.number(id));
+            format!("({alias}.history_date, {alias}.history_id) <= ({at}, {id})")
         }
     }
 }
@@ -86,16 +76,13 @@ pub(super) fn records_of_key(
     let columns: String =
         fields.iter().map(|field| format!(", {}", as_text(field, "h", &field.history))).collect();
     let is = key_is(layout, "h", |field| field.history.clone(), key, &mut given);
-    let (since, within) = match bound.moment().filter(|_| !settled.is_empty()) {
-        Some(moment) => {
-            let (since, is_settled) = unwritten_after(settled, &given.moment(moment));
-            (since, format!("{} AND {is_settled}", until("h", "since.at", bound, &mut given)))
-        }
-        None => (String::new(), bounded("h", bound, &mut given)),
+    let (beside, within) = match bound {
+        Bound::Time(moment) if !settled.is_empty() => settled_at(settled, &given.moment(moment)),
+        _ => (String::new(), bounded("h", bound, &mut given)),
     };
     let sql = format!(
         "SELECT h.history_id, {}, h.history_type::text, h.history_user, h.history_change_reason, h.history_context::text, h.history_tx::text, h.history_old_key::text, {}{columns}
-FROM {since}{} AS h
+FROM {beside}{} AS h
 WHERE {is} AND {within}
 ORDER BY h.history_date, h.history_id",
         super::Postgres.micros("h.history_date"),
@@ -109,18 +96,19 @@ ORDER BY h.history_date, h.history_id",
 /// which it would compile, were there no limit.
 const MANY: usize = 100;
 
-/// What a question about records until a time, `since.at`, stands beside, and the condition under which it gives those of
-/// transactions that did not write after it: none, where one took long by then, or many records came right after it.
+/// What a question about the records until a time stands beside, and the condition under which it gives those of transactions that
+/// did not write after it: none, where one took long by then, or many records came right after it.
 ///
-/// The time is another query's, so that a plan for any time looks no worse than one for this.
-fn unwritten_after(histories: &[&Layout], at: &str) -> (String, String) {
+/// The time is another query's (`OFFSET 0` keeps it that), so that a plan for this one expects what a plan for any does: PostgreSQL
+/// keeps the latter only where it looks no dearer.
+fn settled_at(histories: &[&Layout], at: &str) -> (String, String) {
     let [_, after] = Sides::new("b.at".to_owned(), None).shortly(histories);
     (
         format!(
             "(SELECT b.at, ARRAY({after} LIMIT {MANY}) AS transactions FROM (SELECT {at} AS at OFFSET 0) AS b OFFSET 0) AS since, "
         ),
         format!(
-            "cardinality(since.transactions) < {MANY} AND h.history_tx <> ALL (since.transactions) AND ({}) IS NOT TRUE",
+            "h.history_date <= since.at AND cardinality(since.transactions) < {MANY} AND h.history_tx <> ALL (since.transactions) AND ({}) IS NOT TRUE",
             long_since(histories, "since.at")
         ),
     )
