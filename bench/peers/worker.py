@@ -265,6 +265,9 @@ def reading():
     def ask(name, does, *arguments):
         figures[name] = timed(lambda: does(*arguments))[1]
 
+    def often(name, does):
+        figures[name] = median(timed(does)[1] for _ in range(9))
+
     def each(name, does):
         figures[name] = median(timed(does, key)[1] for key in keys)
 
@@ -272,7 +275,7 @@ def reading():
         ask("as of the middle: count", Order.objects.count)
         ask("as of the middle: all rows", lambda: list(Order.objects.all()))
         each("as of the middle: one row", lambda key: Order.objects.get(pk=key))
-        ask("as of the middle: 50 rows, filtered", lambda: list(Order.objects.filter(status="shipped")[:50]))
+        often("as of the middle: 50 rows, filtered", lambda: list(Order.objects.filter(status="shipped")[:50]))
     elif PACKAGE == "django-simple-history":
         history = Order.history
         late = end - DAY
@@ -281,15 +284,15 @@ def reading():
         ask("as of a day ago, 1 % of the records after it: count", lambda: history.as_of(late).count())
         ask("as of a day ago: all rows", lambda: list(history.as_of(late)))
         each("as of the middle: one row", lambda key: Order(pk=key).history.as_of(middle))
-        ask("as of the middle: 50 rows, filtered", lambda: list(history.as_of(middle).filter(status="shipped")[:50]))
+        often("as of the middle: 50 rows, filtered", lambda: list(history.as_of(middle).filter(status="shipped")[:50]))
         each("the newest 50 changes of a row", lambda key: list(history.filter(id=key)[:50]))
         each(
             "a row's versions, with what changed",
             lambda key: [a.diff_against(b).changes for a, b in pairwise(list(history.filter(id=key)))],
         )
-        ask("a first page of 50 changes", lambda: list(history.all()[:50]))
-        ask("the last hour", lambda: list(history.filter(history_date__gte=end - DAY / 24)))
-        ask("a user's day", lambda: list(history.filter(history_user_id=7, history_date__gte=day[0], history_date__lt=day[1])))
+        often("a first page of 50 changes", lambda: list(history.all()[:50]))
+        often("the last hour", lambda: list(history.filter(history_date__gte=end - DAY / 24)))
+        often("a user's day", lambda: list(history.filter(history_user_id=7, history_date__gte=day[0], history_date__lt=day[1])))
     elif PACKAGE == "django-auditlog":
         log = LogEntry.objects
         each("the newest 50 changes of a row", lambda key: list(log.get_for_object(Order(pk=key))[:50]))
@@ -298,9 +301,9 @@ def reading():
             lambda key: [entry.changes_dict for entry in log.get_for_object(Order(pk=key))],
         )
         of_orders = log.get_for_model(Order)
-        ask("a first page of 50 changes", lambda: list(of_orders[:50]))
-        ask("the last hour", lambda: list(of_orders.filter(timestamp__gte=end - DAY / 24)))
-        ask("a user's day", lambda: list(of_orders.filter(actor_id=7, timestamp__gte=day[0], timestamp__lt=day[1])))
+        often("a first page of 50 changes", lambda: list(of_orders[:50]))
+        often("the last hour", lambda: list(of_orders.filter(timestamp__gte=end - DAY / 24)))
+        often("a user's day", lambda: list(of_orders.filter(actor_id=7, timestamp__gte=day[0], timestamp__lt=day[1])))
     elif PACKAGE == "django-pghistory":
         # It has no question as of a time: the last event of each row by hand.
         from orders.models import OrderEvent
@@ -318,10 +321,10 @@ def reading():
 
         ask("as of the middle: count", lambda: then(middle).count())
         ask("as of the middle: all rows", lambda: list(then(middle)))
-        ask("a first page of 50 changes", lambda: list(events.order_by("-pgh_id")[:50]))
-        ask("the last hour", lambda: list(events.filter(pgh_created_at__gte=end - DAY / 24)))
+        often("a first page of 50 changes", lambda: list(events.order_by("-pgh_id")[:50]))
+        often("the last hour", lambda: list(events.filter(pgh_created_at__gte=end - DAY / 24)))
         of_day = dict(pgh_created_at__gte=day[0], pgh_created_at__lt=day[1])
-        ask("a user's day", lambda: list(events.filter(pgh_context__metadata__user=7, **of_day)))
+        often("a user's day", lambda: list(events.filter(pgh_context__metadata__user=7, **of_day)))
     return figures
 
 

@@ -32,9 +32,9 @@ impl Measurements {
 
 const HEAD: &str = "# Benchmarks
 
-Made by `cargo xtask bench --peers --page docs`, which measures everything; with `--only` it puts some sections into the page anew, and each section says what it was measured by, when and where.
+Made by `cargo xtask bench --peers --page docs`; with `--only` it puts some sections into the page anew, and each section says what it was measured by, when and where.
 
-What counts is the ratio in brackets: the median of those of each round, in which all sides took turns; the times are medians, and only those of one section are to be compared. Trust none that you have not measured yourself.
+Compare the ratios in brackets: in each round every side runs, in turns, and the ratio is the median over all rounds. The times are medians too, of which only those of one section can be compared. Trust none that you have not measured yourself.
 ";
 
 impl Page {

@@ -32,7 +32,7 @@ pub(crate) async fn single(
     let mut measured = Measured::new(
         format!("One row in a transaction, {}", if durable { "durable" } else { "not waiting for the disk" }),
         format!(
-            "{} creations, {} updates of 2 of 7 columns and {} deletions, each in a transaction of its own that says who writes, {how}: per transaction, and (times) the same without an audit trail.",
+            "{} creations, {} updates of 2 of 7 columns and {} deletions, each in a transaction of its own that says who writes, {how}: per transaction, and (times) the same without an audit trail. *One statement* commits by itself and names nobody; *SQL* is a client that knows the database only; *sqlx* and *SeaORM* go through this library, and plain through the driver's pool.",
             arguments.single,
             arguments.single * 5 / 2,
             arguments.single / 4

@@ -68,7 +68,7 @@ fn test(rest: &[String]) -> Outcome {
     server::need("sqlite3", "sqlite3")?;
     server::need("valgrind", "valgrind")?;
     let postgres = server::Postgres::start(&["-c", "max_connections=200"])?;
-    let mariadb = server::MariaDb::start(&[])?;
+    let mariadb = server::MariaDb::start(&server::MARIADB_IN_MEMORY)?;
     let mut tests = cargo();
     if quiet("cargo", &["nextest", "--version"]) {
         tests.args(["nextest", "run", "--workspace", "--all-features"]);
@@ -92,26 +92,21 @@ fn browser(rest: &[String]) -> Outcome {
 }
 
 fn bench(rest: &[String]) -> Outcome {
-    // As durable as in production; nothing that happens now and then happens to one side only.
+    // As durable as in production, with room for all sides' tables; nothing that happens now and then happens to one side only.
     let tuned = [
         "-c",
         "fsync=on",
         "-c",
         "full_page_writes=on",
         "-c",
-        "shared_buffers=512MB",
+        "shared_buffers=2GB",
         "-c",
         "max_wal_size=4GB",
         "-c",
         "autovacuum=off",
     ];
     let postgres = server::Postgres::start(&tuned)?;
-    let tuned = [
-        "--innodb-buffer-pool-size=512M",
-        "--innodb-log-file-size=1G",
-        "--innodb-flush-method=O_DIRECT",
-        "--sync-frm=1",
-    ];
+    let tuned = ["--innodb-buffer-pool-size=2G", "--innodb-log-file-size=1G"];
     let mariadb = server::MariaDb::start(&tuned)?;
     let mut program = cargo();
     program.args(["run", "--quiet", "--release", "--package", "afterimage-bench", "--"]).args(rest);
@@ -151,7 +146,7 @@ fn metadata(arguments: &[&str]) -> Result<Value, Box<dyn std::error::Error>> {
 
 fn shell() -> Outcome {
     let postgres = server::Postgres::start(&[])?;
-    let mariadb = server::MariaDb::start(&[])?;
+    let mariadb = server::MariaDb::start(&server::MARIADB_IN_MEMORY)?;
     println!("{}\n{}", postgres.url(), mariadb.url());
     std::io::stdin().read_line(&mut String::new())?;
     Ok(())
