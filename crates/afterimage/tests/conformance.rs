@@ -88,12 +88,15 @@ const ALL: [&[Case]; 7] = [
     retention::CASES,
 ];
 
-/// What is no table's affair, or comes with a part that is still to come.
+/// What is no table's affair, and where it is tested instead.
 const ELSEWHERE: [(&str, &str); 4] = [
-    ("23", "how a long value is shown: comes with the web interface; what is kept is never cut"),
-    ("24", "who makes a request, and from where: `web.rs`, with the middleware"),
-    ("T12", "two requests at once: `context.rs` and `mariadb_context.rs`, and `web.rs` with the middleware"),
-    ("T21", "who may revert in the web interface: comes with it"),
+    ("23", "how a long value is shown: the tests of the web interface; what is kept is never cut"),
+    ("24", "who makes a request, and from where: `tests/engine/web.rs`, with the middleware"),
+    (
+        "T12",
+        "two requests at once: in `tests/engine`, `sqlite_context.rs`, `context.rs`, `mariadb_context.rs`, and `web.rs` with the middleware",
+    ),
+    ("T21", "who may revert in the web interface: the tests of the web interface"),
 ];
 
 fn table() -> String {
