@@ -238,7 +238,7 @@ impl Drop for Postgres {
 
 /// With these a MariaDB of version 10 does not wait for the disk: what it has written may be gone with the machine, and with nothing
 /// less.
-pub const MARIADB_IN_MEMORY: [&str; 2] = ["--innodb-flush-method=nosync", "--sync-frm=0"];
+pub const MARIADB_UNSYNCED: [&str; 2] = ["--innodb-flush-method=nosync", "--sync-frm=0"];
 
 /// A running MariaDB.
 #[derive(Debug)]

@@ -68,7 +68,7 @@ fn test(rest: &[String]) -> Outcome {
     server::need("sqlite3", "sqlite3")?;
     server::need("valgrind", "valgrind")?;
     let postgres = server::Postgres::start(&["-c", "max_connections=200"])?;
-    let mariadb = server::MariaDb::start(&server::MARIADB_IN_MEMORY)?;
+    let mariadb = server::MariaDb::start(&server::MARIADB_UNSYNCED)?;
     let mut tests = cargo();
     if quiet("cargo", &["nextest", "--version"]) {
         tests.args(["nextest", "run", "--workspace", "--all-features"]);
@@ -146,7 +146,7 @@ fn metadata(arguments: &[&str]) -> Result<Value, Box<dyn std::error::Error>> {
 
 fn shell() -> Outcome {
     let postgres = server::Postgres::start(&[])?;
-    let mariadb = server::MariaDb::start(&server::MARIADB_IN_MEMORY)?;
+    let mariadb = server::MariaDb::start(&server::MARIADB_UNSYNCED)?;
     println!("{}\n{}", postgres.url(), mariadb.url());
     std::io::stdin().read_line(&mut String::new())?;
     Ok(())

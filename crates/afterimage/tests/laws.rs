@@ -29,10 +29,10 @@ mod laws {
     pub mod writes;
 }
 
-use afterimage::Database;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
+use afterimage::Database;
 use laws::run::{Case, Outcome, REFUSED, World};
 use laws::{archive, back, check, prune};
 use proptest::prelude::*;
