@@ -493,49 +493,50 @@ pub(crate) fn cell(value: &serde_json::Value) -> Cell {
     }
 }
 
-/// A value of a row: what `tell` makes of one of a type of that name, which is not NULL.
-#[cfg(any(feature = "sqlite", feature = "mysql"))]
-fn cell_at<R: sqlx::Row>(row: &R, at: usize, tell: impl FnOnce(&str) -> Result<Cell>) -> Result<Cell>
+/// What a row holds of a database.
+type Raw<'r, D> = <D as sqlx::Database>::ValueRef<'r>;
+
+/// What a value is told as, or why it cannot be.
+type Told<T> = std::result::Result<T, sqlx::error::BoxDynError>;
+
+/// A value of a row: what `tell` makes of one that is not NULL.
+fn cell_at<'r, R: sqlx::Row>(
+    row: &'r R,
+    at: usize,
+    tell: impl FnOnce(Raw<'r, R::Database>) -> Told<Cell>,
+) -> Result<Cell>
 where
     usize: sqlx::ColumnIndex<R>,
 {
     let raw = row.try_get_raw(at)?;
-    if raw.is_null() { Ok(Cell::Null) } else { tell(raw.type_info().name()) }
+    if raw.is_null() {
+        return Ok(Cell::Null);
+    }
+    Ok(tell(raw).map_err(|source| sqlx::Error::ColumnDecode { index: at.to_string(), source })?)
+}
+
+/// A value as this type, which is known to be its own.
+fn own<'r, D: sqlx::Database, T: sqlx::Decode<'r, D>>(raw: Raw<'r, D>) -> Told<T> {
+    T::decode(raw)
 }
 
 /// Our queries ask PostgreSQL for integers, booleans and text, and nothing else.
 #[cfg(feature = "postgres")]
 fn cells_of_postgres(row: &sqlx::postgres::PgRow) -> Result<Row> {
-    fn told<'r, T: sqlx::Decode<'r, sqlx::Postgres>>(
-        raw: sqlx::postgres::PgValueRef<'r>,
-        cell: impl FnOnce(T) -> Cell,
-    ) -> std::result::Result<Cell, sqlx::error::BoxDynError> {
-        T::decode(raw).map(cell)
-    }
-
-    let mut cells = Row::with_capacity(row.len());
-    for at in 0..row.len() {
-        let raw = row.try_get_raw(at)?;
-        if raw.is_null() {
-            cells.push(Cell::Null);
-            continue;
-        }
+    use sqlx::postgres::types::Oid;
+    let tell = |raw: Raw<'_, sqlx::Postgres>| {
         let kind = raw.type_info();
-        let told = match kind.name() {
-            "TEXT" | "NAME" | "VARCHAR" => told(raw, Cell::Text),
-            "INT8" => told(raw, Cell::Int),
-            "INT4" => told(raw, |int: i32| Cell::Int(int.into())),
-            "INT2" => told(raw, |int: i16| Cell::Int(int.into())),
-            "BOOL" => told(raw, |bool: bool| Cell::Int(bool.into())),
-            "OID" => told(raw, |oid: sqlx::postgres::types::Oid| Cell::Int(oid.0.into())),
-            other => {
-                let message = format!("a query of ours gave a value of type {other}");
-                return Err(Error::new(ErrorKind::Database, message));
-            }
-        };
-        cells.push(told.map_err(|source| sqlx::Error::ColumnDecode { index: at.to_string(), source })?);
-    }
-    Ok(cells)
+        Ok(match kind.name() {
+            "TEXT" | "NAME" | "VARCHAR" => Cell::Text(own::<sqlx::Postgres, _>(raw)?),
+            "INT8" => Cell::Int(own::<sqlx::Postgres, _>(raw)?),
+            "INT4" => Cell::Int(own::<sqlx::Postgres, i32>(raw)?.into()),
+            "INT2" => Cell::Int(own::<sqlx::Postgres, i16>(raw)?.into()),
+            "BOOL" => Cell::Int(own::<sqlx::Postgres, bool>(raw)?.into()),
+            "OID" => Cell::Int(own::<sqlx::Postgres, Oid>(raw)?.0.into()),
+            other => return Err(format!("a query of ours gave a value of type {other}").into()),
+        })
+    };
+    (0..row.len()).map(|at| cell_at(row, at, tell)).collect()
 }
 
 #[cfg(feature = "sqlite")]
@@ -545,12 +546,13 @@ fn cells_of_sqlite(row: &sqlx::sqlite::SqliteRow) -> Result<Row> {
 
 #[cfg(feature = "sqlite")]
 pub(crate) fn cell_of_sqlite(row: &sqlx::sqlite::SqliteRow, at: usize) -> Result<Cell> {
-    cell_at(row, at, |kind| {
-        Ok(match kind {
-            "INTEGER" => Cell::Int(row.try_get_unchecked(at)?),
-            "REAL" => Cell::Real(row.try_get_unchecked(at)?),
-            "BLOB" => Cell::Blob(row.try_get_unchecked(at)?),
-            _ => Cell::of_bytes(row.try_get_unchecked(at)?),
+    cell_at(row, at, |raw| {
+        let kind = raw.type_info();
+        Ok(match kind.name() {
+            "INTEGER" => Cell::Int(own::<sqlx::Sqlite, _>(raw)?),
+            "REAL" => Cell::Real(own::<sqlx::Sqlite, _>(raw)?),
+            "BLOB" => Cell::Blob(own::<sqlx::Sqlite, _>(raw)?),
+            _ => Cell::of_bytes(own::<sqlx::Sqlite, _>(raw)?),
         })
     })
 }
@@ -570,25 +572,22 @@ fn literal_of_mariadb(cell: &Cell) -> String {
 /// Our queries ask MariaDB for numbers and text.
 #[cfg(feature = "mysql")]
 fn cells_of_mariadb(row: &sqlx::mysql::MySqlRow) -> Result<Row> {
-    let cell = |at| {
-        cell_at(row, at, |kind| {
-            Ok(match kind {
-                "DOUBLE" => {
-                    let value: f64 = row.try_get(at)?;
-                    Cell::Text(real(value, value))
-                }
-                _ if kind == "BOOLEAN" || kind.contains("INT") && !kind.contains("UNSIGNED") => {
-                    Cell::Int(row.try_get_unchecked(at)?)
-                }
-                _ if kind.contains("INT") => {
-                    let value: u64 = row.try_get_unchecked(at)?;
-                    i64::try_from(value).map_or_else(|_| Cell::Text(value.to_string()), Cell::Int)
-                }
-                _ => Cell::of_bytes(row.try_get_unchecked(at)?),
-            })
+    let tell = |raw: Raw<'_, sqlx::MySql>| {
+        let kind = raw.type_info();
+        let kind = kind.name();
+        Ok(if kind == "DOUBLE" {
+            let value = own::<sqlx::MySql, f64>(raw)?;
+            Cell::Text(real(value, value))
+        } else if kind == "BOOLEAN" || kind.contains("INT") && !kind.contains("UNSIGNED") {
+            Cell::Int(own::<sqlx::MySql, _>(raw)?)
+        } else if kind.contains("INT") {
+            let value = own::<sqlx::MySql, u64>(raw)?;
+            i64::try_from(value).map_or_else(|_| Cell::Text(value.to_string()), Cell::Int)
+        } else {
+            Cell::of_bytes(own::<sqlx::MySql, _>(raw)?)
         })
     };
-    (0..row.len()).map(cell).collect()
+    (0..row.len()).map(|at| cell_at(row, at, tell)).collect()
 }
 
 /// The digits of a float, without a fraction that says nothing.
