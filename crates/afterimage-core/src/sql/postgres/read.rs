@@ -98,20 +98,24 @@ const MANY: usize = 100;
 
 /// What a question about the records until a time stands beside, and the condition under which it gives those of transactions that
 /// did not write after it: none, where one took long by then, or many records came right after it.
-///
-/// The time is another query's (`OFFSET 0` keeps it that), so that a plan for this one expects what a plan for any does: PostgreSQL
-/// keeps the latter only where it looks no dearer.
 fn settled_at(histories: &[&Layout], at: &str) -> (String, String) {
     let [_, after] = Sides::new("b.at".to_owned(), None).shortly(histories);
     (
         format!(
-            "(SELECT b.at, ARRAY({after} LIMIT {MANY}) AS transactions FROM (SELECT {at} AS at OFFSET 0) AS b OFFSET 0) AS since, "
+            "(SELECT b.at, ARRAY({after} LIMIT {MANY}) AS transactions FROM {} OFFSET 0) AS since, ",
+            unseen(&format!("{at} AS at"))
         ),
         format!(
             "h.history_date <= since.at AND cardinality(since.transactions) < {MANY} AND h.history_tx <> ALL (since.transactions) AND ({}) IS NOT TRUE",
             long_since(histories, "since.at")
         ),
     )
+}
+
+/// What a question is given, as the row `b` of another query (`OFFSET 0` keeps it that): a plan for these values then expects what a
+/// plan for any does, which PostgreSQL keeps only where it looks no dearer; and no other process works on it.
+fn unseen(named: &str) -> String {
+    format!("(SELECT {named} OFFSET 0) AS b")
 }
 
 /// `{"id": row.id}`, as records keep the key a row had before.
@@ -208,7 +212,7 @@ UNION ({})
 /// The same where no transaction took long; where one may have, there is a row without any.
 ///
 /// A plan for any time expects a great many, for whom it would make room and start other processes. So they are gathered in
-/// arrays, of which it expects few, as of a time that is another query's: then it is no other process's affair.
+/// arrays, of which it expects few, as of a time that it does not see.
 pub(super) fn unfinished_unless_long(histories: &[&Layout], bound: Bound) -> Option<Question> {
     let moment = bound.moment().filter(|_| !histories.is_empty())?;
     let mut given = Given::beside(&super::Postgres);
@@ -221,10 +225,11 @@ pub(super) fn unfinished_unless_long(histories: &[&Layout], bound: Bound) -> Opt
     Some(given.ask(format!(
         "SELECT t::text FROM unnest((
   SELECT ARRAY(SELECT unnest(ARRAY({before})) INTERSECT SELECT unnest(ARRAY({after})))
-  FROM (SELECT {named} OFFSET 0) AS b
+  FROM {}
 )) AS t
 UNION ALL
 SELECT NULL WHERE {}",
+        unseen(&named),
         long_since(histories, &at),
     )))
 }

@@ -73,7 +73,7 @@ pub(super) fn records_of_key(
     let is = key_given(layout, key, &mut given);
     let columns: String = fields.iter().map(|field| format!(", {}", col("h", &field.history))).collect();
     let mut within = bounded("h", bound, &mut given);
-    if let (Some(at), false) = (bound.moment(), settled.is_empty()) {
+    if let (Bound::Time(at), false) = (bound, settled.is_empty()) {
         within.push_str(&format!(" AND NOT EXISTS (SELECT 1 FROM {})", spanning(&given.moment(at))));
     }
     let sql = format!(
